@@ -1,0 +1,1 @@
+"""Campaign files, the frozen plan, seeds, paths, and the runner of one stage job."""

@@ -1,0 +1,1 @@
+"""The records that pass between stages: Arrow schemas, readers and writers, and adapters to outside formats."""

@@ -1,0 +1,103 @@
+"""The Arrow schemas of the records, one row an event; units GeV, mm, ns, radians; names EDM4hep's where it has one."""
+
+import pyarrow as pa
+
+VERSION = 1
+_i8, _i16, _i32, _i64, _u64 = pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint64()
+_f32, _f64 = pa.float32(), pa.float64()
+
+SHAPES = (
+    "sigma_r",
+    "sigma_z",
+    "eigenvalue_1",
+    "eigenvalue_2",
+    "eigenvalue_3",
+    "axis_x",
+    "axis_y",
+    "axis_z",
+    "energy_em",
+    "energy_had",
+    "first_layer",
+    "last_layer",
+    "shower_max",
+    "n_layer_clusters",
+)
+"""Trackster shape variables, all float32; how each is computed stands in `cluster/tracksters.py`."""
+
+IDENTITIES = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
+
+
+def _list(**fields: pa.DataType) -> pa.DataType:
+    return _list_of(pa.struct([pa.field(name, kind, nullable=False) for name, kind in fields.items()]))
+
+
+def _list_of(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("item", kind, nullable=False))
+
+
+def _same(kind: pa.DataType, names: tuple[str, ...] | str) -> dict[str, pa.DataType]:
+    return dict.fromkeys(names.split() if isinstance(names, str) else names, kind)
+
+
+PARTICLE = _list(pdg=_i32, **_same(_f32, "px py pz energy vx vy vz time"))
+PARTON = _list(pdg=_i32, status=_i32, **_same(_f64, "px py pz energy mass"), color=_i32, anticolor=_i32)
+TRACK = _list(**_same(_f32, "px py pz x y z"), charge=_i8, particle=_i32)
+HIT = _list(cell=_u64, layer=_i16, **_same(_f32, "x y z energy time"))
+CONTRIBUTION = _list(hit=_i32, particle=_i32, energy=_f32)
+DEPOSIT = _list(cell=_u64, particle=_i32, energy=_f32, time=_f32)
+LAYER_CLUSTER = _list(layer=_i16, **_same(_f32, "x y z energy time"), size=_i32)
+TRACKSTER = _list(iteration=_i8, **_same(_f32, "energy x y z eta phi time"), **_same(_f32, SHAPES))
+ASSOCIATION = _list(trackster=_i32, particle=_i32, **_same(_f32, "reco_to_sim sim_to_reco shared_energy"))
+OBJECT = _list(
+    pdg=_i32,
+    **_same(_f32, tuple(f"p_{name}" for name in IDENTITIES)),
+    **_same(_f32, "energy_raw energy energy_sigma eta phi"),
+    trackster=_i32,
+)
+JET = _list(**_same(_f32, "pt eta phi mass"), constituents=_list_of(_i32))
+
+_EVENT = {"event": _i64, "weight": _f64, "particles": PARTICLE}
+COLUMNS: dict[str, dict[str, pa.DataType]] = {
+    "particles": {"event": _i64, "weight": _f64, "partons": PARTON, "particles": PARTICLE},
+    "hits": {**_EVENT, "tracks": TRACK, "hits": HIT, "contributions": CONTRIBUTION},
+    "clusters": {
+        **_EVENT,
+        "tracks": TRACK,
+        "layer_clusters": LAYER_CLUSTER,
+        "hit_cluster": _list_of(_i32),
+        "tracksters": TRACKSTER,
+        "cluster_trackster": _list_of(_i32),
+        "associations": ASSOCIATION,
+    },
+    "objects": {**_EVENT, "objects": OBJECT, "jets": JET, "gen_jets": JET},
+}
+OPTIONAL: dict[str, dict[str, pa.DataType]] = {
+    "particles": {"weights": _list_of(_f64)},
+    "hits": {"deposits": DEPOSIT},
+    "clusters": {},
+    "objects": {},
+}
+SCHEMAS: dict[str, pa.Schema] = {
+    record: pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+    for record, columns in COLUMNS.items()
+}
+"""Required columns of each record, in order; optional ones follow them."""
+
+INDICES: dict[str, tuple[tuple[str, str, int], ...]] = {
+    "particles": (),
+    "hits": (
+        ("tracks.particle", "particles", 0),
+        ("contributions.hit", "hits", 0),
+        ("contributions.particle", "particles", 0),
+        ("deposits.particle", "particles", 0),
+    ),
+    "clusters": (
+        ("tracks.particle", "particles", 0),
+        ("hit_cluster", "layer_clusters", -1),
+        ("cluster_trackster", "tracksters", -1),
+        ("associations.trackster", "tracksters", 0),
+        ("associations.particle", "particles", 0),
+    ),
+    "objects": (("jets.constituents", "objects", 0),),
+}
+"""Per record: (index column, column it points into, smallest allowed value)."""
