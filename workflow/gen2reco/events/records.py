@@ -148,7 +148,9 @@ def _check_leaf(label: str, values: np.ndarray, parents: np.ndarray, events: pa.
     if bad.any():
         at = int(np.argmax(bad))
         number = events["event"][int(parents[at])].as_py()
-        raise InputError(f"{source}: event {number}: `{label}` = {values[at]}, expected {what}; remake or drop the event")
+        raise InputError(
+            f"{source}: event {number}: `{label}` = {values[at]}, expected {what}; remake or drop the event"
+        )
 
 
 def _check_index(label: str, target: str, least: int, events: pa.Table, source: str) -> None:
@@ -195,7 +197,9 @@ def _fit(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if values.null_count and not pa.types.is_null(values.type):
         raise KeyError("missing (null) values")
     if pa.types.is_list(kind):
-        if pa.types.is_null(values.type) or (pa.types.is_list(values.type) and pa.types.is_null(values.type.value_type)):
+        if pa.types.is_null(values.type) or (
+            pa.types.is_list(values.type) and pa.types.is_null(values.type.value_type)
+        ):
             return pa.ListArray.from_arrays(np.zeros(len(values) + 1, np.int32), _nothing(kind.value_type), type=kind)
         if pa.types.is_large_list(values.type):
             values = values.cast(pa.list_(values.type.value_type))

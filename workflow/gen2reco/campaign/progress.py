@@ -1,0 +1,41 @@
+"""Progress of a stage: a bar on a terminal, plain lines in a log."""
+
+import sys
+import time
+
+
+class Progress:
+    """Context manager; `advance(n)` after each piece of work of n units."""
+
+    def __init__(self, label: str, total: int, unit: str):
+        self.label, self.total, self.unit, self.done = label, total, unit, 0
+        self.started = self.printed = time.monotonic()
+        self.bar = None
+
+    def __enter__(self) -> "Progress":
+        if self.total and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Bar(*columns, console=Console(stderr=True))
+            self.bar.start()
+            self.task = self.bar.add_task(self.label, total=self.total)
+        return self
+
+    def advance(self, n: int) -> None:
+        """Count n more units; a log gets a line at most every ten seconds, and one at the end."""
+        self.done += n
+        if self.bar:
+            self.bar.advance(self.task, n)
+            return
+        now = time.monotonic()
+        if now - self.printed > 10 or self.done >= self.total:
+            self.printed = now
+            rate = self.done / max(now - self.started, 1e-9)
+            print(f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s", file=sys.stderr)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()

@@ -1,0 +1,110 @@
+"""What a stage's backend is, and how one is looked up by name."""
+
+import importlib
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gen2reco.campaign.config import Block, parse_block
+from gen2reco.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gen2reco.campaign.detector import Detector
+
+RECORDS = {
+    "generate": (None, "particles"),
+    "simulate": ("particles", "hits"),
+    "cluster": ("hits", "clusters"),
+    "calibrate": ("clusters", "objects"),
+    "fuse": ("particles", "objects"),
+}
+"""The stages in the order of the road: record in, record out. `fuse` spans simulate to calibrate."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A fixed range of events of a shard with the seed that belongs to it."""
+
+    index: int
+    seed: int
+    start: int
+    stop: int
+
+
+@dataclass
+class Result:
+    """The events a backend made of one chunk, and JSON-able facts about it (counts are summed over chunks)."""
+
+    table: "pa.Table"
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class Backend:
+    """One way to do one stage. Subclasses state the class attributes and implement `run`.
+
+    `isolate`: each chunk runs in a child forked from the process that called `prepare`, so engines that keep state
+    start each chunk fresh, and several chunks may run at once. `version` is raised by hand when the output changes.
+    """
+
+    name: ClassVar[str]
+    stage: ClassVar[str]
+    version: ClassVar[int] = 1
+    isolate: ClassVar[bool] = False
+    needs_detector: ClassVar[bool] = False
+    chunk_events: ClassVar[int] = 100
+
+    class Options(Block):
+        """No options."""
+
+    device: str = "cpu"
+    model_digest: str | None = None
+
+    def __init__(self, options: Block, detector: "Detector | None" = None):
+        self.options, self.detector = options, detector
+
+    def prepare(self) -> None:
+        """Do the heavy start-up once (imports, compilation, engine initialisation)."""
+
+    def run(self, chunk: Chunk, events: "pa.Table | None") -> Result:
+        """Process one chunk: `events` is its slice of the input record, None for generate."""
+        raise NotImplementedError
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Merge the chunks' facts into those of the shard: numbers are summed, other values must agree."""
+        total: dict[str, Any] = {}
+        for info in infos:
+            for key, value in info.items():
+                number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                total[key] = total.get(key, 0) + value if number else value
+        return total
+
+
+def backend_class(stage: str, name: str) -> type[Backend]:
+    """The backend class of that name: built in, or announced by an installed package as entry point
+    `gen2reco.<stage>`. Raises InputError naming the known ones."""
+    known: dict[str, Any] = {}
+    if stage in RECORDS:
+        known.update(getattr(importlib.import_module(f"gen2reco.{_ROOMS.get(stage, stage)}"), "BACKENDS", {}))
+    known.update({entry.name: entry for entry in entry_points(group=f"gen2reco.{stage}")})
+    if name not in known:
+        raise InputError(f"`{stage}` has no backend `{name}`; known: {', '.join(sorted(known)) or 'none'}")
+    target = known[name]
+    if not isinstance(target, str):
+        return target.load()
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+_ROOMS = {"fuse": "calibrate.fused"}
+
+
+def make_backend(stage: str, name: str, options: dict | None = None, detector: "Detector | None" = None) -> Backend:
+    """Look up, validate the options, and build a backend. Raises InputError."""
+    cls = backend_class(stage, name)
+    if cls.needs_detector and detector is None:
+        raise InputError(
+            f"backend `{name}` of `{stage}` needs a detector; give --detector configs/detectors/hgcal.yaml"
+        )
+    return cls(parse_block(options or {}, cls.Options, source=f"{stage} backend `{name}`"), detector)

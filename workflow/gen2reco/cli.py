@@ -1,0 +1,88 @@
+"""`gen2reco <command>`: every stage and tool from the command line; commands load only what they need."""
+
+import importlib
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from gen2reco import __version__
+from gen2reco.errors import Gen2recoError
+
+COMMANDS = {
+    "generate": ("stages", "Make particles: Pythia8, a gun, LHE or HepMC files, or a learned generator."),
+    "simulate": ("stages", "Make calorimeter hits of particles: Geant4 or a learned simulation."),
+    "cluster": ("stages", "Make layer clusters and tracksters of hits."),
+    "calibrate": ("stages", "Make calibrated, identified objects and jets of clusters."),
+    "publish": ("stages", "Write objects to ROOT, or generated events to HepMC3."),
+    "show": ("stages", "Print what a record file holds."),
+    "check": ("campaigns", "Check a campaign file and everything it refers to."),
+    "plan": ("campaigns", "Freeze a campaign into plan.lock.json and print what will be made."),
+    "status": ("campaigns", "Show done, running, failed and waiting shards of a campaign."),
+    "recover": ("campaigns", "Reissue the failed shards of a campaign, and only those."),
+}
+"""Command: (module in `gen2reco.commands`, one line of help). Only the module of the command called is imported."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All command names, in the order of the road."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command's module and return the command."""
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"gen2reco.commands.{COMMANDS[name][0]}")
+        return getattr(module, name.replace("-", "_"))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="gen2reco")
+def cli() -> None:
+    """From hard partons to calibrated, validated collider events."""
+
+
+def main() -> None:
+    """Entry point: one clear line and an exit code for a user's mistake, a traceback only for our own."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    code = 0
+    try:
+        cli.main(prog_name=Path(sys.argv[0]).name, standalone_mode=False)
+    except Gen2recoError as error:
+        print(f"gen2reco: error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = error.exit_code
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        code = 141
+    except MemoryError:
+        print("gen2reco: error: out of memory; ask for more or lower the batch or chunk size", file=sys.stderr)
+        code = 75
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Exit; at once when an engine is loaded that crashes in its own tear-down."""
+    if "geant4_pybind" in sys.modules:
+        from gen2reco.campaign.runner import leave
+
+        leave(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""One command a stage, alone or as a job of a plan; each writes a record file and its sidecar."""
+
+import functools
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import yaml
+
+from gen2reco.campaign.config import load_block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.runner import Job, provenance, run
+from gen2reco.campaign.stage import RECORDS, make_backend
+from gen2reco.errors import InputError
+
+FILE = click.Path(path_type=Path)
+
+
+def _job_options(command: Callable) -> Callable:
+    """Options that every stage shares: those of a run by hand, and those of a job of a plan."""
+    options = [
+        click.option("--backend", help="Which backend does the stage."),
+        click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the backend."),
+        click.option("--detector", type=FILE, help="Detector file; default: the one the input was made with."),
+        click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the run."),
+        click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once."),
+        click.option("--chunk-events", type=click.IntRange(min=1), help="Events per chunk (part of the seeds)."),
+        click.option("--plan", type=FILE, help="plan.lock.json: run as a job of this plan."),
+        click.option("--sample", help="With --plan: the sample."),
+        click.option("--shard", type=click.IntRange(min=0), help="With --plan: the shard."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _stage(stage: str, default: str) -> Callable:
+    """A command that reads one record file and writes the next."""
+
+    def decorate(function: Callable) -> click.Command:
+        @functools.wraps(function)
+        def command(source: Path, output: Path, **given: object) -> None:
+            execute(stage, default, output, source=source, **given)
+
+        named = click.argument("source", type=FILE)(click.argument("output", type=FILE)(_job_options(command)))
+        return click.command(stage)(named)
+
+    return decorate
+
+
+@click.command()
+@click.argument("output", type=FILE)
+@click.option("--process", type=FILE, help="Process file (.yaml), Pythia card (.cmnd), or event file (LHE, HepMC).")
+@click.option("--events", type=click.IntRange(min=0), default=1000, show_default=True, help="Accepted events to make.")
+@_job_options
+def generate(output: Path, process: Path | None, events: int, **given: object) -> None:
+    """Make stable particles from a hard process."""
+    execute("generate", "pythia8", output, process=process, events=events, **given)
+
+
+@_stage("simulate", "geant4")
+def simulate() -> None:
+    """Make calorimeter hits and tracks of the particles in SOURCE."""
+
+
+@_stage("cluster", "clue")
+def cluster() -> None:
+    """Make layer clusters and tracksters of the hits in SOURCE."""
+
+
+@_stage("calibrate", "dnn")
+def calibrate() -> None:
+    """Make calibrated objects and jets of the tracksters in SOURCE."""
+
+
+def execute(
+    stage: str,
+    default: str,
+    output: Path,
+    *,
+    backend: str | None,
+    options: tuple[str, ...],
+    detector: Path | None,
+    seed: int,
+    workers: int,
+    chunk_events: int | None,
+    plan: Path | None,
+    sample: str | None,
+    shard: int | None,
+    source: Path | None = None,
+    process: Path | None = None,
+    events: int = 0,
+) -> None:
+    """Run one stage job, planned or by hand, and print the line that runs it again."""
+    print(f"$ gen2reco {shlex.join(sys.argv[1:])}", file=sys.stderr)
+    if plan is not None:
+        from gen2reco.campaign.plan import planned_job
+
+        job = planned_job(plan, stage, sample, shard, output, source, workers)
+    else:
+        given = _parse_options(options)
+        if process is not None:
+            from gen2reco.campaign.process import options_for
+
+            backend, given = options_for(process, backend or default, given)
+        made = make_backend(stage, backend or default, given, _detector(detector, source, stage))
+        job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
+    facts = run(job)
+    print(f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}", file=sys.stderr)
+
+
+def _parse_options(options: tuple[str, ...]) -> dict:
+    """`a.b=1` → {"a": {"b": 1}}, values read as YAML."""
+    parsed: dict = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise InputError(f"--option {option}: expected KEY=VALUE")
+        *path, last = key.split(".")
+        place = parsed
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = yaml.safe_load(value)
+    return parsed
+
+
+def _detector(path: Path | None, source: Path | None, stage: str) -> Detector | None:
+    """The detector file given, else the detector that the input file was made with."""
+    if path is not None:
+        return load_block(path, Detector)
+    if source is None or RECORDS[stage][0] == "particles":
+        return None
+    for facts in reversed(provenance(source).values()):
+        if "detector" in facts:
+            return Detector.model_validate(facts["detector"])
+    return None

@@ -1,0 +1,1 @@
+"""Generative core shared by the learned generator and the learned simulation; it knows no physics."""

@@ -1,0 +1,1 @@
+"""MLflow: the local spool, its replay into a server, the model registry."""

@@ -1,0 +1,1 @@
+"""Compare samples: metrics with uncertainties and floors, figures, the report."""
