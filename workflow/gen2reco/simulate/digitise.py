@@ -1,0 +1,154 @@
+"""From noise-free deposits to hits: merge per cell, saturate, add noise, apply the threshold, smear the time.
+
+Simulators, reference or learned, emit one deposit per (event, cell, particle); this is the only place where the
+readout is applied, so hits of two simulators differ by the showers alone.
+"""
+
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+from numpy.typing import NDArray
+
+from gen2reco.events.geometry import Geometry, decode
+
+
+@dataclass(frozen=True)
+class Deposits:
+    """Noise-free, calibrated deposits of a run of events; all arrays (n_deposits,)."""
+
+    event: NDArray[np.int64]
+    """Index of the event within the run, from 0."""
+    cell: NDArray[np.uint64]
+    particle: NDArray[np.int64]
+    """Index in the event's `particles`."""
+    energy: NDArray[np.float64]
+    """GeV at the electromagnetic scale: MIPs times `Geometry.gev_per_mip`."""
+    time: NDArray[np.float64]
+    """Energy-weighted time minus |r|/c of the cell, ns."""
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    @classmethod
+    def none(cls) -> "Deposits":
+        """No deposits."""
+        i, f = np.zeros(0, np.int64), np.zeros(0)
+        return cls(i, i.astype(np.uint64), i, f, f)
+
+    def merged(self) -> "Deposits":
+        """One deposit per (event, cell, particle), in that order; times are energy-weighted."""
+        order = np.lexsort((self.particle, _keys(self.event, self.cell)))
+        event, cell, particle = self.event[order], self.cell[order], self.particle[order]
+        first = _starts(event, cell, particle)
+        energy = _sums(self.energy[order], first)
+        time = _sums((self.energy * self.time)[order], first) / np.where(energy > 0, energy, 1.0)
+        return Deposits(event[first], cell[first], particle[first], energy, time)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The columns that a readout adds to an event: awkward lists of records, one list an event."""
+
+    hits: ak.Array
+    contributions: ak.Array
+
+
+def digitise(deposits: Deposits, n_events: int, geometry: Geometry, rng: np.random.Generator) -> Hits:
+    """Read out `n_events` events.
+
+    A cell's deposits are added up and saturate; Gaussian noise is added; cells below threshold are dropped, and cells
+    lifted over it by noise alone are added (no contributions). Contributions hold each particle's noise-free share of
+    the saturated energy, so they add up to the hit's energy within the noise. A deposit below the time threshold has
+    no time (-1); the others are smeared by sqrt((stochastic / MIPs)**2 + constant**2). Hits are ordered by cell id.
+    """
+    readout = geometry.detector.digitisation
+    deposits = deposits.merged()
+    first = _starts(deposits.event, deposits.cell)
+    event, cell = deposits.event[first], deposits.cell[first]
+    scale = geometry.gev_per_mip[decode(cell).layer - 1]
+    energy = _sums(deposits.energy, first)
+    time = _sums(deposits.energy * deposits.time, first) / np.where(energy > 0, energy, 1.0)
+    mips = energy / scale
+    saturated = np.minimum(mips, readout.saturation)
+    measured = saturated + rng.normal(0.0, readout.noise, len(mips)) if readout.noise else saturated
+    spread = np.hypot(readout.time_stochastic / np.maximum(saturated, 1e-9), readout.time_constant)
+    time = np.where(saturated >= readout.time_threshold, time + rng.normal(0.0, 1.0, len(mips)) * spread, -1.0)
+    kept = measured > readout.threshold
+
+    noise = _noise_hits(event, cell, n_events, geometry, rng)
+    event_all = np.concatenate([event[kept], noise.event])
+    cell_all = np.concatenate([cell[kept], noise.cell])
+    energy_all = np.concatenate([(measured * scale)[kept], noise.energy])
+    time_all = np.concatenate([time[kept], noise.time])
+    order = np.argsort(_keys(event_all, cell_all))
+    hits = _hits(event_all[order], cell_all[order], energy_all[order], time_all[order], n_events, geometry)
+
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    hit_of_cell = np.full(len(first), -1)
+    hit_of_cell[kept] = rank[: int(kept.sum())]
+    group = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(deposits))))
+    share = deposits.energy * (saturated / np.where(mips > 0, mips, 1.0))[group]
+    return Hits(hits, _contributions(deposits, hit_of_cell[group], share, hits, n_events))
+
+
+def _noise_hits(event: NDArray, cell: NDArray, n_events: int, geometry: Geometry, rng: np.random.Generator) -> Deposits:
+    """Cells without deposits that noise lifts over the threshold: their number is binomial, their tail sampled."""
+    from scipy.special import ndtr, ndtri
+
+    readout = geometry.detector.digitisation
+    chance = ndtr(-readout.threshold / readout.noise) if readout.noise else 0.0
+    n_cells = 2 * int(geometry.n_cells.sum())
+    number = rng.binomial(n_cells, chance, n_events)
+    at = np.repeat(np.arange(n_events), number)
+    noisy = geometry.nth_cell(rng.integers(0, n_cells, len(at)))
+    mips = -readout.noise * ndtri(chance * (1.0 - rng.random(len(at))))
+    energy = mips * geometry.gev_per_mip[decode(noisy).layer - 1]
+    _, kept = np.unique(_keys(np.concatenate([event, at]), np.concatenate([cell, noisy])), return_index=True)
+    new = np.sort(kept[kept >= len(event)]) - len(event)
+    return Deposits(at[new], noisy[new], np.full(len(new), -1), energy[new], np.full(len(new), -1.0))
+
+
+def deposit_lists(deposits: Deposits, n_events: int) -> ak.Array:
+    """Deposits as one list of records an event, the optional `deposits` column of the hits record."""
+    fields = {name: getattr(deposits, name) for name in ("cell", "particle", "energy", "time")}
+    return _lists(deposits.event, n_events, fields)
+
+
+def _hits(event: NDArray, cell: NDArray, energy: NDArray, time: NDArray, n_events: int, geometry: Geometry) -> ak.Array:
+    x, y, z = geometry.position(cell)
+    fields = {"cell": cell, "layer": decode(cell).layer, "x": x, "y": y, "z": z, "energy": energy, "time": time}
+    return _lists(event, n_events, fields)
+
+
+def _contributions(deposits: Deposits, hit: NDArray, energy: NDArray, hits: ak.Array, n_events: int) -> ak.Array:
+    """Records (hit, particle, energy) of the deposits whose cell was read out; `hit` counts over all events."""
+    read = hit >= 0
+    event = deposits.event[read]
+    before = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(hits)))])[event]
+    order = np.lexsort((deposits.particle[read], hit[read]))
+    fields = {"hit": hit[read] - before, "particle": deposits.particle[read], "energy": energy[read]}
+    return _lists(event, n_events, {name: values[order] for name, values in fields.items()})
+
+
+def _lists(event: NDArray, n_events: int, fields: dict[str, NDArray]) -> ak.Array:
+    """Flat fields, sorted by event, as one list of records an event."""
+    return ak.unflatten(ak.zip(fields), np.bincount(event, minlength=n_events))
+
+
+def _keys(event: NDArray, cell: NDArray) -> NDArray[np.uint64]:
+    """Event and cell packed into one sortable number: 41 bits hold a cell id."""
+    return (event.astype(np.uint64) << np.uint64(41)) | cell
+
+
+def _starts(*keys: NDArray) -> NDArray[np.int64]:
+    """Where a new group begins in arrays sorted by `keys`."""
+    if not len(keys[0]):
+        return np.zeros(0, np.int64)
+    new = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.concatenate([[0], np.flatnonzero(new) + 1])
+
+
+def _sums(values: NDArray, first: NDArray) -> NDArray:
+    return np.add.reduceat(values, first) if len(first) else np.zeros(0)
