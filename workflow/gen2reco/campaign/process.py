@@ -1,0 +1,163 @@
+"""What is collided or shot: a process file, a Pythia8 card, or an event file; its kind names the reference backend."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from gen2reco.campaign.config import Block, load_yaml, parse_block
+from gen2reco.errors import InputError
+
+EtaRange = tuple[Annotated[float, Field(ge=0, le=20)], Annotated[float, Field(ge=0, le=20)]]
+EnergyRange = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+Lengths = tuple[float, float]
+
+
+class PartonFilter(Block):
+    """Keep events in which a final parton of the hard process (quark or gluon) lies in the range."""
+
+    abs_eta: EtaRange = (0.0, 20.0)
+    """Range of |eta| of the hard parton."""
+    pt_min: float = Field(default=0.0, ge=0)
+    """Least transverse momentum of the hard parton, GeV."""
+
+    _ordered = model_validator(mode="after")(lambda self: _check_ranges(self, "abs_eta"))
+
+
+class Pythia8Process(Block):
+    """Events made by Pythia8 from its own hard processes."""
+
+    kind: Literal["pythia8"]
+    """Names this kind of process."""
+    settings: list[str] = Field(min_length=1)
+    """Lines as in a Pythia8 card: `Beams:eCM = 91.2`. Seeds and event numbers come from the plan."""
+    mpi: bool | None = None
+    """Multiparton interactions on or off; left out: as the settings say."""
+    filter: PartonFilter | None = None
+    """Which hard processes are kept; left out: all."""
+
+
+class GunProcess(Block):
+    """Single particles with given species, energies and directions, without a hard process."""
+
+    kind: Literal["gun"]
+    """Names this kind of process."""
+    species: list[int] = Field(min_length=1)
+    """PDG codes; each particle is one of them with equal chance."""
+    particles: int = Field(default=1, ge=1, le=1000)
+    """Particles per event."""
+    energy: EnergyRange
+    """Range of the total energy, GeV."""
+    spectrum: Literal["flat", "log"] = "log"
+    """Energies flat, or flat in their logarithm."""
+    abs_eta: EtaRange = (1.6, 2.8)
+    """Range of |eta| of the momentum, flat."""
+    side: Literal["both", "plus", "minus"] = "both"
+    """Sign of z that particles fly to; one for the whole event."""
+    radius: Lengths = (0.0, 0.0)
+    """Range of the transverse distance of the production vertex from the beam line, mm, flat, any azimuth."""
+    vertex_z: Lengths = (0.0, 0.0)
+    """Range of z of the production vertex on the side that the particle flies to, mm, flat."""
+    start_z: float | None = Field(default=None, gt=0)
+    """|z| in mm of a plane from which the particles start, as if they had flown straight from the origin."""
+    separation: Lengths | None = None
+    """With start_z: range of the distance in that plane, mm, of each further particle from the first, flat."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_ranges(self, "energy", "abs_eta", "radius", "vertex_z", "separation")
+        if min(*self.radius, *(self.separation or (0,))) < 0:
+            raise ValueError("`radius` and `separation` are distances, expected >= 0")
+        if self.separation and (self.start_z is None or self.particles < 2):
+            raise ValueError("`separation` needs `start_z` and at least 2 `particles`")
+        if self.start_z is not None and (any(self.radius) or any(self.vertex_z)):
+            raise ValueError("`start_z` replaces `radius` and `vertex_z`; give one or the other")
+        return self
+
+
+class LheProcess(Block):
+    """Hard processes from a Les Houches event file, showered and hadronised by Pythia8."""
+
+    kind: Literal["lhe"]
+    """Names this kind of process."""
+    file: str
+    """The event file: .lhe or .lhe.gz; relative to the process file."""
+    settings: list[str] = []
+    """Lines as in a Pythia8 card for shower and hadronisation."""
+    mpi: bool | None = None
+    """Multiparton interactions on or off; left out: as the settings say."""
+
+
+class HepmcProcess(Block):
+    """Complete events from a HepMC3 or HepMC2 ASCII file."""
+
+    kind: Literal["hepmc"]
+    """Names this kind of process."""
+    file: str
+    """The event file: .hepmc, .hepmc3 or .hepmc2, also with .gz; relative to the process file."""
+
+
+AnyProcess = Pythia8Process | GunProcess | LheProcess | HepmcProcess
+KINDS: dict[str, type[AnyProcess]] = {get_args(c.model_fields["kind"].annotation)[0]: c for c in get_args(AnyProcess)}
+Process = Annotated[AnyProcess, Field(discriminator="kind")]
+
+_SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".cmnd": "pythia8", ".lhe": "lhe", ".lhef": "lhe"} | dict.fromkeys(
+    (".hepmc", ".hepmc2", ".hepmc3"), "hepmc"
+)
+
+
+def process_from(path: Path | str) -> AnyProcess:
+    """The process that a file describes: a process file (.yaml), a Pythia8 card (.cmnd), an LHE or HepMC event file.
+
+    Raises InputError naming the file and what is wrong with it.
+    """
+    path = Path(path)
+    kind = _SUFFIXES.get(path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix)
+    if kind is None or (path.suffix == ".gz" and kind not in ("lhe", "hepmc")):
+        raise InputError(f"{path}: not a process; expected .yaml, .cmnd, .lhe, .hepmc, or the last two with .gz")
+    if not path.is_file():
+        raise InputError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}; check the path")
+    if kind == "yaml":
+        return parse_process(load_yaml(path), str(path), path.parent)
+    if kind == "pythia8":
+        return parse_process({"kind": kind, "settings": card_lines(path)}, str(path))
+    return parse_process({"kind": kind, "file": str(path)}, str(path))
+
+
+def parse_process(data: dict, source: str, folder: Path | None = None) -> AnyProcess:
+    """Validate a process; a relative `file` in it is taken from `folder`. Raises InputError."""
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise InputError(f"{source}: `kind` = {kind!r}, expected one of {', '.join(KINDS)}")
+    process = parse_block(data, KINDS[kind], source)
+    if folder is not None and isinstance(process, LheProcess | HepmcProcess):
+        process = process.model_copy(update={"file": str(folder / process.file)})
+    return process
+
+
+def card_lines(path: Path) -> list[str]:
+    """The settings of a Pythia8 card: comments dropped, a vector in {} over several lines joined. Raises InputError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
+    lines, joined, comment = [], "", False
+    for line in map(str.strip, text.splitlines()):
+        if comment or line.startswith("/*"):
+            comment = "*/" not in line
+        elif joined or line[:1].isalnum():
+            joined = f"{joined} {line}".strip()
+            if joined.count("{") <= joined.count("}"):
+                lines.append(joined)
+                joined = ""
+    if joined or not lines:
+        raise InputError(f"{path}: {'unclosed { in' if joined else 'no settings in'} this Pythia8 card")
+    return lines
+
+
+def _check_ranges(block: Block, *names: str) -> Block:
+    for name in names:
+        bounds = getattr(block, name)
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise ValueError(f"`{name}` = {list(bounds)}, expected [low, high]")
+    return block

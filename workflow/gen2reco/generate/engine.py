@@ -1,0 +1,161 @@
+"""Pythia8 as an engine: started from checked settings, seeded per chunk, read in batches of arrays."""
+
+import ctypes
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pythia8mc
+
+from gen2reco.errors import InputError
+from gen2reco.generate.settings import apply, checked
+
+LIGHT_SPEED = 299.792458  # mm/ns
+PB_PER_MB = 1e9
+BATCH = 250
+ATTEMPTS = 20.0  # engine failures tolerated per wanted event
+_QUIET = (
+    "Random:setSeed = on",
+    "Random:seed = 1",
+    "Init:showChangedSettings = off",
+    "Init:showChangedParticleData = off",
+    "Init:showMultipartonInteractions = off",
+    "Init:showProcesses = off",
+    "Next:numberCount = 0",
+    "Next:numberShowInfo = 0",
+    "Next:numberShowProcess = 0",
+    "Next:numberShowEvent = 0",
+    "Next:numberShowLHA = 0",
+)
+
+
+def start(settings: Iterable[str], mpi: bool | None, hook: Any = None, own: Iterable[str] = ()) -> "pythia8mc.Pythia":
+    """An initialised Pythia8; `own` lines are not checked. Raises InputError with Pythia8's reason."""
+    lines = checked(settings)
+    with engine_output() as said:
+        pythia = pythia8mc.Pythia("", False)
+        apply(pythia, lines)
+        for line in (*_QUIET, *own, *([] if mpi is None else [f"PartonLevel:MPI = {'on' if mpi else 'off'}"])):
+            pythia.readString(line)
+        if hook is not None:
+            pythia.setUserHooksPtr(hook)
+        ready = pythia.init()
+    if not ready:
+        raise InputError(f"Pythia8 does not start with these settings: {_complaint(said)}")
+    return pythia
+
+
+def reseed(pythia: "pythia8mc.Pythia", seed: int) -> None:
+    """Set the random generator's state from a 63-bit seed.
+
+    Pythia8's own seeds number 9e8, few enough for two chunks of a campaign to meet; the Marsaglia-Zaman-Tsang
+    generator's second part, an arithmetic sequence of period 16777213, is seeded from the remaining bits.
+    """
+    high, low = divmod(seed, 900_000_000)
+    pythia.rndm.init(low + 1)
+    state = pythia.rndm.getState()
+    state.c = (high % 16_777_213) / 16_777_216
+    pythia.rndm.setState(state)
+
+
+def batches(pythia: "pythia8mc.Pythia", events: int, mode: str | float = ATTEMPTS) -> Iterator[ak.Array]:
+    """Yield `events` generated events in batches of arrays. Raises InputError if too many events fail."""
+    for first in range(0, events, BATCH):
+        said: list[str] = []
+        try:
+            with engine_output() as said:
+                batch = pythia.nextBatch(min(BATCH, events - first), mode)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"Pythia8 fails to make events: {_complaint(said, str(error))}") from None
+        yield batch
+
+
+def columns(batch: ak.Array) -> dict[str, pa.Array]:
+    """The columns `partons`, `particles`, `weights` of a batch without missing events."""
+    layout = ak.to_packed(batch).layout
+    record = layout.content("prt")
+    offsets, entry = np.asarray(record.offsets), record.content
+    field = {name: np.asarray(entry.content(name).data) for name in ("id", "status", "col", "acol", "m")}
+    momentum = {name: np.asarray(entry.content("p").content(name).data) for name in ("px", "py", "pz", "e")}
+    return {
+        "partons": _lists(offsets, _hard(field["status"]), lambda at: _partons(field, momentum, at)),
+        "particles": _lists(offsets, field["status"] > 0, lambda at: _particles(field, momentum, entry, at)),
+        "weights": pa.array(ak.to_arrow(batch.info.weights, list_to32=True, extensionarray=False)),
+    }
+
+
+def _hard(status: np.ndarray) -> np.ndarray:
+    """Incoming, intermediate and outgoing entries of the hard process: (n_entries,) bool."""
+    return (np.abs(status) >= 21) & (np.abs(status) <= 29)
+
+
+def _partons(field: dict, momentum: dict, at: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "pdg": field["id"][at],
+        "status": np.abs(field["status"][at]),
+        **{name: momentum[name][at] for name in ("px", "py", "pz")},
+        "energy": momentum["e"][at],
+        "mass": field["m"][at],
+        "color": field["col"][at],
+        "anticolor": field["acol"][at],
+    }
+
+
+def _particles(field: dict, momentum: dict, entry: Any, at: np.ndarray) -> dict[str, np.ndarray]:
+    vertex = entry.content("vProd")
+    index = np.asarray(vertex.index.data)[at]
+
+    def production(name: str) -> np.ndarray:
+        values = np.asarray(vertex.content.content(name).data)
+        return np.where(index >= 0, values[index], 0.0) if len(values) else np.zeros(len(index))
+
+    return {
+        "pdg": field["id"][at],
+        **{name: momentum[name][at].astype(np.float32) for name in ("px", "py", "pz")},
+        "energy": momentum["e"][at].astype(np.float32),
+        "vx": production("px").astype(np.float32),
+        "vy": production("py").astype(np.float32),
+        "vz": production("pz").astype(np.float32),
+        "time": (production("e") / LIGHT_SPEED).astype(np.float32),
+    }
+
+
+def _lists(offsets: np.ndarray, chosen: np.ndarray, fields: Callable[[np.ndarray], dict]) -> pa.Array:
+    """The chosen entries of each event as a list of structs."""
+    counts = np.concatenate([[0], np.cumsum(chosen)])[offsets]
+    values = fields(np.flatnonzero(chosen))
+    return pa.ListArray.from_arrays(
+        pa.array(counts, pa.int32()), pa.StructArray.from_arrays(values.values(), list(values))
+    )
+
+
+@contextmanager
+def engine_output() -> Iterator[list[str]]:
+    """Keep the engine's printing off standard output; the list holds what it printed once the block is left."""
+    flush, said = ctypes.CDLL(None).fflush, []
+    with tempfile.TemporaryFile() as kept:
+        sys.stdout.flush()
+        saved = os.dup(1)
+        os.dup2(kept.fileno(), 1)
+        try:
+            yield said
+        finally:
+            flush(None)
+            os.dup2(saved, 1)
+            os.close(saved)
+            said.append(os.pread(kept.fileno(), 1 << 20, 0).decode(errors="replace"))
+
+
+def _complaint(said: list[str], otherwise: str = "no reason given") -> str:
+    """The engine's own last errors on one line."""
+    found = re.findall(r"PYTHIA (?:Error|Abort)[^:]*: *(.+)", "".join(said))
+    return "; ".join(dict.fromkeys(line.strip() for line in found[-3:])) or otherwise

@@ -1,0 +1,120 @@
+"""The reference: hard process, parton shower, hadronisation and decays by Pythia8 (arXiv:2203.11601)."""
+
+import numpy as np
+import pyarrow as pa
+import pythia8mc
+
+from gen2reco.campaign.config import Block
+from gen2reco.campaign.process import PartonFilter, Pythia8Process
+from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.generate import engine
+
+HOPELESS = 100_000  # hard processes in a row that the filter drops before it is called wrong
+
+
+class HardPartonFilter(pythia8mc.UserHooks):
+    """Vetoes hard processes without a parton in the range, before they cost a shower; counts tried and passed."""
+
+    def __init__(self, wanted: PartonFilter):
+        super().__init__()
+        self.wanted, self.tried, self.passed, self._misses = wanted, 0, 0, 0
+
+    def canVetoProcessLevel(self) -> bool:
+        """Pythia8's switch for the next method."""
+        return True
+
+    def doVetoProcessLevel(self, process: "pythia8mc.Event") -> bool:
+        """True to drop the hard process. Raises InputError when nothing ever passes."""
+        self.tried += 1
+        if any(self._accepts(process[i]) for i in range(5, process.size())):
+            self.passed, self._misses = self.passed + 1, 0
+            return False
+        self._misses += 1
+        if self._misses >= HOPELESS:
+            raise InputError(f"filter: none of {HOPELESS} hard processes has a parton in {self.wanted}; widen it")
+        return True
+
+    def _accepts(self, parton: "pythia8mc.Particle") -> bool:
+        low, high = self.wanted.abs_eta
+        coloured = parton.isFinal() and (parton.idAbs() <= 6 or parton.id() == 21)
+        return coloured and parton.pT() >= self.wanted.pt_min and low <= abs(parton.eta()) <= high
+
+
+class Pythia8(Backend):
+    """Generates accepted events of a Pythia8 process. The engine is initialised once with a fixed seed, then seeded
+    from the chunk: the same bytes whichever process runs the chunk."""
+
+    name, stage, isolate, chunk_events = "pythia8", "generate", True, 2000
+
+    class Options(Block):
+        """What to generate."""
+
+        process: Pythia8Process
+        """The hard process and its filter."""
+
+    def prepare(self) -> None:
+        """Initialise Pythia8. Raises InputError for settings that it does not take."""
+        process = self.options.process
+        self._hook = HardPartonFilter(process.filter) if process.filter else None
+        self._pythia, self._fresh = engine.start(process.settings, process.mpi, self._hook), True
+
+    def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
+        """Generate events [start, stop). Raises InputError when Pythia8 or the filter cannot deliver them."""
+        if not self._fresh:
+            self.prepare()
+        self._fresh = False
+        engine.reseed(self._pythia, chunk.seed)
+        parts = [engine.columns(batch) for batch in engine.batches(self._pythia, chunk.stop - chunk.start)]
+        table, names = assemble(parts, np.arange(chunk.start, chunk.stop), self._pythia)
+        facts = run_facts(self._pythia, table, names)
+        if self._hook:
+            facts |= {"filter_tried": self._hook.tried, "filter_passed": self._hook.passed}
+        return Result(table, facts)
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Cross section, weights and filter efficiency of the shard."""
+        return merged(infos)
+
+
+def assemble(parts: list[dict], numbers: np.ndarray, pythia: "pythia8mc.Pythia") -> tuple[pa.Table, list[str]]:
+    """Batches of columns as one particles table, and the names of its weights; the first weight is `weight`."""
+    data = {name: pa.concat_arrays([part[name] for part in parts]) for name in parts[0]}
+    names = list(pythia.infoPython().weightNameVector())
+    weights = data["weights"]
+    nominal = weights.flatten().to_numpy()[weights.offsets.to_numpy()[:-1]]
+    if len(names) < 2:
+        del data["weights"]
+    return records.table("particles", {"event": numbers, "weight": nominal, **data}), names
+
+
+def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table, names: list[str]) -> dict:
+    """Cross section (pb, after the filter), sum of weights, and sqrt(s) of what the engine has made so far."""
+    info = pythia.infoPython()
+    return {
+        "events_accepted": table.num_rows,
+        "hard_processes_tried": info.nTried(),
+        "cross_section_pb": info.sigmaGen() * engine.PB_PER_MB,
+        "cross_section_error_pb": info.sigmaErr() * engine.PB_PER_MB,
+        "sum_of_weights": float(np.sum(table["weight"].to_numpy())),
+        "sqrt_s": info.eCM(),
+        "weight_names": names,
+    }
+
+
+def merged(infos: list[dict]) -> dict:
+    """One shard's facts from its chunks': counts summed, cross sections averaged by the hard processes tried."""
+    if not infos:
+        return {}
+    total = {key: sum(i[key] for i in infos) for key, value in infos[0].items() if isinstance(value, int)}
+    tried = np.array([max(i["hard_processes_tried"], 1) for i in infos]) / sum(
+        max(i["hard_processes_tried"], 1) for i in infos
+    )
+    total["cross_section_pb"] = float(tried @ [i["cross_section_pb"] for i in infos])
+    total["cross_section_error_pb"] = float(np.hypot.reduce(tried * [i["cross_section_error_pb"] for i in infos]))
+    total["sum_of_weights"] = float(sum(i["sum_of_weights"] for i in infos))
+    total["sqrt_s"], total["weight_names"] = infos[0]["sqrt_s"], infos[0]["weight_names"]
+    tried_by_filter = total.get("filter_tried", 0)
+    total["filter_efficiency"] = total["filter_passed"] / tried_by_filter if tried_by_filter else 1.0
+    return total
