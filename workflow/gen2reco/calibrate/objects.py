@@ -1,0 +1,85 @@
+"""What every calibration puts into the objects record: plain sums, directions, codes, jets."""
+
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gen2reco.calibrate.candidates import Candidates, flat_index
+from gen2reco.calibrate.jets import gen_jets, object_jets
+from gen2reco.events import records
+from gen2reco.events.geometry import Geometry
+from gen2reco.events.schemas import IDENTITIES
+
+PDG = {"photon": 22, "electron": 11, "muon": 13, "charged_hadron": 211, "neutral_hadron": 130}
+"""Code given to an object of each identity; that of a charged one follows the charge of its track."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Plain sums of each candidate and its direction at the origin; all (n,)."""
+
+    energy: NDArray[np.float64]
+    """Sum of the dE/dx-weighted energies of its layer clusters, GeV."""
+    em_energy: NDArray[np.float64]
+    """The part of it in the electromagnetic section."""
+    layers_behind: NDArray[np.int64]
+    """Layers hit behind the electromagnetic section."""
+    eta: NDArray[np.float64]
+    phi: NDArray[np.float64]
+    momentum: NDArray[np.float64]
+    """Momentum of its track, GeV; 0 for none."""
+    charge: NDArray[np.int64]
+    """Charge of its track; 0 for none."""
+
+
+def summarise(events: ak.Array, candidates: Candidates, geometry: Geometry) -> Summary:
+    """Sums over the layer clusters of each candidate.
+
+    The direction is that of the track, turned back to the beam line, or else that of the leading trackster.
+    """
+    n = len(candidates)
+    clusters = ak.flatten(events.layer_clusters)
+    mine = candidates.of_cluster >= 0
+    owner = candidates.of_cluster[mine]
+    energy = ak.to_numpy(clusters.energy)[mine].astype(np.float64)
+    layer = ak.to_numpy(clusters.layer)[mine].astype(np.int64)
+    em = geometry.electromagnetic[layer - 1]
+    behind = np.unique(owner[~em] * 256 + layer[~em]) // 256
+    track = take(events.tracks, candidates.track, candidates.event, ("px", "py", "pz", "x", "y", "charge"))
+    leading = take(events.tracksters, candidates.trackster, candidates.event, ("eta", "phi"))
+    pt = np.hypot(track["px"], track["py"])
+    turned_back = 2 * np.arctan2(track["y"], track["x"]) - np.arctan2(track["py"], track["px"])
+    has = candidates.track >= 0
+    return Summary(
+        np.bincount(owner, energy, n),
+        np.bincount(owner, energy * em, n),
+        np.bincount(behind, minlength=n),
+        np.where(has, np.arcsinh(track["pz"] / np.where(pt > 0, pt, 1.0)), leading["eta"]),
+        np.where(has, np.mod(turned_back + np.pi, 2 * np.pi) - np.pi, leading["phi"]),
+        np.hypot(pt, track["pz"]),
+        track["charge"].astype(np.int64),
+    )
+
+
+def object_pdg(identity: NDArray, charge: NDArray) -> NDArray[np.int32]:
+    """PDG codes from the index in `IDENTITIES` and the charge of the track (0: as for a particle, not its anti)."""
+    code = np.array([PDG[name] for name in IDENTITIES], np.int32)[identity]
+    negative = np.where(np.isin(code, (11, 13)), charge > 0, (charge < 0) & (code == PDG["charged_hadron"]))
+    return np.where(negative, -code, code).astype(np.int32)
+
+
+def objects_table(events: pa.Table, data: ak.Array, candidates: Candidates, columns: dict[str, NDArray]) -> pa.Table:
+    """The objects record of a chunk: its events, the candidates' columns, jets of objects and of particles."""
+    objects = ak.unflatten(ak.Array(columns), candidates.counts)
+    made = {"objects": objects, "jets": object_jets(objects), "gen_jets": gen_jets(data.particles)}
+    return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})
+
+
+def take(lists: ak.Array, place: NDArray, event: NDArray, names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
+    """Fields of the records at `place` in the lists of `event`; zeros where the place is negative. All (n,)."""
+    index = flat_index(place, lists, event)
+    flat = ak.flatten(lists)
+    return {name: np.append(ak.to_numpy(flat[name]).astype(np.float64), 0.0)[index] for name in names}
