@@ -25,7 +25,7 @@ _APART = 1.0e5
 
 @dataclass(frozen=True)
 class Candidates:
-    """Flat arrays over a run of events: n candidates, ordered by event and falling energy, tracks alone last."""
+    """Flat arrays over a run of events: n candidates, by event, those with tracksters first in falling energy."""
 
     counts: NDArray[np.int64]
     """Candidates of each event: (n_events,)."""
