@@ -136,3 +136,25 @@ def _detector(path: Path | None, source: Path | None, stage: str) -> Detector | 
         if "detector" in facts:
             return Detector.model_validate(facts["detector"])
     return None
+
+
+@click.command()
+@click.argument("source", type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--shard", type=click.IntRange(min=0), default=0, show_default=True, help="Number for luminosityBlock.")
+def publish(source: Path, output: Path, shard: int) -> None:
+    """Write the objects in SOURCE to ROOT (OUTPUT ends in .root), or its particles to HepMC3 (.hepmc, .hepmc.gz)."""
+    from gen2reco.events.publish import publish_file
+
+    count = publish_file(source, output, shard)
+    print(f"{output}: {count} events", file=sys.stderr)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--events", type=click.IntRange(min=0), default=2, show_default=True, help="Events to print.")
+def show(file: Path, events: int) -> None:
+    """Print what a record FILE holds: schema, how it was made, sizes, ranges, first events."""
+    from gen2reco.events.show import show_file
+
+    show_file(file, events)

@@ -130,7 +130,7 @@ def check(events: pa.Table, record: str, source: str) -> None:
     """Check values: finite numbers, energies >= 0, indices in range. Raises InputError naming the first bad event."""
     for name in events.schema.names:
         column = events[name].combine_chunks()
-        for label, values, parents in _leaves(name, column):
+        for label, values, parents in leaves(name, column):
             _check_leaf(label, values, parents, events, source)
     present = set(events.schema.names)
     for label, target, least in INDICES[record]:
@@ -165,7 +165,7 @@ def _check_index(label: str, target: str, least: int, events: pa.Table, source: 
         raise InputError(f"{source}: event {number}: `{label}` points outside `{target}`; the file is inconsistent")
 
 
-def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def leaves(name: str, column: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield (label, flat values, row of each value) of the numeric leaves of a column."""
     rows = np.arange(len(column))
     while pa.types.is_list(column.type):
@@ -173,7 +173,7 @@ def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, np.ndarray, np.n
         column = column.flatten()
     if pa.types.is_struct(column.type):
         for field, child in zip(column.type, column.flatten()):
-            for label, values, inner in _leaves(f"{name}.{field.name}", child):
+            for label, values, inner in leaves(f"{name}.{field.name}", child):
                 yield label, values, rows[inner]
     else:
         yield name, column.to_numpy(zero_copy_only=False), rows

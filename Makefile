@@ -1,0 +1,40 @@
+# make run: set up everything and run the quickstart campaign to its report.  make test: set up everything, run the tests.
+PYTHON ?= python3
+CAMPAIGN ?= configs/campaigns/quickstart.yaml
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run test test-full test-cluster lint docs ui clean
+
+run: .venv/.ready
+	snakemake --cores all --config campaign=$(CAMPAIGN)
+
+test: .venv/.ready
+	pytest tests
+
+test-full: .venv/.ready
+	GEN2RECO_FULL_TESTS=1 pytest tests
+
+test-cluster: .venv/.ready
+	GEN2RECO_FULL_TESTS=1 pytest tests/cluster
+
+lint: .venv/.ready
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+docs: .venv/.ready
+	gen2reco docs docs
+
+ui: .venv/.ready
+	gen2reco track ui
+
+.venv/.ready: pyproject.toml envs/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv results .snakemake

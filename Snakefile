@@ -1,0 +1,24 @@
+"""gen2reco: one campaign file in; calibrated, validated events out.
+
+snakemake --config campaign=configs/campaigns/quickstart.yaml
+"""
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/cluster.smk"
+include: "workflow/rules/calibrate.smk"
+include: "workflow/rules/publish.smk"
+include: "workflow/rules/validate.smk"
+include: "workflow/rules/track.smk"
+
+
+rule all:
+    """Everything the campaign asks for: ntuples, reports, and its story in MLflow."""
+    default_target: True
+    input:
+        published_files(),
+        report_files(),
+        f"{FOLDER}/tracked.json",
+    localrule: True

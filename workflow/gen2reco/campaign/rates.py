@@ -1,0 +1,72 @@
+"""How long an event takes in each stage: the last measured rates, from which shards are sized and cost is estimated."""
+
+import json
+import os
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from gen2reco.campaign.paths import cache_folder
+from gen2reco.errors import InputError
+
+FALLBACK_SECONDS = 1.0
+MAX_SHARD_EVENTS = 1_000_000
+
+
+def rates_file() -> Path:
+    """The site's own rates, written by `gen2reco calibrate-rates`."""
+    return Path(os.environ.get("GEN2RECO_RATES", cache_folder() / "rates.json"))
+
+
+@lru_cache(maxsize=1)
+def known_rates() -> dict[str, dict]:
+    """Key → {cpu_seconds, bytes} per event: shipped figures, overridden by the site's. Raises InputError."""
+    rates = json.loads(files("gen2reco.campaign").joinpath("rates.json").read_text(encoding="utf-8"))
+    site = rates_file()
+    if site.is_file():
+        try:
+            rates.update(json.loads(site.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise InputError(f"{site}: damaged rates ({error}); delete it or measure again") from None
+    return rates
+
+
+def rate_keys(stage: str, entry: dict, generated: dict) -> list[str]:
+    """Keys under which a stage's rate may be known, the most special first."""
+    process = generated["options"].get("process", {})
+    kind = f"{generated['backend']}-{process_label(process)}"
+    device = entry["device"]
+    return [f"{stage}/{entry['backend']}/{device}/{kind}", f"{stage}/{entry['backend']}/{device}"]
+
+
+def process_label(process: dict) -> str:
+    """A short, stable name of what is generated, for rates."""
+    from gen2reco.campaign.config import digest
+
+    return digest(process)[:12]
+
+
+def seconds_per_event(stages: dict[str, dict]) -> dict[str, float]:
+    """CPU seconds an event for each stage of a sample."""
+    return {stage: _rate(stage, entry, stages, "cpu_seconds", FALLBACK_SECONDS) for stage, entry in stages.items()}
+
+
+def bytes_per_event(stages: dict[str, dict]) -> float:
+    """Bytes on disk an event, all own stages together."""
+    return sum(_rate(stage, entry, stages, "bytes", 50_000.0) for stage, entry in stages.items())
+
+
+def shard_events(stages: dict[str, dict], job_minutes: float) -> int:
+    """Events a shard so that the slowest stage's job lasts about `job_minutes`: a round number of its chunks."""
+    slowest = max(seconds_per_event(stages).values())
+    wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / slowest)))
+    chunk = max(entry["chunk_events"] for entry in stages.values())
+    return max(chunk, wanted // chunk * chunk)
+
+
+def _rate(stage: str, entry: dict, stages: dict[str, dict], what: str, default: float) -> float:
+    rates = known_rates()
+    for key in rate_keys(stage, entry, stages["generate"]):
+        if key in rates and what in rates[key]:
+            return float(rates[key][what])
+    return default

@@ -1,0 +1,80 @@
+"""Commands on whole campaigns: check, plan, status, recover, verify."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+def check(campaign: Path) -> None:
+    """Check CAMPAIGN and everything it refers to; prints what it would make."""
+    from gen2reco.campaign.campaign import load_campaign
+
+    loaded, detector, chains = load_campaign(campaign)
+    print(f"{campaign}: campaign `{loaded.name}` is fine; detector `{detector.name}`")
+    for name, chain in chains.items():
+        road = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
+        print(f"  {name}: {road}")
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+@click.option("--new-revision", is_flag=True, help="Accept changes other than more events; what depends is remade.")
+def plan(campaign: Path, new_revision: bool) -> None:
+    """Freeze CAMPAIGN into plan.lock.json and print what will be made, at what cost."""
+    from gen2reco.campaign.plan import make_plan
+    from gen2reco.campaign.summary import print_summary
+
+    made, written = make_plan(campaign, new_revision)
+    print_summary(made)
+    print(f"{made.folder}/plan.lock.json: revision {made.lock['revision']}, {'written' if written else 'unchanged'}")
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+def status(campaign: Path) -> None:
+    """Show per sample and stage what is done, running, failed and waiting, the rate and the expected end."""
+    from gen2reco.campaign.driver import plan_of
+    from gen2reco.campaign.status import print_status
+
+    print_status(plan_of(campaign, driver=False))
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+@click.argument("snakemake", nargs=-1)
+def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
+    """Reissue the failed shards of CAMPAIGN, and only those; arguments after `--` go to Snakemake."""
+    from gen2reco.campaign.driver import plan_of, run_snakemake
+    from gen2reco.campaign.status import clear_failed
+
+    found = plan_of(campaign, driver=False)
+    targets = clear_failed(found)
+    if not targets:
+        print(f"{found.folder}: no failed shard")
+        return
+    print(f"{found.folder}: reissuing {len(targets)} failed shards", file=sys.stderr)
+    raise SystemExit(run_snakemake(campaign, [*map(str, targets), *snakemake]))
+
+
+@click.command()
+@click.argument("lock", type=FILE)
+@click.argument("sample")
+@click.argument("output", type=FILE)
+def verify(lock: Path, sample: str, output: Path) -> None:
+    """Check that SAMPLE of the plan LOCK is whole, and write what was found to OUTPUT."""
+    from gen2reco.campaign.plan import read_plan
+    from gen2reco.campaign.sidecar import write_text
+    from gen2reco.campaign.status import verify_sample
+
+    found = verify_sample(read_plan(lock), sample)
+    write_text(output, json.dumps(found, indent=1) + "\n")
+    print(f"{sample}: {found['shards']} shards whole, {found['failed']} failed within tolerance", file=sys.stderr)
+
+

@@ -1,0 +1,125 @@
+"""The plan, and the functions by which rules find their files and digests."""
+
+import os
+import shlex
+import sys
+
+sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+
+from gen2reco.campaign.driver import driver_lock, plan_of
+
+CAMPAIGN = config.get("campaign", "configs/campaigns/quickstart.yaml")
+PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
+FOLDER = str(PLAN.folder)
+LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
+COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
+ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
+
+shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+
+
+wildcard_constraints:
+    sample="[a-z0-9_]+",
+    shard="[0-9][0-9]+",
+
+
+def record(stage):
+    """The record file of a stage, with wildcards."""
+    return f"{FOLDER}/{{sample}}/{stage}/{{shard}}.parquet"
+
+
+def sidecar(stage):
+    """The sidecar of a stage's record file, with wildcards."""
+    return f"{FOLDER}/{{sample}}/{stage}/{{shard}}.json"
+
+
+def log_file(stage):
+    """Where a job of a stage logs."""
+    return f"{FOLDER}/logs/{stage}/{{sample}}-{{shard}}.log"
+
+
+def benchmark_file(stage):
+    """Where Snakemake notes time and memory of a job."""
+    return f"{FOLDER}/benchmarks/{stage}/{{sample}}-{{shard}}.tsv"
+
+
+def source(stage):
+    """An input function: the record file of the stage before, of the sample that owns it."""
+
+    def files(wildcards):
+        stages = PLAN.stages(wildcards.sample)
+        before = stages[stages.index(stage) - 1]
+        return str(PLAN.file(wildcards.sample, before, int(wildcards.shard)))
+
+    return files
+
+
+def content(stage):
+    """A params function: the digest of what the stage does, so that jobs rerun by content."""
+
+    def digest(wildcards):
+        return PLAN.choice(wildcards.sample, stage)["digest"]
+
+    return digest
+
+
+def samples_of(stage, device):
+    """A wildcard constraint: the samples that do this stage themselves on this device."""
+    names = [
+        sample
+        for sample in PLAN.samples
+        if stage in PLAN.stages(sample)
+        and PLAN.owner(sample, stage) == sample
+        and PLAN.choice(sample, stage)["device"] == device
+    ]
+    return "|".join(names) or "none_at_all"
+
+
+def shard_events(wildcards):
+    """How many events a shard holds: a last short shard is remade when the sample is extended."""
+    return len(PLAN.events(wildcards.sample, int(wildcards.shard)))
+
+
+def published_files():
+    """The ntuples of every sample that reaches calibrated objects."""
+    return [
+        f"{FOLDER}/{sample}/publish/{shard:05d}.root"
+        for sample in PLAN.samples
+        if PLAN.stages(sample)[-1] in ("calibrate", "fuse")
+        for shard in range(PLAN.shards(sample))
+    ]
+
+
+def last_record(wildcards):
+    """The objects of a shard."""
+    last = PLAN.stages(wildcards.sample)[-1]
+    return str(PLAN.file(wildcards.sample, last, int(wildcards.shard)))
+
+
+def report_files():
+    """The report and the metrics of every comparison."""
+    return [
+        f"{FOLDER}/report/{name}/{file}"
+        for name in COMPARISONS
+        for file in ("report.html", "metrics.json")
+    ]
+
+
+def shard_files(wildcards):
+    """All record files of a sample, at every stage."""
+    name = wildcards.sample
+    return [
+        str(PLAN.file(name, stage, shard))
+        for stage in PLAN.stages(name)
+        for shard in range(PLAN.shards(name))
+    ]
+
+
+def compared(wildcards):
+    """The verified samples of a comparison, the reference first."""
+    names = [wildcards.sample, *COMPARISONS[wildcards.sample]]
+    return [f"{FOLDER}/{name}/verified.json" for name in names]
+
+
+onstart:
+    driver_lock(PLAN)

@@ -1,0 +1,15 @@
+rule track:
+    """Replay what happened into MLflow; a server that is away delays the story, never the physics."""
+    input:
+        report_files(),
+        published_files(),
+    output:
+        f"{FOLDER}/tracked.json",
+    log:
+        f"{FOLDER}/logs/track.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/track.tsv"
+    conda:
+        ENVIRONMENT
+    shell:
+        "gen2reco track sync $(dirname {output:q}) --receipt {output:q} 2> {log:q}"
