@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -37,13 +38,15 @@ _QUIET = (
 
 
 def start(settings: Iterable[str], mpi: bool | None, hook: Any = None, own: Iterable[str] = ()) -> "pythia8mc.Pythia":
-    """An initialised Pythia8; `own` lines are not checked. Raises InputError with Pythia8's reason."""
+    """An initialised Pythia8; `own` lines come first, unchecked. Raises InputError with Pythia8's reason."""
     lines = checked(settings)
     with engine_output() as said:
         pythia = pythia8mc.Pythia("", False)
-        apply(pythia, lines)
-        for line in (*_QUIET, *own, *([] if mpi is None else [f"PartonLevel:MPI = {'on' if mpi else 'off'}"])):
+        for line in (*_QUIET, *own):
             pythia.readString(line)
+        apply(pythia, lines)
+        if mpi is not None:
+            pythia.readString(f"PartonLevel:MPI = {'on' if mpi else 'off'}")
         if hook is not None:
             pythia.setUserHooksPtr(hook)
         ready = pythia.init()
@@ -79,9 +82,30 @@ def batches(pythia: "pythia8mc.Pythia", events: int, mode: str | float = ATTEMPT
         yield batch
 
 
-def columns(batch: ak.Array) -> dict[str, pa.Array]:
-    """The columns `partons`, `particles`, `weights` of a batch without missing events."""
-    layout = ak.to_packed(batch).layout
+def next_file(pythia: "pythia8mc.Pythia", path: Path) -> None:
+    """Go on with another LHE file of the same <init>, without a new start-up. Raises InputError."""
+    with engine_output() as said:
+        pythia.readString("Beams:newLHEFsameInit = on")
+        pythia.readString(f"Beams:LHEF = {path}")
+        ready = pythia.init()
+    if not ready:
+        raise InputError(f"Pythia8 does not read the events: {_complaint(said)}")
+
+
+def weight_names(pythia: "pythia8mc.Pythia") -> list[str]:
+    """The names of the weights that Pythia8 gives each event, the nominal one first."""
+    return list(pythia.infoPython().weightNameVector())
+
+
+def without_missing(batch: ak.Array) -> tuple[np.ndarray, ak.Array]:
+    """Which events of a batch are there, (n_events,) bool, and those."""
+    present = ~ak.to_numpy(ak.is_none(batch))
+    return present, batch[present]
+
+
+def columns(batch: ak.Array) -> dict[str, pa.Array | np.ndarray]:
+    """The columns `partons`, `particles`, and (n_events, n_weights) `weights`, of a batch without missing events."""
+    layout = ak.to_packed(ak.drop_none(batch)).layout
     record = layout.content("prt")
     offsets, entry = np.asarray(record.offsets), record.content
     field = {name: np.asarray(entry.content(name).data) for name in ("id", "status", "col", "acol", "m")}
@@ -89,7 +113,7 @@ def columns(batch: ak.Array) -> dict[str, pa.Array]:
     return {
         "partons": _lists(offsets, _hard(field["status"]), lambda at: _partons(field, momentum, at)),
         "particles": _lists(offsets, field["status"] > 0, lambda at: _particles(field, momentum, entry, at)),
-        "weights": pa.array(ak.to_arrow(batch.info.weights, list_to32=True, extensionarray=False)),
+        "weights": ak.to_numpy(ak.to_regular(ak.drop_none(batch).info.weights, axis=1)),
     }
 
 

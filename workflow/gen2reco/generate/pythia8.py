@@ -67,8 +67,8 @@ class Pythia8(Backend):
         self._fresh = False
         engine.reseed(self._pythia, chunk.seed)
         parts = [engine.columns(batch) for batch in engine.batches(self._pythia, chunk.stop - chunk.start)]
-        table, names = assemble(parts, np.arange(chunk.start, chunk.stop), self._pythia)
-        facts = run_facts(self._pythia, table, names)
+        table = assemble(parts, np.arange(chunk.start, chunk.stop), engine.weight_names(self._pythia))
+        facts = run_facts(self._pythia, table)
         if self._hook:
             facts |= {"filter_tried": self._hook.tried, "filter_passed": self._hook.passed}
         return Result(table, facts)
@@ -78,18 +78,31 @@ class Pythia8(Backend):
         return merged(infos)
 
 
-def assemble(parts: list[dict], numbers: np.ndarray, pythia: "pythia8mc.Pythia") -> tuple[pa.Table, list[str]]:
-    """Batches of columns as one particles table, and the names of its weights; the first weight is `weight`."""
-    data = {name: pa.concat_arrays([part[name] for part in parts]) for name in parts[0]}
-    names = list(pythia.infoPython().weightNameVector())
-    weights = data["weights"]
-    nominal = weights.flatten().to_numpy()[weights.offsets.to_numpy()[:-1]]
-    if len(names) < 2:
-        del data["weights"]
-    return records.table("particles", {"event": numbers, "weight": nominal, **data}), names
+def assemble(parts: list[dict], numbers: np.ndarray, names: list[str], extra: np.ndarray | None = None) -> pa.Table:
+    """Batches of columns as one particles table; `weight` is the first of the event's weights.
+
+    `names` are those of all weights; `extra`: (n_events, n_extra) further ones relative to the first; `unit` scales all.
+    """
+    weights = [part.pop("weights") * unit for part in parts]
+    data = (
+        {name: pa.concat_arrays([part[name] for part in parts]) for name in ("partons", "particles")} if parts else {}
+    )
+    weights = np.concatenate(weights) if parts else np.empty((0, len(names)))
+    if extra is not None:
+        weights = np.concatenate([weights, weights[:, :1] * extra], axis=1)
+    empty = records.empty("particles")
+    columns = {
+        "event": numbers,
+        "weight": weights[:, 0],
+        **{name: data.get(name, empty[name]) for name in ("partons", "particles")},
+    }
+    if len(names) > 1:
+        offsets = np.arange(0, weights.size + 1, len(names), dtype=np.int32)
+        columns["weights"] = pa.ListArray.from_arrays(offsets, weights.ravel())
+    return records.table("particles", columns)
 
 
-def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table, names: list[str]) -> dict:
+def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
     """Cross section (pb, after the filter), sum of weights, and sqrt(s) of what the engine has made so far."""
     info = pythia.infoPython()
     return {
@@ -99,7 +112,7 @@ def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table, names: list[str]) -> 
         "cross_section_error_pb": info.sigmaErr() * engine.PB_PER_MB,
         "sum_of_weights": float(np.sum(table["weight"].to_numpy())),
         "sqrt_s": info.eCM(),
-        "weight_names": names,
+        "weight_names": engine.weight_names(pythia),
     }
 
 

@@ -1,0 +1,98 @@
+"""Event files of text, plain or gzipped, indexed once so that any range of events is read directly."""
+
+import gzip
+import mmap
+import re
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from gen2reco.errors import InfrastructureError, InputError
+
+MAX_EXPANSION = 200  # text events shrink 3 to 20 times; gzip can do 1000
+SMALL = 1 << 30  # bytes that any file may expand to
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """Bytes of an event file and where its events start; the header lies before the first, `end` after the last."""
+
+    path: Path
+    data: mmap.mmap
+    starts: np.ndarray
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def header(self) -> bytes:
+        """All that stands before the first event."""
+        return self.data[: int(self.starts[0]) if len(self) else self.end]
+
+    def events(self, start: int, stop: int) -> bytes:
+        """The text of events [start, stop). Raises InputError if the file holds fewer."""
+        if stop > len(self):
+            raise InputError(
+                f"{self.path}: exhausted: it holds {len(self)} events, but event {stop - 1} is asked for "
+                f"(counted from 0); ask for at most {len(self)} or give a larger file"
+            )
+        last = int(self.starts[stop]) if stop < len(self) else self.end
+        return self.data[int(self.starts[start]) : last]
+
+
+def index_events(path: Path | str, first: re.Pattern[bytes], after: bytes = b"", footer: bytes = b"") -> EventFile:
+    """Index the places where `first` matches, from `after` on and up to the last `footer`.
+
+    A gzipped file is expanded once into an unnamed temporary file. Raises InputError for a file that is missing,
+    empty, cut off or expands without bound.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = _mapped(_expanded(path, file) if file.read(2) == b"\x1f\x8b" else file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if data is None:
+        raise InputError(f"{path}: empty file; expected events")
+    begin = max(data.find(after), 0) if after else 0
+    end = data.rfind(footer) if footer else -1
+    end = end if end >= 0 else len(data)
+    starts = np.fromiter((match.start() for match in first.finditer(data, begin, end)), np.int64)
+    return EventFile(path, data, starts, end)
+
+
+def _mapped(file: IO[bytes]) -> mmap.mmap | None:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError:  # nothing to map
+        return None
+
+
+def _expanded(path: Path, file: IO[bytes]) -> IO[bytes]:
+    """The gzipped content in an unnamed temporary file."""
+    file.seek(0)
+    limit = max(SMALL, MAX_EXPANSION * path.stat().st_size)
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as its mapping
+    try:
+        with gzip.GzipFile(fileobj=file) as source:
+            while block := source.read(BLOCK):
+                if spool.tell() + len(block) > limit:
+                    raise InputError(
+                        f"{path}: expands to over {limit >> 20} MiB, {MAX_EXPANSION} times its size; refused"
+                    )
+                spool.write(block)
+        spool.flush()
+    except EOFError:
+        raise InputError(f"{path}: cut off: the gzip stream has no end; copy or make the file again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged gzip stream: {error}; copy or make the file again") from None
+    except OSError as error:
+        raise InfrastructureError(f"{path}: cannot be expanded in {tempfile.gettempdir()}: {error}") from None
+    return spool
