@@ -81,13 +81,10 @@ class Pythia8(Backend):
 def assemble(parts: list[dict], numbers: np.ndarray, names: list[str], extra: np.ndarray | None = None) -> pa.Table:
     """Batches of columns as one particles table; `weight` is the first of the event's weights.
 
-    `names` are those of all weights; `extra`: (n_events, n_extra) further ones relative to the first; `unit` scales all.
+    `names` are those of all weights; `extra`: (n_events, n_extra) further ones relative to the first.
     """
-    weights = [part.pop("weights") * unit for part in parts]
-    data = (
-        {name: pa.concat_arrays([part[name] for part in parts]) for name in ("partons", "particles")} if parts else {}
-    )
-    weights = np.concatenate(weights) if parts else np.empty((0, len(names)))
+    data = {name: pa.concat_arrays([part[name] for part in parts]) for name in ("partons", "particles") if parts}
+    weights = np.concatenate([part["weights"] for part in parts]) if parts else np.empty((0, len(names)))
     if extra is not None:
         weights = np.concatenate([weights, weights[:, :1] * extra], axis=1)
     empty = records.empty("particles")
