@@ -1,0 +1,128 @@
+"""The reference simulation: Geant4 FTFP_BERT showers of every particle that reaches the calorimeter."""
+
+import ctypes
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gen2reco.campaign.config import Block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.errors import InfrastructureError
+from gen2reco.events.geometry import C_LIGHT, Geometry, encode
+from gen2reco.simulate.digitise import Deposits
+from gen2reco.simulate.hits import enter, hits_table, streams
+from gen2reco.simulate.propagate import AtFace
+from gen2reco.simulate.tables import find_tables
+
+BATCH_ENERGY = 1000.0
+"""Particles tracked between two reductions of steps to cells, GeV in all: bounds memory to some 10 MB."""
+
+
+class Geant4(Backend):
+    """Geant4 11.4. The run manager is set up once; each chunk runs in a fork of it, so it starts fresh.
+
+    Every particle is a Geant4 event of its own with its own seeds: its shower does not depend on its neighbours, and
+    all that it leaves, through any secondary, is credited to it.
+    """
+
+    name = "geant4"
+    stage = "simulate"
+    isolate = True
+    needs_detector = True
+    chunk_events = 20
+
+    class Options(Block):
+        """Settings of the Geant4 simulation."""
+
+        keep_deposits: bool = False
+        """Keep the noise-free deposits of each cell and particle, the training data of learned simulations."""
+
+    def __init__(self, options: Options, detector: Detector):
+        super().__init__(options, detector)
+        self.geometry = Geometry(detector)
+
+    def prepare(self) -> None:
+        """Find or make the data tables, import Geant4 and initialise its run manager: about one second."""
+        self.tables = find_tables()
+        self.tables.export()
+        with _quiet():
+            try:
+                from gen2reco.simulate.engine import Engine
+            except ImportError as error:
+                raise InfrastructureError(f"geant4_pybind cannot be imported: {error}; install gen2reco anew") from None
+            self.engine = Engine(self.geometry)
+
+    def run(self, chunk: Chunk, events: pa.Table) -> Result:
+        """Simulate the chunk's events. Raises InputError for an invalid PDG code."""
+        at_face = enter(events, self.detector)
+        simulated = at_face[self.engine.knows(at_face.pdg)]
+        deposits = self.deposits(simulated, streams(chunk.seed)[0])
+        table = hits_table(events, at_face, deposits, self.geometry, chunk.seed, self.options.keep_deposits)
+        info = {
+            "particles_at_face": len(at_face),
+            "particles_unknown_to_geant4": len(at_face) - len(simulated),
+            "energy_at_face": float(at_face.energy.sum()),
+            "physics": self.tables.label,
+            "tables_digest": self.tables.digest,
+        }
+        return Result(table, info)
+
+    def deposits(self, at_face: AtFace, rng: np.random.Generator) -> Deposits:
+        """Noise-free, calibrated deposits of particles at the face of either endcap."""
+        seeds = rng.integers(1, 2**31 - 1, size=(len(at_face), 2))
+        mirrored, side = at_face.mirrored(), np.sign(at_face.position[:, 2]).astype(np.int64)
+        parts = []
+        for batch in _batches(at_face.energy):
+            steps, which = self.engine.shoot(mirrored[batch], seeds[batch])
+            parts.append(self._cells(steps, which, at_face[batch], side[batch]))
+        return _joined(parts)
+
+    def _cells(self, steps: NDArray, which: NDArray, at_face: AtFace, side: NDArray) -> Deposits:
+        """Steps in silicon, (n, 5) as of `Engine.shoot`, merged per cell and particle, within the time window."""
+        deposit, x, y, z, time = steps.T
+        layer = np.searchsorted((self.geometry.z[1:] + self.geometry.z[:-1]) / 2, z) + 1
+        ix, iy = self.geometry.index(x), self.geometry.index(y)
+        cell = encode(side[which], layer, ix, iy)
+        time = time - np.linalg.norm(self.geometry.position(cell), axis=0) / C_LIGHT
+        readout = self.geometry.detector.digitisation
+        kept = self.geometry.exists(layer, ix, iy) & (time <= readout.time_window)
+        energy = deposit / readout.mip_energy * self.geometry.gev_per_mip[layer - 1]
+        event, particle = at_face.event[which], at_face.particle[which]
+        return Deposits(event[kept], cell[kept], particle[kept], energy[kept], time[kept]).merged()
+
+
+def _batches(energy: NDArray) -> Iterator[slice]:
+    """Consecutive ranges of particles of up to about BATCH_ENERGY each."""
+    edges = np.flatnonzero(np.diff(np.cumsum(energy) // BATCH_ENERGY)) + 1
+    bounds = [0, *edges.tolist(), len(energy)]
+    return (slice(a, b) for a, b in itertools.pairwise(bounds) if b > a)
+
+
+def _joined(parts: list[Deposits]) -> Deposits:
+    if not parts:
+        return Deposits.none()
+    names = ("event", "cell", "particle", "energy", "time")
+    return Deposits(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Geant4's banner off standard output."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
