@@ -20,7 +20,9 @@ COMMANDS = {
     "check": ("campaigns", "Check a campaign file and everything it refers to."),
     "plan": ("campaigns", "Freeze a campaign into plan.lock.json and print what will be made."),
     "status": ("campaigns", "Show done, running, failed and waiting shards of a campaign."),
+    "verify": ("campaigns", "Check that a sample is whole: every shard valid and unchanged."),
     "recover": ("campaigns", "Reissue the failed shards of a campaign, and only those."),
+    "docs": ("campaigns", "Write the reference page and JSON schema of the configuration."),
 }
 """Command: (module in `gen2reco.commands`, one line of help). Only the module of the command called is imported."""
 

@@ -7,9 +7,14 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from gen2reco.campaign.driver import driver_lock, plan_of
+from gen2reco.errors import Gen2recoError
+from snakemake.exceptions import WorkflowError
 
 CAMPAIGN = config.get("campaign", "configs/campaigns/quickstart.yaml")
-PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
+try:
+    PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
+except Gen2recoError as error:
+    raise WorkflowError(str(error)) from None
 FOLDER = str(PLAN.folder)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}

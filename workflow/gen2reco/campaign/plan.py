@@ -158,7 +158,7 @@ def planned_job(
     )
 
 
-def _lock(campaign_file, campaign, detector, chains, old, new_revision) -> dict:  # noqa: ANN001
+def _lock(campaign_file, campaign, detector, chains, old, new_revision) -> dict:
     from gen2reco.campaign.campaign import comparisons
     from gen2reco.campaign.rates import shard_events
 
@@ -206,7 +206,7 @@ def _lock(campaign_file, campaign, detector, chains, old, new_revision) -> dict:
     }
 
 
-def _stage_entry(sample: str, stage: str, choice, detector) -> dict:  # noqa: ANN001
+def _stage_entry(sample: str, stage: str, choice, detector) -> dict:
     from gen2reco.campaign.stage import backend_class, make_backend
 
     cls = backend_class(stage, choice.backend)

@@ -86,7 +86,7 @@ def backend_class(stage: str, name: str) -> type[Backend]:
     `gen2reco.<stage>`. Raises InputError naming the known ones."""
     known: dict[str, Any] = {}
     if stage in RECORDS:
-        known.update(getattr(importlib.import_module(f"gen2reco.{_ROOMS.get(stage, stage)}"), "BACKENDS", {}))
+        known.update(importlib.import_module(f"gen2reco.{stage}").BACKENDS)
     known.update({entry.name: entry for entry in entry_points(group=f"gen2reco.{stage}")})
     if name not in known:
         raise InputError(f"`{stage}` has no backend `{name}`; known: {', '.join(sorted(known)) or 'none'}")
@@ -95,9 +95,6 @@ def backend_class(stage: str, name: str) -> type[Backend]:
         return target.load()
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-_ROOMS = {"fuse": "calibrate.fused"}
 
 
 def make_backend(stage: str, name: str, options: dict | None = None, detector: "Detector | None" = None) -> Backend:

@@ -124,5 +124,3 @@ def _clock(seconds: float | None) -> str:
     if not seconds:
         return ""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + seconds))
-
-

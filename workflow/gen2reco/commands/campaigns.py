@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-
 FILE = click.Path(path_type=Path)
 
 
@@ -78,3 +77,11 @@ def verify(lock: Path, sample: str, output: Path) -> None:
     print(f"{sample}: {found['shards']} shards whole, {found['failed']} failed within tolerance", file=sys.stderr)
 
 
+@click.command()
+@click.argument("folder", type=FILE, default=Path("docs"))
+def docs(folder: Path) -> None:
+    """Write the configuration's reference page and JSON schema into FOLDER."""
+    from gen2reco.campaign.reference import write_reference
+
+    for path in write_reference(folder):
+        print(path)

@@ -1,0 +1,44 @@
+"""Shared by all tests: the repository, and commands run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+FULL = bool(os.environ.get("GEN2RECO_FULL_TESTS"))
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The top of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def gen2reco(tmp_path):
+    """Run `gen2reco …` in an empty folder; returns the completed process with text output."""
+
+    def call(*arguments, cwd=tmp_path, **given):
+        command = [sys.executable, "-m", "gen2reco.cli", *map(str, arguments)]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **given)
+
+    return call
+
+
+@pytest.fixture
+def snakemake(tmp_path):
+    """Run Snakemake on a campaign in an empty folder, as `snakemake --config campaign=…` does."""
+
+    def call(campaign, *arguments, cwd=tmp_path, check=True, **given):
+        command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2"]
+        command += ["--workflow-profile", REPOSITORY / "profiles/default", *arguments, "--config", f"campaign={campaign}"]
+        done = subprocess.run(
+            list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=600, **given
+        )
+        assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done
+
+    return call

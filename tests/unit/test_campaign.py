@@ -1,0 +1,172 @@
+"""Campaign files and plans: a table of mistakes, each one clear line; extension and content digests."""
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from gen2reco.campaign.campaign import load_campaign
+from gen2reco.campaign.plan import ensure_plan, make_plan, read_plan
+from gen2reco.campaign.seeds import chunk_seed
+from gen2reco.errors import InputError
+
+GUN = {"kind": "gun", "species": [22], "energy": [5, 100]}
+
+
+@pytest.fixture
+def campaign(tmp_path, repository, monkeypatch):
+    """Write a campaign (changed by a function) into an empty working folder; returns its path."""
+    monkeypatch.chdir(tmp_path)
+    detector = repository / "configs/detectors/hgcal.yaml"
+    (tmp_path / "gun.yaml").write_text(yaml.safe_dump(GUN))
+
+    def write(change=lambda data: None, name="c.yaml"):
+        chain = {
+            "generate": {"backend": "gun", "process": "gun.yaml", "chunk_events": 5},
+            "simulate": {"backend": "geant4"},
+            "cluster": {"backend": "clue"},
+            "calibrate": {"backend": "raw"},
+        }
+        sample = {"events": 25, "shard_events": 10, **chain}
+        data = {"name": "test", "detector": str(detector), "samples": {"a": sample, "b": {"like": "a"}}}
+        change(data)
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
+        return path
+
+    return write
+
+
+def set_in(*path, value):
+    def change(data):
+        for key in path[:-1]:
+            data = data[key]
+        data[path[-1]] = copy.deepcopy(value)
+
+    return change
+
+
+MISTAKES = {
+    "misspelt key": (set_in("sead", value=1), "unknown key `sead`; did you mean `seed`"),
+    "misspelt key in a sample": (set_in("samples", "a", "event", value=1), "did you mean `events`"),
+    "misspelt option": (set_in("samples", "a", "generate", "proces", value="x"), "did you mean `process`"),
+    "wrong type": (set_in("samples", "a", "events", value="many"), "`samples.a.events` = 'many': expected a valid int"),
+    "negative": (set_in("seed", value=-1), "`seed` = -1: expected greater than or equal to 0"),
+    "bad name": (set_in("name", value="My Campaign"), "lower-case letters, digits and underscores"),
+    "no detector": (set_in("detector", value="none.yaml"), "none.yaml: no such file"),
+    "no backend": (lambda d: d["samples"]["a"].pop("generate"), "`generate` names no backend"),
+    "a gap": (lambda d: d["samples"]["a"].pop("cluster"), "`cluster` has no backend but `calibrate` has one"),
+    "unknown backend": (set_in("samples", "a", "simulate", "backend", value="fluka"), "no backend `fluka`; known: "),
+    "no events": (lambda d: d["samples"]["a"].pop("events"), "`events` is missing"),
+    "like nothing": (set_in("samples", "b", "like", value="z"), "`b` is like `z`, which is no sample"),
+    "like itself": (set_in("samples", "b", "like", value="b"), "like itself"),
+    "missing process": (set_in("samples", "a", "generate", "process", value="x.yaml"), "x.yaml: no such file"),
+    "compare nothing": (set_in("compare", value=[{"reference": "z"}]), "names no sample `z`"),
+    "no samples": (set_in("samples", value={}), "`samples`"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_file_and_field(campaign, mistake):
+    change, message = MISTAKES[mistake]
+    with pytest.raises(InputError) as caught:
+        load_campaign(campaign(change))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not valid YAML at line"),
+        ("- a\n", "expected `key: value` pairs"),
+        ("name: x\ndetector: d\nsamples:\n  a: {}\n  a: {}\n", "two samples are named `a`"),
+    ],
+)
+def test_broken_yaml(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_campaign(path)
+
+
+def test_the_command_prints_one_line_and_fails(campaign, gen2reco):
+    done = gen2reco("check", campaign(MISTAKES["misspelt key"][0]))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "did you mean `seed`" in done.stderr
+
+
+def test_samples_that_agree_share_their_stages(campaign):
+    plan, _ = make_plan(campaign(set_in("samples", "b", "calibrate", value={"backend": "raw", "chunk_events": 7})))
+    assert [plan.owner("b", stage) for stage in plan.stages("b")] == ["a", "a", "a", "b"]
+    assert plan.own_shards("simulate") == [("a", 0), ("a", 1), ("a", 2)]
+    assert plan.events("a", 2) == range(20, 25)
+
+
+def test_more_events_extend_the_plan_and_keep_everything_else(campaign):
+    before = make_plan(campaign())[0].lock
+    after = make_plan(campaign(set_in("samples", "a", "events", value=50)))[0].lock
+    assert after["revision"] == before["revision"]
+    assert after["samples"]["a"]["stages"] == before["samples"]["a"]["stages"]
+    assert (after["samples"]["a"]["events"], after["samples"]["a"]["shard_events"]) == (50, 10)
+
+
+def test_an_unsized_sample_keeps_its_shard_size_when_extended(campaign):
+    def unsized(events):
+        return lambda d: (d["samples"]["a"].pop("shard_events"), d["samples"]["a"].update(events=events))
+
+    before = make_plan(campaign(unsized(100)))[0].lock["samples"]["a"]["shard_events"]
+    after = make_plan(campaign(unsized(10**6)))[0].lock["samples"]["a"]["shard_events"]
+    assert after == before
+
+
+BLOCKS = {
+    "generate": (set_in("samples", "a", "generate", "chunk_events", value=7), ["generate"]),
+    "process": (set_in("samples", "a", "generate", "process", value={**GUN, "species": [11]}), ["generate"]),
+    "simulate": (set_in("samples", "a", "simulate", "chunk_events", value=7), ["simulate"]),
+    "cluster": (set_in("samples", "a", "cluster", "chunk_events", value=7), ["cluster"]),
+    "calibrate": (set_in("samples", "a", "calibrate", "chunk_events", value=7), ["calibrate"]),
+    "job_minutes": (set_in("job_minutes", value=9.0), []),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_changed_block_changes_the_digests_of_its_stages_only(campaign, block):
+    change, stages = BLOCKS[block]
+    before = make_plan(campaign())[0].lock["samples"]["a"]["stages"]
+    if stages:
+        with pytest.raises(InputError, match="changed since plan revision 1"):
+            make_plan(campaign(change))
+    plan, _ = make_plan(campaign(change), new_revision=True)
+    after = plan.lock["samples"]["a"]["stages"]
+    assert [stage for stage in after if after[stage]["digest"] != before[stage]["digest"]] == stages
+    assert plan.lock["revision"] == (2 if stages else 1)
+
+
+def test_ensure_plan_notices_a_changed_file(campaign, tmp_path):
+    path = campaign()
+    first = ensure_plan(path)
+    assert ensure_plan(path).lock == first.lock
+    (tmp_path / "gun.yaml").write_text(yaml.safe_dump({**GUN, "species": [11]}))
+    with pytest.raises(InputError, match="samples.a.generate"):
+        ensure_plan(path)
+
+
+def test_a_lock_of_another_version_or_campaign_is_refused(campaign, tmp_path):
+    path = campaign()
+    folder = make_plan(path)[0].folder
+    with pytest.raises(InputError, match="holds the results of another campaign"):
+        make_plan(campaign(name="other.yaml"))
+    lock = json.loads((folder / "plan.lock.json").read_text())
+    (folder / "plan.lock.json").write_text(json.dumps({**lock, "version": 99}))
+    read_plan.cache_clear()
+    with pytest.raises(InputError, match="plan version 99, expected 1"):
+        make_plan(path)
+
+
+def test_seeds_differ_by_every_part_of_the_name():
+    names = [(1, "a", "generate", 0, 0), (2, "a", "generate", 0, 0), (1, "b", "generate", 0, 0)]
+    names += [(1, "a", "simulate", 0, 0), (1, "a", "generate", 1, 0), (1, "a", "generate", 0, 1)]
+    seeds = {chunk_seed(*name) for name in names}
+    assert len(seeds) == len(names) and all(0 <= seed < 2**63 for seed in seeds)
+    assert chunk_seed(1, "a", "generate", 0, 0) == 4857108645053406794

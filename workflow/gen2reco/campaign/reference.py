@@ -1,0 +1,114 @@
+"""The reference page and the JSON schema of all configuration blocks, generated from the models."""
+
+import importlib
+import json
+import types
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.process import KINDS
+from gen2reco.campaign.stage import RECORDS, backend_class
+
+HEAD = """# Campaign reference
+
+Generated from the configuration models by `make docs`; do not edit. Units are GeV, mm, ns and radians.
+Every block refuses unknown keys. A path in a campaign file is relative to that file.
+"""
+
+
+def write_reference(folder: Path) -> list[Path]:
+    """Write `reference.md` and `campaign.schema.json` into a folder; returns the two paths."""
+    page, schema = folder / "reference.md", folder / "campaign.schema.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    page.write_text(reference_page(), encoding="utf-8")
+    schema.write_text(json.dumps(Campaign.model_json_schema(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return [page, schema]
+
+
+def reference_page() -> str:
+    """The reference page as Markdown: every block, field by field, with type, default and meaning."""
+    parts = [HEAD]
+    for model in (Campaign, Sample, StageChoice, Comparison):
+        parts.append(_section(model.__name__, model, 2))
+    parts.append("## Backends\n\nTheir options stand beside `backend` in a stage of a sample.\n")
+    for stage in RECORDS:
+        for name in backend_names(stage):
+            cls = backend_class(stage, name)
+            parts.append(_section(f"{stage}: {name}", cls.Options, 3, _first_paragraph(cls)))
+    parts.append("## Process files\n\n`kind` decides which keys a process file has.\n")
+    parts += [_section(f"kind: {kind}", model, 3) for kind, model in KINDS.items()]
+    parts.append(_section("Detector files", Detector, 2))
+    parts += [_section(model.__name__, model, 3) for model in _inner(Detector)]
+    return "\n".join(parts)
+
+
+def backend_names(stage: str) -> list[str]:
+    """Names of a stage's built-in backends."""
+    return list(importlib.import_module(f"gen2reco.{stage}").BACKENDS)
+
+
+def _section(title: str, model: type[BaseModel], level: int, text: str | None = None) -> str:
+    lines = [f"{'#' * level} {title}\n", (text or _first_paragraph(model)) + "\n"]
+    if model.model_fields:
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(name, field) for name, field in model.model_fields.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        default = "required"
+    else:
+        value = field.default if field.default is not PydanticUndefined else field.default_factory()
+        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        text = json.dumps(plain, default=lambda v: v.model_dump(mode="json") if isinstance(v, BaseModel) else str(v))
+        default = f"`{text}`" if len(text) <= 60 else "see the shipped file"
+    meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+    return f"| `{name}` | {_kind(field.annotation)} | {default} | {meaning} |"
+
+
+def _kind(annotation: object) -> str:
+    """A type as a user would write it."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is type(None):
+        return "null"
+    if origin is typing.Annotated:
+        return _kind(args[0])
+    if origin is typing.Literal:
+        return " or ".join(f"`{value}`" for value in args)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_kind(a) for a in args)
+    if origin in (list, tuple):
+        inner = [a for a in args if a is not Ellipsis]
+        return ("list of " if origin is list else "") + ", ".join(_kind(a) for a in inner)
+    if origin is dict:
+        return f"map of {_kind(args[0])} to {_kind(args[1])}"
+    names = {str: "text", int: "integer", float: "number", bool: "true/false", dict: "map"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _inner(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """The blocks inside a block, depth first, each once."""
+    found: list[type[BaseModel]] = []
+
+    def visit(annotation: object) -> None:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in found:
+            found.append(annotation)
+            for field in annotation.model_fields.values():
+                visit(field.annotation)
+        for argument in typing.get_args(annotation):
+            visit(argument)
+
+    for field in model.model_fields.values():
+        visit(field.annotation)
+    return found
+
+
+def _first_paragraph(cls: type) -> str:
+    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())

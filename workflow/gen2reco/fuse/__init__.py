@@ -1,0 +1,3 @@
+"""Simulation and reconstruction in a single step: backends that go from particles straight to objects."""
+
+BACKENDS: dict[str, str] = {}
