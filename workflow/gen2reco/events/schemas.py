@@ -48,6 +48,9 @@ DEPOSIT = _list(cell=_u64, particle=_i32, energy=_f32, time=_f32)
 LAYER_CLUSTER = _list(layer=_i16, **_same(_f32, "x y z energy time"), size=_i32)
 TRACKSTER = _list(iteration=_i8, **_same(_f32, "energy x y z eta phi time"), **_same(_f32, SHAPES))
 ASSOCIATION = _list(trackster=_i32, particle=_i32, **_same(_f32, "reco_to_sim sim_to_reco shared_energy"))
+FRAGMENT = _list(iteration=_i8, trackster=_i32, energy=_f32)
+"""Tracksters before linking: what each iteration found, and the trackster that it became part of."""
+FRAGMENT_ASSOCIATION = _list(fragment=_i32, particle=_i32, **_same(_f32, "reco_to_sim sim_to_reco shared_energy"))
 OBJECT = _list(
     pdg=_i32,
     **_same(_f32, tuple(f"p_{name}" for name in IDENTITIES)),
@@ -74,7 +77,11 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
 OPTIONAL: dict[str, dict[str, pa.DataType]] = {
     "particles": {"weights": _list_of(_f64)},
     "hits": {"deposits": DEPOSIT},
-    "clusters": {},
+    "clusters": {
+        "deposited": _list_of(_f32),
+        "fragments": FRAGMENT,
+        "fragment_associations": FRAGMENT_ASSOCIATION,
+    },
     "objects": {},
 }
 SCHEMAS: dict[str, pa.Schema] = {
@@ -97,6 +104,9 @@ INDICES: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("cluster_trackster", "tracksters", -1),
         ("associations.trackster", "tracksters", 0),
         ("associations.particle", "particles", 0),
+        ("fragments.trackster", "tracksters", -1),
+        ("fragment_associations.fragment", "fragments", 0),
+        ("fragment_associations.particle", "particles", 0),
     ),
     "objects": (("jets.constituents", "objects", 0),),
 }
