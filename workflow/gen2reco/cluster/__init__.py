@@ -1,0 +1,7 @@
+"""Clustering: hits to layer clusters to tracksters, and CLUE as a library call."""
+
+from gen2reco.cluster.points import Clusters, clue
+
+BACKENDS = {"clue": "gen2reco.cluster.backend:Clue"}
+
+__all__ = ["BACKENDS", "Clusters", "clue"]
