@@ -22,6 +22,9 @@ COMMANDS = {
     "status": ("campaigns", "Show done, running, failed and waiting shards of a campaign."),
     "verify": ("campaigns", "Check that a sample is whole: every shard valid and unchanged."),
     "recover": ("campaigns", "Reissue the failed shards of a campaign, and only those."),
+    "track": ("track", "Replay a campaign into MLflow, and open its pages."),
+    "models": ("track", "List, register and promote models."),
+    "export": ("track", "Take a campaign away as a Workflow Run RO-Crate."),
     "docs": ("campaigns", "Write the reference page and JSON schema of the configuration."),
 }
 """Command: (module in `gen2reco.commands`, one line of help). Only the module of the command called is imported."""

@@ -1,0 +1,119 @@
+"""Tracking: replay a campaign into MLflow, look at it, keep models, and take a campaign away as a crate."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from gen2reco.errors import Gen2recoError
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="Folder of all results.")
+URI = click.option("--uri", help="MLflow server; default: MLFLOW_TRACKING_URI, else mlflow.db beside the results.")
+
+
+@click.group()
+def track() -> None:
+    """Replay campaigns into MLflow and look at them."""
+
+
+@track.command()
+@click.argument("results", type=FOLDER)
+@URI
+@click.option("--receipt", type=click.Path(path_type=Path), help="Write what was done here; failing is a warning then.")
+def sync(results: Path, uri: str | None, receipt: Path | None) -> None:
+    """Replay the campaign in RESULTS (results/CAMPAIGN) into MLflow; may be repeated at will."""
+    from gen2reco.campaign.sidecar import write_text
+    from gen2reco.track.sync import sync as replay
+
+    try:
+        status, line = "synced", replay(results, uri)
+    except Gen2recoError as error:
+        if receipt is None:
+            raise
+        status, line = "waiting", " ".join(str(error).split())
+        print(f"gen2reco: warning: {line}; later: gen2reco track sync {results}", file=sys.stderr)
+    print(line)
+    if receipt:
+        write_text(receipt, json.dumps({"status": status, "message": line}, indent=1) + "\n")
+
+
+@track.command()
+@RESULTS
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
+def ui(results: Path, host: str, port: int) -> None:
+    """Open MLflow's pages on the database beside the results."""
+    from gen2reco.track.server import serve
+
+    serve(results, host, port)
+
+
+@click.group()
+def models() -> None:
+    """List, register and promote models."""
+
+
+@models.command("list")
+@URI
+@RESULTS
+def list_models(uri: str | None, results: Path) -> None:
+    """All versions of all models with aliases and digests."""
+    from gen2reco.track.registry import listing
+
+    rows = [[r["name"], r["version"], ", ".join(r["aliases"]), r["digest"]] for r in listing(uri, results)]
+    _print("models", ("name", "version", "aliases", "digest"), rows)
+
+
+@models.command("register")
+@click.argument("name")
+@click.argument("folder", type=FOLDER)
+@URI
+@RESULTS
+def register_model(name: str, folder: Path, uri: str | None, results: Path) -> None:
+    """Register the model in FOLDER as a new version of NAME, its candidate."""
+    from gen2reco.track.registry import register
+
+    version = register(folder, name, uri, results)
+    print(f"models:/{name}/{version.version}  {version.tags['gen2reco.digest']}")
+
+
+@models.command("promote")
+@click.argument("name")
+@click.option("--campaign", type=click.Path(path_type=Path), required=True, help="File with the `promotion` criteria.")
+@URI
+@RESULTS
+def promote_model(name: str, campaign: Path, uri: str | None, results: Path) -> None:
+    """Make the candidate of NAME its champion if the campaign's criteria hold on the same held-out events."""
+    from gen2reco.track.promote import promote, read_criteria
+
+    verdicts, moved = promote(name, read_criteria(campaign), uri, results)
+    rows = [[v.metric, v.champion, v.candidate, v.change, "holds" if v.holds else "fails"] for v in verdicts]
+    _print(name, ("metric", "champion", "candidate", "gain", "criterion"), rows)
+    print("candidate is champion now" if moved else "champion stays")
+    if not moved:
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("results", type=FOLDER)
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--licence", help="Licence of the results (SPDX name or address); default: the plan's, else CC-BY-4.0.")
+def export(results: Path, output: Path, licence: str | None) -> None:
+    """Write the campaign in RESULTS as a Workflow Run RO-Crate: OUTPUT is a new folder or a .zip file."""
+    from gen2reco.track.crate import export as write
+
+    print(write(results, output, licence))
+
+
+def _print(title: str, columns: tuple[str, ...], rows: list[list]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*map(str, row))
+    width = None if os.isatty(1) else 160
+    Console(width=width).print(table)

@@ -1,0 +1,113 @@
+"""Shall the candidate become the champion? Judged on the same held-out events by criteria that a campaign states."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from gen2reco.campaign.config import Block, load_yaml, parse_block
+from gen2reco.errors import InputError
+from gen2reco.track.registry import CANDIDATE, CHAMPION, evaluation, resolve
+from gen2reco.track.server import connect, explained, tracking_uri
+
+
+class Criterion(Block):
+    """What one held-out metric must do for a candidate to be promoted."""
+
+    metric: str
+    """Name of the metric in the models' evaluations."""
+    better: Literal["lower", "higher"] = "lower"
+    """Which way is better."""
+    sigmas: float = Field(default=2.0, ge=0)
+    """How many combined standard deviations worse than the champion is still no loss; 0: any loss counts."""
+    limit: float | None = None
+    """A value that the candidate must keep to, whatever the champion does."""
+
+
+class Criteria(Block):
+    """The criteria of a campaign: all must hold, and the candidate must be better than the champion in one of them."""
+
+    promotion: list[Criterion] = Field(min_length=1)
+    """One entry a metric."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One criterion applied."""
+
+    metric: str
+    champion: str
+    candidate: str
+    change: str
+    holds: bool
+    better: bool
+
+
+def read_criteria(path: Path | str) -> list[Criterion]:
+    """The `promotion` list of a campaign or criteria file. Raises InputError if there is none."""
+    found = load_yaml(path)
+    if "promotion" not in found:
+        raise InputError(
+            f"{path}: `promotion` is missing; list the metrics a new model must hold: metric, better, sigmas"
+        )
+    return parse_block({"promotion": found["promotion"]}, Criteria, str(path)).promotion
+
+
+def compare(candidate: dict, champion: dict | None, criteria: list[Criterion]) -> list[Verdict]:
+    """Apply the criteria to two evaluations. Raises InputError if they are not of the same held-out events."""
+    if champion is not None and candidate["sample"].get("digest") != champion["sample"].get("digest"):
+        raise InputError(
+            f"candidate and champion were evaluated on different events ({candidate['sample']} and "
+            f"{champion['sample']}); evaluate both on one held-out sample"
+        )
+    return [_judge(criterion, candidate, champion) for criterion in criteria]
+
+
+def promote(name: str, criteria: list[Criterion], uri: str | None, results: Path) -> tuple[list[Verdict], bool]:
+    """Compare the candidate of `name` with its champion; move the alias if all criteria hold and one is a gain.
+
+    Without a champion the criteria's limits alone decide. Returns the verdicts and whether the alias moved.
+    """
+    uri = tracking_uri(results, uri)
+    client = connect(uri)
+    new = resolve(f"models:/{name}@{CANDIDATE}", uri)
+    with explained(uri):
+        aliases = client.get_registered_model(name).aliases
+    if aliases.get(CHAMPION) == aliases[CANDIDATE]:
+        raise InputError(f"model {name}: version {aliases[CANDIDATE]} is candidate and champion already")
+    old = evaluation(resolve(f"models:/{name}@{CHAMPION}", uri).path) if CHAMPION in aliases else None
+    verdicts = compare(evaluation(new.path), old, criteria)
+    moved = all(v.holds for v in verdicts) and (old is None or any(v.better for v in verdicts))
+    if moved:
+        with explained(uri):
+            client.set_registered_model_alias(name, CHAMPION, aliases[CANDIDATE])
+    return verdicts, moved
+
+
+def _judge(criterion: Criterion, candidate: dict, champion: dict | None) -> Verdict:
+    name = criterion.metric
+    new = _metric(candidate, name, "candidate")
+    sign = 1.0 if criterion.better == "lower" else -1.0
+    finite = math.isfinite(new[0])
+    within = finite and (criterion.limit is None or sign * (new[0] - criterion.limit) <= 0)
+    if champion is None:
+        return Verdict(name, "-", _figure(new), "-", within, False)
+    old = _metric(champion, name, "champion")
+    loss = sign * (new[0] - old[0])
+    noise = math.hypot(new[1], old[1])
+    change = f"{-loss / noise:+.1f} sigma" if noise else f"{-loss:+.4g}"
+    return Verdict(name, _figure(old), _figure(new), change, within and loss <= criterion.sigmas * noise, loss < -noise)
+
+
+def _metric(found: dict, name: str, whose: str) -> tuple[float, float]:
+    row = found["metrics"].get(name)
+    if row is None:
+        known = ", ".join(sorted(found["metrics"]))
+        raise InputError(f"promotion: the {whose}'s evaluation has no metric `{name}`; known: {known}")
+    return float(row["value"]), float(row.get("uncertainty") or 0.0)
+
+
+def _figure(value: tuple[float, float]) -> str:
+    return f"{value[0]:.4g} ± {value[1]:.2g}"

@@ -1,0 +1,245 @@
+"""The model registry: versions of safetensors folders, aliases, and what a campaign's reference to a model means.
+
+A version carries the content digest of its folder as tag `gen2reco.digest`; what is downloaded is checked against it.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gen2reco.campaign.models import CARD, CONFIG, Model, open_model
+from gen2reco.campaign.paths import cache_folder
+from gen2reco.errors import InputError
+from gen2reco.track.secrets import scrub
+from gen2reco.track.server import connect, explained, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+DIGEST = "gen2reco.digest"
+SUFFIXES = {".safetensors", ".json", ".md", ".onnx", ".yaml", ".txt"}
+_REFERENCE = re.compile(r"models:/(?P<name>[A-Za-z0-9_-]+)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]+))")
+_HEX = re.compile(r"(?:sha256:)?(?P<digest>[0-9a-f]{12,64})")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a reference means now: a local folder and the digest that a plan pins."""
+
+    path: Path
+    digest: str
+
+
+def resolve(reference: str, uri: str | None = None, results: Path | str = "results") -> Resolved:
+    """`models:/name@alias`, `models:/name/3`, a digest (12 hex digits or more) or a folder → its files and digest.
+
+    Downloads once into the cache. Raises InputError for a reference that names nothing or a model whose files do not
+    match its digest, InfrastructureError if a server is needed and away.
+    """
+    if match := _REFERENCE.fullmatch(reference):
+        return _from_registry(reference, match, tracking_uri(results, uri))
+    if reference.startswith("models:"):
+        raise InputError(f"model `{reference}`: expected models:/NAME@ALIAS or models:/NAME/VERSION")
+    folder = Path(reference)
+    if folder.is_dir():
+        return Resolved(folder, open_any(folder).digest)
+    if match := _HEX.fullmatch(reference):
+        return _from_digest(reference, match["digest"], tracking_uri(results, uri))
+    raise InputError(
+        f"model `{reference}`: no such folder; give a folder, a digest, models:/NAME@ALIAS or models:/NAME/VERSION"
+    )
+
+
+def register(folder: Path | str, name: str, uri: str | None = None, results: Path | str = "results") -> Any:
+    """Register a model folder as a new version of `name` and its candidate; the same content stays one version."""
+    folder = Path(folder)
+    uri = tracking_uri(results, uri)
+    client = connect(uri)
+    from gen2reco.track.sync import experiment_id
+
+    with explained(uri):
+        experiment = experiment_id(client, "models", uri, Path(results) / "models")
+        return register_files(client, name, sorted(p for p in folder.iterdir() if p.is_file()), experiment)
+
+
+def register_files(
+    client: "MlflowClient", name: str, files: Iterable[Path], experiment: str, run_id: str | None = None
+) -> Any:
+    """Register the files of one model folder; raises InputError for kinds of files that could carry code."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise InputError(f"model name `{name}`: expected letters, digits, `_` and `-` only")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / name
+        folder.mkdir()
+        for path in files:
+            if path.suffix not in SUFFIXES:
+                raise InputError(
+                    f"model {name}: {path.name} is refused: only {', '.join(sorted(SUFFIXES))} files are registered"
+                )
+            shutil.copyfile(path, folder / path.name)
+        digest = open_any(folder).digest
+        _make_name(client, name)
+        if there := _versions(client, name, digest):
+            return there[0]
+        tags = {DIGEST: digest, **_evaluation_tags(folder)}
+        made = client.create_logged_model(experiment, name, run_id, tags, model_type="safetensors")
+        client.log_model_artifacts(made.model_id, str(folder))
+        client.finalize_logged_model(made.model_id, "READY")
+        card = folder / CARD
+        remote = client._tracking_client.tracking_uri.startswith("http")
+        client.create_model_version(
+            name,
+            f"models:/{made.model_id}" if remote else made.artifact_location,
+            run_id,
+            tags,
+            description=scrub(card.read_text(encoding="utf-8"))[:50_000] if card.exists() else None,
+            model_id=made.model_id,
+        )
+    first, *surplus = _versions(client, name, digest)
+    for version in surplus:  # another replay registered the same at once: the first stays
+        client.delete_model_version(name, version.version)
+    client.set_registered_model_alias(name, CANDIDATE, first.version)
+    return first
+
+
+def version_of_digest(client: "MlflowClient", digest: str) -> Any | None:
+    """The registered version of that content, the earliest if several names hold it."""
+    found = client.search_model_versions(f"tags.`{DIGEST}` = '{digest}'")
+    return min(found, key=lambda v: (v.creation_timestamp, v.name), default=None)
+
+
+def listing(uri: str | None = None, results: Path | str = "results") -> list[dict]:
+    """All versions of all models: name, version, aliases, digest, run."""
+    uri = tracking_uri(results, uri)
+    client = connect(uri)
+    rows = []
+    with explained(uri):
+        for model in client.search_registered_models():
+            aliases: dict[str, list[str]] = {}
+            for alias, version in model.aliases.items():
+                aliases.setdefault(str(version), []).append(alias)
+            for v in sorted(client.search_model_versions(f"name = '{model.name}'"), key=lambda v: int(v.version)):
+                row = {
+                    "name": model.name,
+                    "version": int(v.version),
+                    "aliases": sorted(aliases.get(str(v.version), [])),
+                }
+                rows.append({**row, "digest": v.tags.get(DIGEST, ""), "run": v.run_id or ""})
+    return rows
+
+
+def open_any(folder: Path, digest: str | None = None) -> Model:
+    """Open a model folder of whatever kind its config states. Raises InputError if damaged or not of that digest."""
+    try:
+        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = "gen2reco"
+    return open_model(folder, kind, digest)
+
+
+def evaluation(folder: Path) -> dict:
+    """`evaluation.json` of a model folder: {"sample": {"name", "digest"}, "metrics": [{"name", "value", …}]}."""
+    path = folder / "evaluation.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {"sample": dict(found["sample"]), "metrics": {row["name"]: row for row in found["metrics"]}}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; a model is compared by its evaluation on held-out events") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged evaluation: {error!r}; evaluate the model again") from None
+
+
+def _from_registry(reference: str, match: re.Match, uri: str) -> Resolved:
+    from mlflow.exceptions import MlflowException
+
+    client = connect(uri)
+    with explained(uri):
+        try:
+            if match["alias"]:
+                version = client.get_model_version_by_alias(match["name"], match["alias"])
+            else:
+                version = client.get_model_version(match["name"], match["version"])
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise InputError(
+                f"model `{reference}`: not in the registry {scrub(uri)}; `gen2reco models list` shows what is"
+            ) from None
+        return _download(client, version, reference)
+
+
+def _from_digest(reference: str, digest: str, uri: str) -> Resolved:
+    cached = sorted(_cache().glob(f"{digest}*")) if _cache().is_dir() else []
+    if len(cached) == 1:
+        open_any(cached[0], cached[0].name)
+        return Resolved(cached[0], cached[0].name)
+    client = connect(uri)
+    with explained(uri):
+        if len(digest) == 64:
+            found = client.search_model_versions(f"tags.`{DIGEST}` = '{digest}'")
+        else:
+            found = [v for v in client.search_model_versions() if v.tags.get(DIGEST, "").startswith(digest)]
+        if len({v.tags[DIGEST] for v in found}) != 1:
+            number = "no registered model" if not found else "several registered models"
+            raise InputError(f"model `{reference}`: {number} of this digest in {scrub(uri)}; give all 64 digits")
+        return _download(client, found[0], reference)
+
+
+def _download(client: "MlflowClient", version: Any, reference: str) -> Resolved:
+    """The files of a version in the cache, checked against its digest."""
+    digest = version.tags.get(DIGEST)
+    if not digest:
+        raise InputError(f"model `{reference}`: was not registered by gen2reco: its version has no tag `{DIGEST}`")
+    target = _cache() / digest
+    if not target.is_dir():
+        from mlflow.artifacts import download_artifacts
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{digest}.{uuid.uuid4().hex}")
+        draft.mkdir()
+        try:
+            place = client._tracking_client.tracking_uri
+            found = Path(download_artifacts(artifact_uri=version.source, dst_path=str(draft), tracking_uri=place))
+            open_any(found, digest)
+            if not target.is_dir():
+                found.rename(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    else:
+        open_any(target, digest)
+    return Resolved(target, digest)
+
+
+def _versions(client: "MlflowClient", name: str, digest: str) -> list:
+    found = client.search_model_versions(f"name = '{name}' and tags.`{DIGEST}` = '{digest}'")
+    return sorted(found, key=lambda v: int(v.version))
+
+
+def _make_name(client: "MlflowClient", name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _evaluation_tags(folder: Path) -> dict[str, str]:
+    """The held-out metrics as tags of the version, to be seen in its page."""
+    if not (folder / "evaluation.json").exists():
+        return {}
+    found = evaluation(folder)
+    numbers = {f"eval.{name}": f"{row['value']:.6g}" for name, row in list(found["metrics"].items())[:50]}
+    return {"eval.sample": str(found["sample"].get("name", "")), **numbers}
+
+
+def _cache() -> Path:
+    return cache_folder() / "models"

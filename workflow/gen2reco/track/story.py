@@ -1,0 +1,299 @@
+"""A campaign's story as plain data, read from its results folder alone: what to replay into a server or to export.
+
+One run for the plan's revision, below it one per sample and stage, and one per training: never one per shard.
+The same folder always tells the same story, so that replaying it twice, or at once by two processes, changes nothing.
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from gen2reco.campaign.config import digest
+from gen2reco.campaign.paths import LOCK_NAME
+from gen2reco.campaign.sidecar import file_digest
+from gen2reco.errors import InputError
+from gen2reco.track import spool
+from gen2reco.track.secrets import scrub
+from gen2reco.track.shards import Shards, shards_of
+
+REPORT = "report"
+_REPORT_FILES = {".html", ".json", ".png", ".svg", ".pdf", ".md", ".txt", ".csv"}
+_LARGEST_ARTIFACT = 2**28
+
+
+class Point(NamedTuple):
+    """One metric value: `time` in ms since 1970."""
+
+    key: str
+    value: float
+    time: int
+    step: int
+
+
+class Data(NamedTuple):
+    """A data set used or made by a run."""
+
+    name: str
+    digest: str
+    context: str
+    source: str = ""
+    facts: str = "{}"
+
+
+@dataclass
+class Run:
+    """One run: `key` names it on every server; `parent` is the key of the run above it."""
+
+    key: str
+    name: str
+    parent: str | None = None
+    status: str = "RUNNING"
+    start: int = 0
+    end: int | None = None
+    note: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
+    datasets: list[Data] = field(default_factory=list)
+    artifacts: list[tuple[Path, str]] = field(default_factory=list)
+    """(file, folder among the run's artifacts)"""
+    models: list[tuple[str, list[Path]]] = field(default_factory=list)
+    """(registered name, files of the model folder)"""
+
+    def digest(self) -> str:
+        """The sha256 of all that the run tells, files by content."""
+        content = asdict(self)
+        content["artifacts"] = [(file_digest(path), path.name, folder) for path, folder in self.artifacts]
+        content["models"] = [(name, [path.parent.name + path.name for path in files]) for name, files in self.models]
+        return digest(json.loads(json.dumps(content, default=str)))
+
+
+@dataclass
+class Story:
+    """A campaign: its name, and its runs, parents first."""
+
+    campaign: str
+    root: str
+    runs: list[Run]
+
+
+def tell(results: Path | str) -> Story:
+    """Read the story of the campaign in that results folder. Raises InputError if there is no such folder."""
+    results = Path(results)
+    lock = read_lock(results)
+    top = _top(results, lock)
+    stages = [shards for sample, stage in _stages(results, lock) if (shards := shards_of(results, sample, stage))]
+    runs = [_stage_run(top, shards, lock, stages) for shards in stages]
+    runs += [training_run(results, top, key, events) for key, events in spool.read(results).items()]
+    _complete_top(top, results, lock, runs, stages)
+    return Story(lock["name"], top.key, [top, *runs])
+
+
+def read_lock(results: Path) -> dict:
+    """The plan beside the results; for a folder without one (a training by hand) a stand-in named after the folder."""
+    if not results.is_dir():
+        raise InputError(f"{results}: no such results folder; expected results/CAMPAIGN")
+    try:
+        lock = json.loads((results / LOCK_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        lock = {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{results / LOCK_NAME}: damaged plan: {error}; plan the campaign again") from None
+    if not isinstance(lock, dict) or not isinstance(lock.get("samples", {}), dict):
+        raise InputError(f"{results / LOCK_NAME}: damaged plan: expected a mapping with `samples`")
+    return {"name": results.resolve().name, "revision": 1, "samples": {}, **lock}
+
+
+def top_run(lock: dict) -> Run:
+    """The run of a plan's revision, as far as the plan alone tells."""
+    tags = {"gen2reco.kind": "campaign", "gen2reco.campaign": lock["name"], "gen2reco.plan": lock.get("digest", "")}
+    tags["gen2reco.revision"] = str(lock["revision"])
+    name = f"{lock['name']} revision {lock['revision']}"
+    return Run(f"{lock['name']}/{lock['revision']}", name, tags={k: v for k, v in tags.items() if v})
+
+
+def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
+    """The run of one training, from the events of all its attempts."""
+    run = Run(f"{top.key}/training/{key}", f"training {key}", top.key, start=events[0]["t"])
+    run.tags = {"gen2reco.kind": "training", "gen2reco.training": key, **_inherited(top)}
+    points: dict[tuple[str, int], Point] = {}
+    for event in events:
+        match event:
+            case {"kind": "metrics", "values": values, "step": step, "t": time}:
+                for name, value in values.items():
+                    points.setdefault((name, step), Point(name, float(value), time, step))
+            case {"kind": "params", "values": values}:
+                run.params = {**values, **run.params}
+            case {"kind": "tags", "values": values}:
+                run.tags.update(values)
+            case {"kind": "dataset", "name": str(name), "digest": str(found), "context": str(context)}:
+                facts = json.dumps(event.get("facts", {}), sort_keys=True)
+                run.datasets.append(Data(name, found, context, str(event.get("source", "")), facts))
+            case {"kind": "artifact", "file": name, "folder": folder}:
+                if path := spool.spooled_file(results, name):
+                    run.artifacts.append((path, spool.safe_path(folder)))
+            case {"kind": "model", "name": str(name), "files": list(names)}:
+                files = [spool.spooled_file(results, name) for name in names]
+                if files and all(files):
+                    run.models.append((name, files))
+            case {"kind": "end", "status": status, "t": time}:
+                if run.status != spool.FINISHED and status in (spool.FINISHED, spool.FAILED, spool.KILLED):
+                    run.status, run.end = status, time
+    if run.status != spool.FINISHED and events[-1]["kind"] != "end":
+        run.status, run.end = "RUNNING", None
+    run.points, run.datasets = list(points.values()), list(dict.fromkeys(run.datasets))
+    run.tags["gen2reco.attempts"] = str(len({event["attempt"] for event in events}))
+    return run
+
+
+def _top(results: Path, lock: dict) -> Run:
+    top = top_run(lock)
+    changeable = (
+        "job_minutes",
+        "failed_events",
+        "failed_shards",
+        "allow_cpu",
+        "code_version",
+        "campaign_file",
+        "licence",
+    )
+    top.tags |= {f"gen2reco.{key}": scrub(str(lock[key])) for key in changeable if key in lock}
+    top.params = {"seed": str(lock["seed"])} if "seed" in lock else {}
+    for name, entry in lock["samples"].items():
+        for stage, choice in entry.get("stages", {}).items():
+            top.params[f"{name}.{stage}"] = str(choice.get("backend", ""))
+    return top
+
+
+def _inherited(top: Run) -> dict[str, str]:
+    names = ("gen2reco.campaign", "gen2reco.revision", "gen2reco.plan")
+    return {name: top.tags[name] for name in names if name in top.tags}
+
+
+def _stages(results: Path, lock: dict) -> Iterator[tuple[str, str]]:
+    """(sample, stage) in the order of the plan, those that share another sample's files left out; else what lies there."""
+    planned = lock["samples"].items()
+    pairs = [
+        (s, stage) for s, entry in planned for stage, c in entry.get("stages", {}).items() if c.get("owner", s) == s
+    ]
+    if pairs or lock["samples"]:
+        yield from pairs
+        return
+    for folder in sorted(results.glob("*/*/")):
+        if not folder.relative_to(results).parts[0].startswith((".", REPORT)):
+            yield folder.parent.name, folder.name
+
+
+def _stage_run(top: Run, shards: Shards, lock: dict, stages: list[Shards]) -> Run:
+    entry = lock["samples"].get(shards.sample, {})
+    choice = entry.get("stages", {}).get(shards.stage, {})
+    planned = -(-entry["events"] // entry["shard_events"]) if entry.get("shard_events") else len(shards)
+    run = Run(f"{top.key}/{shards.sample}/{shards.stage}", f"{shards.sample} {shards.stage}", top.key)
+    run.start, run.end = shards.start, shards.end
+    kind = {"gen2reco.kind": "stage", "gen2reco.sample": shards.sample, "gen2reco.stage": shards.stage}
+    model = choice.get("model") or shards.one("model_digest")
+    found = {"gen2reco.config": choice.get("digest"), "gen2reco.model": model}
+    found["gen2reco.progress"] = f"{len(shards)}/{planned} shards"
+    run.tags = {**_inherited(top), **kind, **{k: str(v) for k, v in found.items() if v}, **shards.tags()}
+    settings = {key: choice[key] for key in ("backend", "version", "chunk_events", "model") if choice.get(key)}
+    settings |= {"sample": shards.sample, "stage": shards.stage, "seed": lock.get("seed", shards.one("seed"))}
+    settings |= {f"options.{k}": v for k, v in spool.flatten(choice.get("options", {}))}
+    run.params = {key: scrub(str(value)) for key, value in settings.items()}
+    run.points = [Point(*point) for point in shards.points()]
+    complete = len(shards) >= planned
+    failed = shards.failed > lock.get("failed_shards", 0.0) * len(shards)
+    run.status = "FAILED" if failed else "FINISHED" if complete else "RUNNING"
+    if complete:
+        run.datasets = [_data(source, "input") for source in _sources(shards, entry, stages)] + [
+            _data(shards, "output")
+        ]
+    return run
+
+
+def _sources(shards: Shards, entry: dict, stages: list[Shards]) -> list[Shards]:
+    """The shards of the stage before, which may be another sample's."""
+    order = list(entry.get("stages", {}))
+    place = order.index(shards.stage) if shards.stage in order else 0
+    if not place:
+        return []
+    owner = entry["stages"][order[place - 1]].get("owner", shards.sample)
+    return [s for s in stages if (s.sample, s.stage) == (owner, order[place - 1])]
+
+
+def _data(shards: Shards, context: str) -> Data:
+    source = f"{shards.sample}/{shards.stage}"
+    facts = {"events": shards.total("events_out"), "shards": len(shards), "seed": shards.one("seed")}
+    return Data(source, shards.content(), context, source, json.dumps(facts, sort_keys=True))
+
+
+def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: list[Shards]) -> None:
+    """What only all runs together tell: status, span, report, the table of contents."""
+    top.start = min((run.start for run in runs if run.start), default=0)
+    top.end = max((run.end for run in runs if run.end), default=None)
+    states = {run.status for run in runs}
+    made = {(shards.sample, shards.stage) for shards in stages}
+    missing = set(_stages(results, lock)) - made
+    top.status = next((s for s in ("RUNNING", "FAILED", "KILLED") if s in states), "RUNNING" if missing else "FINISHED")
+    last = {run.tags["gen2reco.sample"]: run for run in runs if run.datasets and "gen2reco.sample" in run.tags}
+    top.datasets = [data._replace(context="report") for run in last.values() for data in run.datasets[-1:]]
+    for name, unit in (("events_made", "events"), ("core_hours", None), ("gpu_hours", None), ("wall_hours", None)):
+        values = [p.value for run in runs for p in run.points if p.key == (unit or name)]
+        if values and top.end:
+            top.points.append(Point(name, sum(values), top.end, len(stages)))
+    top.points += list(_physics(results))
+    top.artifacts = list(_files(results))
+    top.note = _note(lock, runs)
+
+
+def _physics(results: Path) -> Iterator[Point]:
+    """Metrics of the reports with their uncertainties and floors, stage by stage."""
+    for path in sorted((results / REPORT).rglob("metrics.json")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            time = path.stat().st_mtime_ns // 10**6
+        except (OSError, ValueError) as error:
+            logging.getLogger(__name__).warning("%s: damaged metrics, left out: %s", path, error)
+            continue
+        rows = found.get("metrics", []) if isinstance(found, dict) else found
+        group = "/".join(path.relative_to(results / REPORT).parts[:-1])
+        for row in rows if isinstance(rows, list) else []:
+            if not isinstance(row, dict) or not {"stage", "name", "value"} <= row.keys():
+                continue
+            samples = row.get("samples") or []
+            pair = "-".join(samples if isinstance(samples, list) else [str(samples)])
+            key = "/".join(part for part in (group, str(row["stage"]), pair, str(row["name"])) if part)
+            for suffix, name in (("", "value"), (".uncertainty", "uncertainty"), (".floor", "floor")):
+                if isinstance(row.get(name), (int, float)) and not isinstance(row[name], bool):
+                    yield Point(key + suffix, float(row[name]), time, 0)
+
+
+def _files(results: Path) -> Iterator[tuple[Path, str]]:
+    """The plan and the report's files; links, odd kinds and giants are left out."""
+    if (results / LOCK_NAME).is_file():
+        yield results / LOCK_NAME, "plan"
+    for path in sorted((results / REPORT).rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
+        if path.suffix in _REPORT_FILES and not hidden and path.is_file() and not _through_link(path, results):
+            if path.stat().st_size > _LARGEST_ARTIFACT:
+                logging.getLogger(__name__).warning("%s: larger than 256 MiB, left out", path)
+                continue
+            yield path, spool.safe_path("/".join(path.parent.relative_to(results).parts))
+
+
+def _through_link(path: Path, root: Path) -> bool:
+    return not path.resolve().is_relative_to(root.resolve())
+
+
+def _note(lock: dict, runs: list[Run]) -> str:
+    rows = [f"Plan `{lock.get('digest', '-')[:12]}`, seed {lock.get('seed', '-')}.", ""]
+    rows += ["| run | state | events | core hours |", "|---|---|---|---|"]
+    for run in runs:
+        latest = {point.key: point.value for point in run.points}
+        events, hours = (latest.get(key) for key in ("events", "core_hours"))
+        progress = run.tags.get("gen2reco.progress", run.status.lower())
+        numbers = [f"{events:.0f}" if events is not None else "", f"{hours:.3g}" if hours is not None else ""]
+        rows.append(f"| {run.name} | {progress} | {numbers[0]} | {numbers[1]} |")
+    return "\n".join(rows)

@@ -1,0 +1,282 @@
+"""Replay a campaign's story into an MLflow server: as often as wanted, by several processes at once, each thing once.
+
+Runs are found by the tag `gen2reco.key`. MLflow cannot create a run only if it is missing, so two replays may create
+it twice; every replay therefore looks again when it has finished, all agree on the smallest run id, complete that run
+and delete the others. Metric values carry their own time, so that a server keeps a repeated one once.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
+from gen2reco.track import spool
+from gen2reco.track.registry import register_files, version_of_digest
+from gen2reco.track.secrets import scrub
+from gen2reco.track.server import ARTIFACTS, Deleted, connect, explained, locked, tracking_uri
+from gen2reco.track.story import Point, Run, Story, read_lock, tell, top_run, training_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY, ROOT, SYNCED = "gen2reco.key", "gen2reco.root", "gen2reco.synced"
+METRICS_A_BATCH, OTHERS_A_BATCH = 1000, 100
+_ROUNDS, _TRIES = 6, 5
+_LONGEST = {"param": 6000, "tag": 8000, "key": 250, "digest": 36}
+_log = logging.getLogger(__name__)
+
+
+def sync(results: Path | str, uri: str | None = None) -> str:
+    """Replay the story of a results folder; returns what was done, in one line.
+
+    Raises InfrastructureError when the server is away or refuses a file, InputError for a wrong token, a deleted
+    experiment, or a run that tells of another campaign; all that can be replayed has been by then.
+    """
+    results = Path(results)
+    story = tell(results)
+    uri = tracking_uri(results.resolve().parent, uri)
+    with _one_at_a_time(results, uri):
+        client = connect(uri)
+        with explained(uri):
+            experiment = experiment_id(client, story.campaign, uri, results)
+        replay = Replay(client, uri, story, experiment)
+        replay.all()
+    line = f"{scrub(uri)}: {len(story.runs)} runs of {story.campaign}, {replay.written} written"
+    if replay.problems:
+        raise type(replay.problems[0])(f"{line}; {len(replay.problems)} problems, the first: {replay.problems[0]}")
+    return line
+
+
+def sync_training(results: Path, run_key: str, uri: str, sent: set[Point]) -> None:
+    """Replay one training while it runs; `sent` remembers what this process has replayed. Never waits for a lock."""
+    events = spool.read(results, run_key).get(run_key)
+    if not events:
+        return
+    lock = read_lock(results)
+    top = top_run(lock)
+    run = training_run(results, top, run_key, events)
+    new = [point for point in run.points if point not in sent]
+    with locked(results / spool.FOLDER / ".sync.lock", wait=False) as held:
+        if not held:
+            return
+        client = connect(uri)
+        with explained(uri):
+            experiment = experiment_id(client, lock["name"], uri, results)
+        replay = Replay(client, uri, Story(lock["name"], top.key, [top, run]), experiment)
+        run.points, run.artifacts, run.models = new, [], []
+        replay.part(top, run)
+    sent.update(new)
+
+
+def experiment_id(client: "MlflowClient", name: str, uri: str, results: Path) -> str:
+    """The experiment of that name, made if it is missing. Raises InputError if someone deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    place = None if uri.startswith("http") else (results.resolve().parent / ARTIFACTS / name).as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.create_experiment(name, artifact_location=place, tags=kind)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage != "active":
+        raise InputError(
+            f"tracking server {scrub(uri)}: experiment `{name}` was deleted there; restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or give the campaign another name"
+        )
+    return found.experiment_id
+
+
+class Replay:
+    """One replay of a story into one experiment."""
+
+    def __init__(self, client: "MlflowClient", uri: str, story: Story, experiment: str):
+        self.client, self.uri, self.story, self.experiment = client, uri, story, experiment
+        self.written, self.problems, self.ids = 0, [], {}
+        self._refused_files = 0
+
+    def all(self) -> None:
+        """Replay every run, and again until no other replay's duplicate is left."""
+        for _ in range(_ROUNDS):
+            self.problems = []
+            try:
+                self.ids = used = self._known_runs()
+                for run in self.story.runs:
+                    self._replay(run)
+                if self._known_runs() == used:
+                    return
+            except Deleted:
+                continue
+        raise InfrastructureError(f"tracking server {scrub(self.uri)}: runs are being deleted meanwhile; sync again")
+
+    def part(self, top: Run, run: Run) -> None:
+        """Replay one run below its parent, which is only made sure of."""
+        self.ids = self._known_runs()
+        for each in (top, run):
+            if each.key not in self.ids:
+                self.ids[each.key] = self._create(each)
+        self._write(run, self.ids[run.key], self._call(self.client.get_run, self.ids[run.key]))
+
+    def _known_runs(self) -> dict[str, str]:
+        """Run key → run id; of duplicates the smallest id, the others are deleted."""
+        found: dict[str, list[str]] = {}
+        for run in self._search():
+            found.setdefault(run.data.tags[KEY], []).append(run.info.run_id)
+        for ids in found.values():
+            for surplus in sorted(ids)[1:]:
+                self._call(self.client.delete_run, surplus)
+        return {key: min(ids) for key, ids in found.items()}
+
+    def _search(self) -> Iterable[Any]:
+        token = None
+        while True:
+            query = f"tags.`{ROOT}` = '{self.story.root}'"
+            page = self._call(self.client.search_runs, [self.experiment], query, max_results=1000, page_token=token)
+            yield from (run for run in page if KEY in run.data.tags)
+            if not (token := page.token):
+                return
+
+    def _replay(self, run: Run) -> None:
+        if run.key not in self.ids:
+            self.ids[run.key] = self._create(run)
+        run_id = self.ids[run.key]
+        there = self._call(self.client.get_run, run_id)
+        parent = self.ids.get(run.parent, "")
+        content = run.digest()
+        tags = there.data.tags
+        if tags.get(SYNCED) == content and tags.get("mlflow.parentRunId", "") == parent:
+            return
+        problems = len(self.problems)
+        self._write(run, run_id, there)
+        if len(self.problems) == problems:
+            self._call(self.client.set_tag, run_id, SYNCED, content)
+        self.written += 1
+
+    def _create(self, run: Run) -> str:
+        tags = {KEY: run.key, ROOT: self.story.root}
+        made = self._call(self.client.create_run, self.experiment, run.start or None, tags, run.name)
+        return made.info.run_id
+
+    def _write(self, run: Run, run_id: str, there: Any) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        tags = {**run.tags, "mlflow.note.content": run.note, "mlflow.source.name": "gen2reco"}
+        tags |= {"mlflow.parentRunId": self.ids[run.parent]} if run.parent else {}
+        if model := self._model_version(run):
+            tags["gen2reco.model_version"] = model
+        known = there.data.params
+        params = {_key(k): v[: _LONGEST["param"]] for k, v in run.params.items()}
+        for name in sorted(params.keys() & known.keys()):
+            if params[name] != known[name]:
+                self.problems.append(_other_campaign(run, name, known[name], params[name]))
+                return
+        new_tags = [RunTag(_key(k), v[: _LONGEST["tag"]]) for k, v in tags.items() if v]
+        for some in _batches(new_tags, OTHERS_A_BATCH):
+            self._call(self.client.log_batch, run_id, tags=some)
+        for some in _batches([Param(k, v) for k, v in params.items() if k not in known], OTHERS_A_BATCH):
+            self._call(self.client.log_batch, run_id, params=some)
+        for some in _batches(run.points, METRICS_A_BATCH):
+            metrics = [Metric(_key(p.key), p.value, p.time, p.step) for p in some]
+            self._call(self.client.log_batch, run_id, metrics=metrics)
+        self._log_inputs(run, run_id)
+        self._log_artifacts(run, run_id)
+        self._register(run, run_id)
+        ended = run.status != "RUNNING" and run.end is not None
+        if ended:
+            self._call(self.client.set_terminated, run_id, run.status, run.end)
+        else:
+            self._call(self.client.update_run, run_id, status="RUNNING")
+
+    def _log_inputs(self, run: Run, run_id: str) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(d.name, d.digest[: _LONGEST["digest"]], "local", d.source or d.name, profile=d.facts),
+                [InputTag("mlflow.data.context", d.context), InputTag("sha256", d.digest)],
+            )
+            for d in run.datasets
+        ]
+        if inputs:
+            self._call(self.client.log_inputs, run_id, inputs)
+
+    def _log_artifacts(self, run: Run, run_id: str) -> None:
+        for path, folder in run.artifacts:
+            if self._refused_files > 2:
+                return
+            try:
+                self._call(self.client.log_artifact, run_id, str(path), folder or None)
+            except (Deleted, InputError):
+                raise
+            except Gen2recoError as error:
+                self._refused_files += 1
+                self.problems.append(InfrastructureError(f"{path.name} could not be stored with the run: {error}"))
+
+    def _register(self, run: Run, run_id: str) -> None:
+        for name, files in run.models:
+            try:
+                with explained(self.uri):
+                    register_files(self.client, name, files, self.experiment, run_id)
+            except Gen2recoError as error:
+                self.problems.append(error)
+
+    def _model_version(self, run: Run) -> str | None:
+        """`name/version` of the registered model that a stage used."""
+        model = run.tags.get("gen2reco.model")
+        if not model:
+            return None
+        version = self._call(version_of_digest, self.client, model)
+        return f"{version.name}/{version.version}" if version else None
+
+    def _call(self, function: Callable, *given: Any, **named: Any) -> Any:
+        """Call the server; a clash with another replay is tried again, all else is one clear error."""
+        from mlflow.exceptions import MlflowException
+
+        for attempt in range(_TRIES):
+            with explained(self.uri):
+                try:
+                    return function(*given, **named)
+                except MlflowException as error:
+                    clash = error.error_code in ("INTERNAL_ERROR", "BAD_REQUEST", "TEMPORARILY_UNAVAILABLE")
+                    away = "Max retries" in str(error) or "Connection" in str(error)
+                    if not clash or away or attempt == _TRIES - 1:
+                        raise
+            time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _one_at_a_time(results: Path, uri: str) -> Any:
+    """Replays of the same folder, or into the same SQLite file, wait for each other: cheaper than to tidy up."""
+    from contextlib import ExitStack
+
+    stack = ExitStack()
+    stack.enter_context(locked(results / spool.FOLDER / ".sync.lock"))
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        stack.enter_context(locked(database.with_name(f"{database.name}.sync.lock")))
+    return stack
+
+
+def _batches(items: Iterable, size: int) -> Iterator[list]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _key(name: str) -> str:
+    """A name as MLflow allows it."""
+    kept = "".join(c if c.isalnum() and c.isascii() or c in "_-. /" else "_" for c in name)
+    return kept.strip("/. ")[: _LONGEST["key"]] or "unnamed"
+
+
+def _other_campaign(run: Run, name: str, there: str, here: str) -> InputError:
+    return InputError(
+        f"run `{run.name}`: the server knows it with {name} = {there[:60]}, here it is {here[:60]}: another campaign "
+        "or training of this name; rename this one, plan a new revision, or delete the run on the server"
+    )
