@@ -55,6 +55,7 @@ def run(job: Job) -> dict:
     """Run a job to its valid output file and sidecar; returns the sidecar. Raises InputError, InfrastructureError."""
     started, wall = datetime.now(UTC), time.perf_counter()
     table, inherited = _read_source(job)
+    job.backend.accept(inherited)
     chunks = _chunks(job, table)
     partial = _partial_folder(job)
     with _stop_requested() as stopping:

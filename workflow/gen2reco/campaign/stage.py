@@ -64,6 +64,9 @@ class Backend:
     def __init__(self, options: Block, detector: "Detector | None" = None):
         self.options, self.detector = options, detector
 
+    def accept(self, story: dict) -> None:
+        """Look at how the input was made, facts by stage ({} if unknown), before `prepare`. Raises InputError."""
+
     def prepare(self) -> None:
         """Do the heavy start-up once (imports, compilation, engine initialisation)."""
 
