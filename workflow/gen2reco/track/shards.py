@@ -89,7 +89,7 @@ class Shards:
 
 
 def shards_of(results: Path, sample: str, stage: str) -> Shards | None:
-    """Read the sidecars of a sample's stage; damaged ones are named in a warning and left out; None if there are none."""
+    """Read the sidecars of a sample's stage, None if there are none; a damaged one is a warning and left out."""
     facts: dict[int, dict] = {}
     try:
         with os.scandir(results / sample / stage) as entries:

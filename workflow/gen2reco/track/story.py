@@ -85,7 +85,7 @@ def tell(results: Path | str) -> Story:
     results = Path(results)
     lock = read_lock(results)
     top = _top(results, lock)
-    stages = [shards for sample, stage in _stages(results, lock) if (shards := shards_of(results, sample, stage))]
+    stages = [shards for sample, stage in stage_folders(results, lock) if (shards := shards_of(results, sample, stage))]
     runs = [_stage_run(top, shards, lock, stages) for shards in stages]
     runs += [training_run(results, top, key, events) for key, events in spool.read(results).items()]
     _complete_top(top, results, lock, runs, stages)
@@ -173,8 +173,8 @@ def _inherited(top: Run) -> dict[str, str]:
     return {name: top.tags[name] for name in names if name in top.tags}
 
 
-def _stages(results: Path, lock: dict) -> Iterator[tuple[str, str]]:
-    """(sample, stage) in the order of the plan, those that share another sample's files left out; else what lies there."""
+def stage_folders(results: Path, lock: dict) -> Iterator[tuple[str, str]]:
+    """(sample, stage) that hold files of their own, in the order of the plan; without a plan what lies there."""
     planned = lock["samples"].items()
     pairs = [
         (s, stage) for s, entry in planned for stage, c in entry.get("stages", {}).items() if c.get("owner", s) == s
@@ -235,7 +235,7 @@ def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: 
     top.end = max((run.end for run in runs if run.end), default=None)
     states = {run.status for run in runs}
     made = {(shards.sample, shards.stage) for shards in stages}
-    missing = set(_stages(results, lock)) - made
+    missing = set(stage_folders(results, lock)) - made
     top.status = next((s for s in ("RUNNING", "FAILED", "KILLED") if s in states), "RUNNING" if missing else "FINISHED")
     last = {run.tags["gen2reco.sample"]: run for run in runs if run.datasets and "gen2reco.sample" in run.tags}
     top.datasets = [data._replace(context="report") for run in last.values() for data in run.datasets[-1:]]

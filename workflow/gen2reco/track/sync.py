@@ -271,7 +271,7 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 
 def _key(name: str) -> str:
     """A name as MLflow allows it."""
-    kept = "".join(c if c.isalnum() and c.isascii() or c in "_-. /" else "_" for c in name)
+    kept = "".join(c if (c.isalnum() and c.isascii()) or c in "_-. /" else "_" for c in name)
     return kept.strip("/. ")[: _LONGEST["key"]] or "unnamed"
 
 
