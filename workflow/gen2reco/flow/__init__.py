@@ -1,1 +1,4 @@
-"""Generative core shared by the learned generator and the learned simulation; it knows no physics."""
+"""The generative core: conditional flow matching on vectors and sets, its training, and its distillation to one step.
+
+It knows no physics: a stage room gives it coordinates, kinds and conditions, and gets coordinates back.
+"""

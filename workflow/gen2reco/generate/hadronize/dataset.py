@@ -1,0 +1,162 @@
+"""Training data: particles records of Pythia8 (or any generator) as arrays for the three networks."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen2reco.campaign.runner import provenance
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.generate.hadronize import hemispheres
+from gen2reco.generate.hadronize.ragged import sums
+from gen2reco.generate.hadronize.species import Species, in_drawing_order, quantum_numbers
+
+ALPHA_S = "TimeShower:alphaSvalue"
+ALPHA_S_DEFAULT = 0.1365
+N_FLAVOURS = 5
+
+
+@dataclass(frozen=True)
+class Events:
+    """Flat arrays of events. momenta: (n_items, 3) float64 in the centre of mass, GeV; pdg, event: (n_items,).
+    quark: (n_events, 3) direction of the hard quark; flavour, alpha_s, sqrt_s: (n_events,)."""
+
+    momenta: np.ndarray
+    pdg: np.ndarray
+    event: np.ndarray
+    quark: np.ndarray
+    flavour: np.ndarray
+    alpha_s: np.ndarray
+    sqrt_s: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.quark)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the networks learn. kinds, group, x: by item, ordered by event, group, kind and x[:, 0];
+    counts: (n, groups, kinds);
+    shapes: (n, n_shapes); conditions: (n, n_conditions)."""
+
+    kinds: np.ndarray
+    group: np.ndarray
+    x: np.ndarray
+    counts: np.ndarray
+    shapes: np.ndarray
+    conditions: np.ndarray
+
+
+def alpha_s_of(path: Path | str) -> float:
+    """The alpha_s of final-state showers that a file was made with, as its provenance tells."""
+    settings = json.dumps(provenance(path))
+    found = re.findall(rf"{ALPHA_S}\s*=\s*([0-9.]+)", settings, flags=re.IGNORECASE)
+    return float(found[-1]) if found else ALPHA_S_DEFAULT
+
+
+def read_events(path: Path | str, most: int | None = None) -> Events:
+    """Read a particles record of e+e- -> q qbar events at rest. Raises InputError when they are something else."""
+    table = records.awkward(records.read(path, "particles").slice(0, most))
+    partons, particles = table.partons, table.particles
+    quarks = partons[(partons.status == 23) & (partons.pdg >= 1) & (partons.pdg <= N_FLAVOURS)]
+    outgoing = partons[partons.status == 23]
+    if not (np.all(_num(quarks.pdg) == 1) and np.all(_num(outgoing.pdg) == 2)):
+        raise InputError(f"{path}: expected events with one outgoing hard quark and one antiquark (u, d, s, c, b)")
+    momentum = np.stack([_flat(particles[c]) for c in ("px", "py", "pz")], -1)
+    q = np.stack([_flat(quarks[c]) for c in ("px", "py", "pz")], -1)
+    n = len(table)
+    energy = np.bincount(np.repeat(np.arange(n), _num(outgoing.pdg)), _flat(outgoing.energy), n)
+    return Events(
+        momentum,
+        _flat(particles.pdg).astype(np.int64),
+        np.repeat(np.arange(n), _num(particles.pdg)),
+        q / np.linalg.norm(q, axis=1, keepdims=True),
+        _flat(quarks.pdg).astype(np.int64),
+        np.full(n, alpha_s_of(path)),
+        energy,
+    )
+
+
+def _num(array) -> np.ndarray:
+    import awkward as ak
+
+    return ak.to_numpy(ak.num(array))
+
+
+def _flat(array) -> np.ndarray:
+    import awkward as ak
+
+    return ak.to_numpy(ak.flatten(array)).astype(np.float64)
+
+
+def species_of(events: list[Events], least: float) -> Species:
+    """The species that occur more often than `least` per event, with their antiparticles, in drawing order."""
+    codes, many = np.unique(np.concatenate([e.pdg for e in events]), return_counts=True)
+    total = sum(len(e) for e in events)
+    common = {int(c) for c, k in zip(codes, many) if k / total >= least}
+    seen = {int(c) for c in codes}
+    common |= {-c for c in common if -c in seen}
+    known = []
+    for code in common:
+        try:
+            quantum_numbers(code)
+        except ValueError:
+            continue
+        known.append(code)
+    ordered = in_drawing_order(known)
+    return Species(tuple(ordered), tuple(_mass(code) for code in ordered))
+
+
+def _mass(code: int) -> float:
+    """The mass that Pythia8 gives the species, GeV."""
+    return _table().m0(code)
+
+
+def _table():
+    global _particle_data
+    if _particle_data is None:
+        import pythia8mc
+
+        pythia = pythia8mc.Pythia("", False)
+        pythia.readString("Print:quiet = on")
+        _particle_data = (pythia, pythia.particleData)
+    return _particle_data[1]
+
+
+_particle_data = None
+
+
+def conditions(flavour: np.ndarray, alpha_s: np.ndarray) -> np.ndarray:
+    """What is known before anything is drawn: flavour, one-hot, and alpha_s about its default: (n, 6) float32."""
+    hot = np.eye(N_FLAVOURS)[flavour - 1]
+    return np.column_stack([hot, (alpha_s - ALPHA_S_DEFAULT) / 0.01]).astype(np.float32)
+
+
+def prepare(events: Events, species: Species) -> tuple[Prepared, np.ndarray]:
+    """Encode events; returns them and which (n_events,) bool were kept: those with only known species and with no
+    empty hemisphere."""
+    kinds = species.kinds(events.pdg)
+    n = len(events)
+    good = sums(events.event, (kinds < 0).astype(float), n) == 0
+    good &= np.bincount(events.event, minlength=n) > 1
+    at = good[events.event]
+    renumber = np.cumsum(good) - 1
+    event, kinds = renumber[events.event[at]], kinds[at]
+    n = int(good.sum())
+    encoded = hemispheres.encode(events.momenta[at], species.masses[kinds], event, events.quark[good])
+    kinds = kinds[encoded.order]
+    flat = (event[encoded.order] * hemispheres.GROUPS + encoded.group) * len(species) + kinds
+    counts = np.bincount(flat, minlength=n * hemispheres.GROUPS * len(species))
+    rank = np.lexsort((encoded.x[:, 0], flat))
+    prepared = Prepared(
+        kinds[rank],
+        encoded.group[rank],
+        encoded.x[rank].astype(np.float32),
+        counts.reshape(n, hemispheres.GROUPS, len(species)),
+        encoded.shapes.astype(np.float32),
+        conditions(events.flavour[good], events.alpha_s[good]),
+    )
+    return prepared, good
