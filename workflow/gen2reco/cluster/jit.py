@@ -15,7 +15,12 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-_KERNELS = Path(__file__).with_name("kernels")
+_SOURCES = {
+    "plain": ("plain", "groups", "tree", "tiles"),
+    "cyclic": ("cyclic", "groups", "tree", "tiles"),
+    "tracksters": ("tracksters", "tiles"),
+}
+"""Kernel module: the modules in `kernels/` that its compiled code comes from."""
 _caching = False
 
 
@@ -32,7 +37,7 @@ def load(name: str) -> ModuleType:
     from numba.core import config
 
     global _caching
-    folder = cache_root() / f"{name}-{_key()}"
+    folder = cache_root() / f"{name}-{_key(name)}"
     building = None if folder.is_dir() else _private(folder)
     previous = config.CACHE_DIR
     try:
@@ -69,7 +74,7 @@ def _publish(building: Path, folder: Path) -> None:
 
 
 @functools.cache
-def _key() -> str:
+def _key(name: str) -> str:
     """Digest of all that compiled code depends on; numba itself also checks the sources' times and paths."""
     import llvmlite
     import llvmlite.binding as llvm
@@ -77,7 +82,7 @@ def _key() -> str:
 
     parts = [numba.__version__, llvmlite.__version__, platform.python_version(), llvm.get_host_cpu_name()]
     parts.append(llvm.get_host_cpu_features().flatten())
-    for source in sorted(_KERNELS.glob("*.py")):
+    for source in (Path(__file__).parent / "kernels" / f"{part}.py" for part in _SOURCES[name]):
         status = source.stat()
         parts += [str(source.resolve()), str(status.st_mtime_ns), hashlib.sha256(source.read_bytes()).hexdigest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,26 +1,14 @@
-"""CLUE on many independent groups of points in one compiled call. Load through `jit.load`."""
+"""CLUE on many independent groups of points; compiled for plain coordinates in `plain`, cyclic ones in `cyclic`."""
 
 import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from gen2reco.cluster.jit import compiled
 from gen2reco.cluster.kernels.tiles import crowding, reach_of, square_limit, tile_density, tile_higher, tile_points
 from gen2reco.cluster.kernels.tree import STACK, build_boxes, build_highest, morton_order, tree_density, tree_higher
 
 CROWDED = 2000.0  # mean candidates a point beyond which the tree is quicker than tiles
 WIDE = 4.0  # radii of the search for a higher point, in density radii, beyond which the tree is quicker
-
-_f4, _f8, _i4, _i8 = types.float32, types.float64, types.int32, types.int64
-_period = types.UniTuple(_f4, 3)
-_signatures = [
-    types.void(
-        _f4[::1], _f4[::1], z, _f4[::1], _i8[::1], _f4, _f4[::1], _f4, _f4, period, types.int64,
-        _f4[::1], _i4[::1], types.boolean[::1], _i4[::1], _i4[::1],
-    )
-    for z in (types.none, _f4[::1])
-    for period in (types.none, _period)
-]  # fmt: skip
 
 
 def take(values, index):
@@ -107,7 +95,7 @@ def cluster_group(x, y, z, w, dc, min_density, outlier, seeding, period, method,
     return resolve_labels(nearest, rho, order, min_density, seed, label)
 
 
-@compiled(_signatures)
+@njit
 def cluster_groups(
     x, y, z, w, offsets, dc, min_density, outlier, seeding, period, method, density, higher, seed, label, counts
 ):
@@ -120,3 +108,15 @@ def cluster_groups(
                 x[a:b], y[a:b], take(z, slice(a, b)), w[a:b], dc, min_density[g], outlier, seeding, period, method,
                 density[a:b], higher[a:b], seed[a:b], label[a:b],
             )  # fmt: skip
+
+
+def signatures(period):
+    """Compiled forms of `cluster_groups` for plain or cyclic coordinates: in two and in three dimensions."""
+    f4, i4, i8 = types.float32, types.int32, types.int64
+    return [
+        types.void(
+            f4[::1], f4[::1], z, f4[::1], i8[::1], f4, f4[::1], f4, f4, period, i8,
+            f4[::1], i4[::1], types.boolean[::1], i4[::1], i4[::1],
+        )
+        for z in (types.none, f4[::1])
+    ]  # fmt: skip

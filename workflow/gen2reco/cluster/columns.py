@@ -1,0 +1,159 @@
+"""Between the records' event lists and the flat arrays of the clustering."""
+
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gen2reco.campaign.clustering import Clustering
+from gen2reco.cluster.association import Associations, associate, energy_shares
+from gen2reco.cluster.iterations import Tracks
+from gen2reco.cluster.layers import Hits
+from gen2reco.cluster.reconstruct import Reconstruction
+from gen2reco.cluster.tracksters import measure
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.geometry import Geometry
+from gen2reco.events.schemas import SHAPES
+
+
+class Flat(NamedTuple):
+    """A `hits` table as flat arrays; numbers of hits and particles run over the whole table."""
+
+    n_events: int
+    hits: Hits
+    tracks: Tracks
+    particle_event: NDArray[np.int64]
+    """(n_particles,) event of each particle."""
+    hit: NDArray[np.int64]
+    """(n_contributions,) number of the hit."""
+    particle: NDArray[np.int64]
+    energy: NDArray[np.float64]
+
+
+def flatten(events: pa.Table, geometry: Geometry, source: str = "hits") -> Flat:
+    """Flat arrays of a `hits` table. Raises InputError for a layer that the detector does not have."""
+    data = records.awkward(events)
+    event = {name: _event_of(data[name]) for name in ("hits", "tracks", "particles", "contributions")}
+    flat = ak.flatten(data["hits"])
+    layer = ak.to_numpy(flat["layer"]).astype(np.int64)
+    bad = (layer < 1) | (layer > geometry.n_layers)
+    if bad.any():
+        at = int(np.argmax(bad))
+        number = events["event"][int(event["hits"][at])].as_py()
+        raise InputError(
+            f"{source}: event {number}: `hits.layer` = {layer[at]}, expected 1 to {geometry.n_layers} as in detector "
+            f"`{geometry.detector.name}`; give the detector that the hits were made with"
+        )
+    fields = {name: ak.to_numpy(flat[name]) for name in ("x", "y", "z", "energy", "time")}
+    track = ak.flatten(data["tracks"])
+    tracks = Tracks(
+        event["tracks"], **{name: ak.to_numpy(track[name]).astype(float) for name in ("px", "py", "pz", "x", "y", "z")}
+    )
+    contribution = ak.flatten(data["contributions"])
+    starts = {name: _starts(data[name]) for name in ("hits", "particles")}
+    of = event["contributions"]
+    return Flat(
+        len(data),
+        Hits(event["hits"], layer, **fields),
+        tracks,
+        event["particles"],
+        ak.to_numpy(contribution["hit"]) + starts["hits"][of],
+        ak.to_numpy(contribution["particle"]) + starts["particles"][of],
+        ak.to_numpy(contribution["energy"]).astype(np.float64),
+    )
+
+
+def clusters_table(
+    events: pa.Table, flat: Flat, found: Reconstruction, geometry: Geometry, config: Clustering
+) -> pa.Table:
+    """The `clusters` record of a run of events."""
+    n, own = flat.n_events, found.clusters
+    label = found.cluster_trackster
+    n_tracksters = int(label.max(initial=-1)) + 1
+    shape = measure(own, label, n_tracksters, geometry)
+    fragment_event = np.zeros(found.fragments.n, np.int64)
+    claimed = found.fragments.label >= 0
+    fragment_event[found.fragments.label[claimed]] = own.event[claimed]
+    fragment_energy = np.bincount(found.fragments.label[claimed], own.energy[claimed], found.fragments.n)
+    shares = energy_shares(found.hit_cluster, flat.hits.energy, own.energy, flat.hit, flat.particle, flat.energy)
+    first = {
+        "clusters": _first(own.event, n),
+        "tracksters": _first(shape["event"], n),
+        "fragments": _first(fragment_event, n),
+        "particles": _first(flat.particle_event, n),
+    }
+    iteration = np.zeros(n_tracksters, np.int64)
+    leading = np.argsort(fragment_energy, kind="stable")
+    leading = leading[found.fragment_trackster[leading] >= 0]
+    iteration[found.fragment_trackster[leading]] = found.fragments.iteration[leading]
+    lead = ("energy", "x", "y", "z", "eta", "phi", "time")
+    columns = {name: events[name] for name in ("event", "weight", "particles", "tracks")}
+    columns["layer_clusters"] = _lists(
+        own.event, n, {name: getattr(own, name) for name in ("layer", "x", "y", "z", "energy", "time", "size")}
+    )
+    columns["hit_cluster"] = _lists(flat.hits.event, n, _local(found.hit_cluster, first["clusters"], flat.hits.event))
+    columns["tracksters"] = _lists(
+        shape["event"], n, {"iteration": iteration, **{name: shape[name] for name in (*lead, *SHAPES)}}
+    )
+    columns["cluster_trackster"] = _lists(own.event, n, _local(label, first["tracksters"], own.event))
+    columns["associations"] = _association_lists(associate(label, shares), "trackster", first, flat, n)
+    deposited = np.bincount(flat.particle, flat.energy, len(flat.particle_event))
+    columns["deposited"] = _lists(flat.particle_event, n, deposited)
+    columns["fragments"] = _lists(
+        fragment_event,
+        n,
+        {
+            "iteration": found.fragments.iteration,
+            "trackster": _local(found.fragment_trackster, first["tracksters"], fragment_event),
+            "energy": fragment_energy,
+        },
+    )
+    columns["fragment_associations"] = _association_lists(
+        associate(found.fragments.label, shares), "fragment", first, flat, n
+    )
+    return records.table("clusters", columns)
+
+
+def _association_lists(found: Associations, name: str, first: dict, flat: Flat, n: int) -> ak.Array:
+    event = flat.particle_event[found.particle]
+    order = np.argsort(event, kind="stable")
+    event = event[order]
+    return _lists(
+        event,
+        n,
+        {
+            name: found.trackster[order] - first[f"{name}s"][event],
+            "particle": found.particle[order] - first["particles"][event],
+            **{field: getattr(found, field)[order] for field in ("reco_to_sim", "sim_to_reco", "shared_energy")},
+        },
+    )
+
+
+def _event_of(lists: ak.Array) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(lists)), ak.to_numpy(ak.num(lists)))
+
+
+def _starts(lists: ak.Array) -> NDArray[np.int64]:
+    number = ak.to_numpy(ak.num(lists))
+    return np.cumsum(number) - number
+
+
+def _first(event: NDArray, n: int) -> NDArray[np.int64]:
+    """Where each event begins in entries sorted by event."""
+    return np.searchsorted(event, np.arange(n))
+
+
+def _local(label: NDArray, first: NDArray, event: NDArray) -> NDArray[np.int64]:
+    return np.where(label >= 0, label - first[event], -1)
+
+
+def _lists(event: NDArray, n: int, values: NDArray | dict[str, NDArray]) -> ak.Array:
+    """Flat values, sorted by event, as one list an event."""
+    if isinstance(values, dict):
+        content = ak.zip({name: np.ascontiguousarray(column) for name, column in values.items()})
+    else:
+        content = ak.Array(values)
+    return ak.unflatten(content, np.bincount(event, minlength=n))

@@ -1,0 +1,16 @@
+"""CLUE on groups of points with plain coordinates. Load through `jit.load`."""
+
+from numba import types
+
+from gen2reco.cluster.jit import compiled
+from gen2reco.cluster.kernels import groups
+
+
+@compiled(groups.signatures(types.none))
+def cluster_groups(
+    x, y, z, w, offsets, dc, min_density, outlier, seeding, period, method, density, higher, seed, label, counts
+):
+    """See `groups.cluster_groups`."""
+    groups.cluster_groups(
+        x, y, z, w, offsets, dc, min_density, outlier, seeding, period, method, density, higher, seed, label, counts
+    )

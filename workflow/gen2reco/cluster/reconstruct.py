@@ -1,0 +1,36 @@
+"""The whole clustering of a run of events, from flat hits to linked tracksters."""
+
+from dataclasses import dataclass
+
+from numpy.typing import NDArray
+
+from gen2reco.campaign.clustering import Clustering
+from gen2reco.cluster.iterations import Fragments, Tracks, iterate
+from gen2reco.cluster.layers import Hits, LayerClusters, cluster_layers
+from gen2reco.cluster.linking import link
+from gen2reco.cluster.points import clue_groups
+from gen2reco.events.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Numbers run over the whole run of events; -1 is none."""
+
+    clusters: LayerClusters
+    hit_cluster: NDArray
+    """(n_hits,) layer cluster of each hit."""
+    fragments: Fragments
+    cluster_trackster: NDArray
+    """(n_clusters,) trackster of each layer cluster, after linking; numbered by event, then falling energy."""
+    fragment_trackster: NDArray
+    """(n_fragments,) trackster that each fragment became part of."""
+
+
+def reconstruct(
+    hits: Hits, tracks: Tracks, geometry: Geometry, config: Clustering, run_clue=clue_groups
+) -> Reconstruction:
+    """Layer clusters, iterations, linking; any number of events at once."""
+    clusters, hit_cluster = cluster_layers(hits, geometry, config.layers, run_clue)
+    fragments = iterate(clusters, tracks, geometry, config)
+    cluster_trackster, fragment_trackster = link(clusters, fragments, tracks, geometry, config.linking)
+    return Reconstruction(clusters, hit_cluster, fragments, cluster_trackster, fragment_trackster)
