@@ -1,0 +1,263 @@
+"""All metrics of one record: sheets of the reference against those of each candidate, with verdicts."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+
+from gen2reco.campaign.validation import Limits, Validation
+from gen2reco.validate.metrics import distances, frechet, profiles, rates, response
+from gen2reco.validate.metrics.classifier import two_sample_auc
+from gen2reco.validate.metrics.distances import Measured
+from gen2reco.validate.sheets import Profile, Quantity, Response, Sheet
+from gen2reco.validate.verdict import Metric, excess, judge
+
+FEWEST = 8
+"""Units of a sheet below which nothing is measured."""
+
+
+class Ruler:
+    """Makes the metrics of one stage and pair of samples: names, randomness and limits are settled here."""
+
+    def __init__(self, stage: str, samples: tuple[str, ...], settings: Validation):
+        self.stage, self.samples, self.settings = stage, samples, settings
+
+    def rng(self, name: str) -> np.random.Generator:
+        """Randomness that belongs to a metric, so that adding one moves no other."""
+        return np.random.default_rng([self.settings.seed, zlib.crc32(f"{self.stage}/{name}".encode())])
+
+    def metric(
+        self,
+        name: str,
+        title: str,
+        measured: Measured,
+        n: int,
+        limits: Limits | None = None,
+        *,
+        above_floor: bool = False,
+        headline: bool = False,
+    ) -> Metric:
+        """One metric with its verdict, where there are limits."""
+        verdict, reason = judge(measured, limits, above_floor=above_floor) if limits else (None, "")
+        value, uncertainty, floor = measured[:3]
+        return Metric(
+            self.stage, name, title, value, uncertainty, floor, int(n), self.samples, limits, verdict, reason, headline
+        )
+
+
+def absolute(module: ModuleType, ruler: Ruler, name: str, sheet: Sheet) -> Iterator[Metric]:
+    """What a sample shows by itself: response, resolution and its terms, rates."""
+    for what in getattr(module, "RESPONSES", {}).get(name, []):
+        for column, tag in ((what.name, ""), (what.raw, "raw_")):
+            if column is None or len(sheet) < FEWEST:
+                continue
+            ratio = sheet.units(column).values
+            mean, width = response.response(ratio, ruler.settings.resamples, ruler.rng(f"{name}/{tag}response"))
+            raw = "raw " if tag else ""
+            yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(ratio))
+            yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(ratio))
+        if name != "jets":
+            yield from _terms(ruler, name, what, sheet)
+    if name in getattr(module, "PULLS", ()) and len(sheet) >= FEWEST and len(pull := sheet.units("pull").values) > 20:
+        width = Measured(float(response.sigma_eff(pull)), float(response.sigma_eff(pull) / np.sqrt(len(pull))))
+        yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", width, len(pull))
+    for rate in getattr(module, "RATES", {}).get(name, []):
+        passed = sheet.values[rate.name]
+        passed = passed[np.isfinite(passed)]
+        if len(passed):
+            yield ruler.metric(f"{name}/{rate.name}", rate.label, rates.rate(passed > 0.5), len(passed))
+
+
+def _terms(ruler: Ruler, name: str, what: Response, sheet: Sheet) -> Iterator[Metric]:
+    binned = bin_response(ruler, name, what, what.energy, sheet, what.name)
+    if binned is not None and (terms := response.fit_terms(binned)) is not None:
+        for term, label in zip(terms._fields, ("stochastic term, √GeV", "noise term, GeV", "constant term")):
+            yield ruler.metric(f"{name}/{term}", label, getattr(terms, term), int(binned.n.sum()))
+
+
+def bin_response(
+    ruler: Ruler, name: str, what: Response, over: str, sheet: Sheet, column: str, edges: np.ndarray | None = None
+) -> response.Binned | None:
+    """Response of a sheet in bins of its energy or eta; None when it has too few units."""
+    ratio, x = sheet.values[column], sheet.values[over]
+    good = np.isfinite(ratio) & np.isfinite(x)
+    if good.sum() < 20:
+        return None
+    edges = bin_edges(over, x[good], ruler.settings) if edges is None else edges
+    return response.binned_response(
+        ratio[good], x[good], edges, ruler.settings.resamples, ruler.rng(f"{name}/{column}/{over}")
+    )
+
+
+def bin_edges(over: str, x: np.ndarray, settings: Validation) -> np.ndarray:
+    """Bins for a figure over `energy`, `abs_eta` or `distance`."""
+    if over == "energy":
+        return response.energy_bins(x[x > 0])
+    if over == "distance":
+        return np.array([0.0, 30, 60, 100, 150, 200, 300, 500, 1000])
+    low, high = settings.abs_eta
+    return np.linspace(low, high, int(np.clip(len(x) // 40, 1, 6)) + 1)
+
+
+def compared(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet) -> Iterator[Metric]:
+    """What tells candidate b from reference a: classifiers, distances, moments, profiles, responses, rates."""
+    if min(len(a), len(b)) < FEWEST:
+        return
+    yield from _classified(module, ruler, name, a, b)
+    apart = [m for q in module.QUANTITIES[name] for m in _distances(ruler, name, q, a, b)]
+    apart += [m for p in module.PROFILES[name] if p.name in a.blocks for m in _profiles(ruler, name, p, a, b)]
+    yield from _with_headlines(apart)
+    for what in getattr(module, "RESPONSES", {}).get(name, []):
+        yield from _responses(ruler, name, what, a, b)
+    for rate in getattr(module, "RATES", {}).get(name, []):
+        yield from _rate_shift(ruler, name, rate, a, b)
+
+
+def _classified(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet) -> Iterator[Metric]:
+    settings = ruler.settings
+    for kind in getattr(module, "CLASSIFIERS", {}).get(name, []):
+        x, y = (sheet.features(kind.values, kind.blocks) for sheet in (a, b))
+        varied = (np.ptp(x, axis=0) > 0) | (np.ptp(y, axis=0) > 0)
+        if not varied.any():
+            continue
+        x, y = x[:, varied], y[:, varied]
+        auc, n = two_sample_auc(x, y, a.event, b.event, most=settings.classifier_events, seed=settings.seed)
+        label = f"{name}/auc_{kind.name}"
+        title = f"classifier AUC, {kind.title} ({n} against {n})"
+        yield ruler.metric(label, title, auc, n, settings.auc, headline=kind.headline)
+        if kind is module.CLASSIFIERS[name][0]:
+            both = (("fpd", frechet.frechet_physics_distance), ("kpd", frechet.kernel_physics_distance))
+            for short, distance in both:
+                measured, n = frechet.with_floor(distance, x, y, settings.seed)
+                yield ruler.metric(f"{name}/{short}", f"{short.upper()}, {kind.title}", measured, n)
+
+
+def _distances(ruler: Ruler, name: str, quantity: Quantity, a: Sheet, b: Sheet) -> Iterator[Metric]:
+    units = [sheet.units(quantity.name) for sheet in (a, b)]
+    if min(len(u.values) for u in units) < FEWEST or np.ptp(np.concatenate([u.values for u in units])) == 0:
+        return
+    settings, n, label = ruler.settings, min(len(u.values) for u in units), f"{name}/{{}}_{quantity.name}"
+    scaled = [u._replace(values=np.log(np.maximum(u.values, 1e-12))) if quantity.log else u for u in units]
+    rng = ruler.rng(label)
+    w1 = distances.wasserstein_measured(*scaled, settings.resamples, rng)
+    yield ruler.metric(label.format("w1"), f"W1/σ {quantity.label}", w1, n, settings.wasserstein, above_floor=True)
+    bins = histogram_edges(quantity, units)
+    apart = distances.separation_measured(*units, bins, settings.resamples, rng)
+    yield ruler.metric(label.format("separation"), f"separation power {quantity.label}", apart, n)
+    if quantity.moments:
+        for moment, limits in (("mean", settings.mean), ("width", settings.width)):
+            shift = distances.shift_measured(*units, moment, settings.resamples, rng)
+            title = f"{quantity.label}: {moment}, relative shift"
+            yield ruler.metric(label.format(moment), title, shift, n, limits, headline=moment == "mean")
+
+
+def histogram_edges(quantity: Quantity, units: list[distances.Units], most: int = 40) -> np.ndarray:
+    """Bins over the central 99 % of all samples; whole numbers where the values are."""
+    values = np.concatenate([u.values for u in units])
+    if not len(values):
+        return np.array([0.0, 1.0])
+    low, high = np.percentile(values, [0.5, 99.5])
+    number = int(np.clip(2 * min(max(len(u.values), 1) for u in units) ** 0.4, 8, most))
+    whole = np.all(values == np.round(values))
+    if whole and high - low <= 60:
+        step = max(1, int(np.ceil((high - low + 1) / number)))
+        return np.arange(low - 0.5, high + step + 0.5, step)
+    if not high > low:
+        return np.array([low - 0.5, low + 0.5])
+    if quantity.log and low > 0:
+        return np.geomspace(low, high, number + 1)
+    return np.linspace(low, high, number + 1)
+
+
+def _profiles(ruler: Ruler, name: str, profile: Profile, a: Sheet, b: Sheet) -> Iterator[Metric]:
+    settings, rng, n = ruler.settings, ruler.rng(f"{name}/{profile.name}"), min(len(a), len(b))
+    blocks, units = [s.blocks[profile.name] for s in (a, b)], [_weights(s) for s in (a, b)]
+    x = np.sqrt(profile.edges[1:] * profile.edges[:-1]) if profile.log else (profile.edges[1:] + profile.edges[:-1]) / 2
+    shape = profiles.shape_measured(
+        blocks[0], units[0], blocks[1], units[1], np.log(x) if profile.log else x, settings.resamples, rng
+    )
+    title = f"W1/σ {profile.label}"
+    yield ruler.metric(f"{name}/w1_{profile.name}", title, shape, n, settings.wasserstein, above_floor=True)
+    if profile.judged:
+        size = profiles.deviation_measured(blocks[0], units[0], blocks[1], units[1], settings.resamples, rng)
+        title = f"{profile.label}: largest relative deviation in a bin"
+        yield ruler.metric(f"{name}/profile_{profile.name}", title, size, n, settings.profile, above_floor=True)
+
+
+def _weights(sheet: Sheet) -> distances.Units:
+    return distances.Units(np.zeros(len(sheet)), sheet.weight, sheet.event)
+
+
+def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
+    """The largest distance and the largest profile deviation of a sheet stand for the rest in the verdict."""
+    for group in ("/w1_", "/profile_"):
+        own = [m for m in metrics if group in m.name]
+        if own:
+            top = max(own, key=excess)
+            prefix = "largest of the distances: " if group == "/w1_" else ""
+            metrics[metrics.index(top)] = replace(top, headline=True, title=prefix + top.title)
+    yield from metrics
+
+
+def _responses(ruler: Ruler, name: str, what: Response, a: Sheet, b: Sheet) -> Iterator[Metric]:
+    settings = ruler.settings
+    ratios = [sheet.units(what.name).values for sheet in (a, b)]
+    if min(len(r) for r in ratios) < 20:
+        return
+    rng, n = ruler.rng(f"{name}/shift"), min(len(r) for r in ratios)
+    of_each = [response.response(r, settings.resamples, rng) for r in ratios]
+    for i, (tag, title, limits) in enumerate(
+        (
+            ("response", f"response {what.label}, relative shift", settings.mean),
+            ("resolution", "resolution σ_eff / mean, relative shift", settings.width),
+        )
+    ):
+        shift = _relative(of_each[1][i], of_each[0][i])
+        yield ruler.metric(f"{name}/shift_{tag}", title, shift, n, limits, headline=True)
+    x = a.values[what.energy][np.isfinite(a.values[what.name])]
+    edges = bin_edges("energy", x, settings)
+    bins = [bin_response(ruler, name, what, what.energy, sheet, what.name, edges) for sheet in (a, b)]
+    if len(edges) > 2 and None not in bins:
+        yield from _worst_bins(ruler, name, *bins)
+
+
+def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned) -> Iterator[Metric]:
+    settings = ruler.settings
+    for tag, limits in (("response", settings.mean), ("resolution", settings.width)):
+        value, error = (
+            (getattr(b, tag) / getattr(a, tag) - 1),
+            np.hypot(getattr(a, f"{tag}_error"), getattr(b, f"{tag}_error")) / getattr(a, tag),
+        )
+        good = np.isfinite(value) & (error > 0) & (np.minimum(a.n, b.n) >= 20)
+        if not good.any():
+            continue
+        at = np.flatnonzero(good)[np.abs(value[good]).argmax()]
+        chance = np.abs(ruler.rng(f"{name}/bins").normal(size=(500, good.sum())) * error[good]).max(1)
+        worst_bin = Measured(float(value[at]), float(error[at]), float(chance.mean()), float(chance.std()))
+        title = f"{tag}: largest relative shift in a bin of energy ({a.low[at]:.3g}–{a.high[at]:.3g} GeV)"
+        n = int(min(a.n[at], b.n[at]))
+        yield ruler.metric(f"{name}/bins_{tag}", title, worst_bin, n, limits, above_floor=True)
+
+
+def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[Metric]:
+    passed = [sheet.values[rate.name][np.isfinite(sheet.values[rate.name])] > 0.5 for sheet in (a, b)]
+    if min(len(p) for p in passed) < FEWEST:
+        return
+    of_each = [rates.rate(p) for p in passed]
+    error = float(np.hypot(of_each[0].uncertainty, of_each[1].uncertainty))
+    shift = Measured(of_each[1].value - of_each[0].value, error, *distances.half_normal(error))
+    n = min(len(p) for p in passed)
+    yield ruler.metric(
+        f"{name}/shift_{rate.name}", f"{rate.label}, shift", shift, n, ruler.settings.rate, headline=True
+    )
+
+
+def _relative(b: Measured, a: Measured) -> Measured:
+    """b / a - 1 with the uncertainties of both; its floor is the mean absolute shift of equal samples."""
+    if not (np.isfinite(a.value) and np.isfinite(b.value) and a.value):
+        return Measured(np.nan, np.nan)
+    ratio = b.value / a.value
+    error = float(ratio * np.hypot(a.uncertainty / a.value, b.uncertainty / b.value)) if b.value else a.uncertainty
+    return Measured(float(ratio - 1), abs(error), *distances.half_normal(abs(error)))

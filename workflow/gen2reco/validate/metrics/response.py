@@ -1,0 +1,108 @@
+"""Energy response and resolution: effective width, bins in energy or eta, and the calorimeter's three terms."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen2reco.validate.metrics.distances import Measured
+
+COVERAGE = 0.6827
+
+
+class Binned(NamedTuple):
+    """Response in bins: all arrays (n_bins,); mean of the binned variable, number, response and resolution."""
+
+    x: NDArray
+    low: NDArray
+    high: NDArray
+    n: NDArray
+    response: NDArray
+    response_error: NDArray
+    resolution: NDArray
+    resolution_error: NDArray
+
+
+class Terms(NamedTuple):
+    """sigma/E = stochastic/sqrt(E) (+) noise/E (+) constant, with uncertainties; E in GeV."""
+
+    stochastic: Measured
+    noise: Measured
+    constant: Measured
+
+    def at(self, energy: NDArray) -> NDArray:
+        """The fitted relative resolution at energies in GeV."""
+        a, b, c = (term.value for term in self)
+        return np.sqrt(a**2 / energy + b**2 / energy**2 + c**2)
+
+
+def sigma_eff(values: NDArray) -> NDArray:
+    """Half the smallest interval that holds 68.27 % of the values, along the last axis; NaN of fewer than three."""
+    n = values.shape[-1]
+    if n < 3:
+        return np.full(values.shape[:-1], np.nan)
+    ordered = np.sort(values, axis=-1)
+    inside = min(int(np.ceil(COVERAGE * n)), n - 1)
+    return (ordered[..., inside:] - ordered[..., : n - inside]).min(-1) / 2
+
+
+def response(ratio: NDArray, resamples: int, rng: np.random.Generator) -> tuple[Measured, Measured]:
+    """Mean response and sigma_eff over it, of E_reco/E_true (n,), with bootstrap uncertainties; NaN of fewer than 5."""
+    if len(ratio) < 5:
+        return Measured(np.nan, np.nan), Measured(np.nan, np.nan)
+    mean, width = ratio.mean(), sigma_eff(ratio)
+    means, widths = _resampled(ratio, resamples, rng)
+    relative = widths / np.where(means > 0, means, np.nan)
+    over = width / mean if mean > 0 else np.nan
+    return Measured(float(mean), float(means.std())), Measured(float(over), float(np.nanstd(relative)))
+
+
+def _resampled(ratio: NDArray, resamples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """Means and widths of bootstrap samples, in batches that bound the memory."""
+    step = max(1, 4_000_000 // len(ratio))
+    parts = []
+    for start in range(0, resamples, step):
+        drawn = ratio[rng.integers(0, len(ratio), (min(step, resamples - start), len(ratio)))]
+        parts.append((drawn.mean(-1), sigma_eff(drawn)))
+    return tuple(np.concatenate(part) for part in zip(*parts))
+
+
+def binned_response(ratio: NDArray, x: NDArray, edges: NDArray, resamples: int, rng: np.random.Generator) -> Binned:
+    """Response and resolution of E_reco/E_true (n,) in bins of x (n,)."""
+    rows = []
+    for low, high in pairwise(edges):
+        inside = (x >= low) & (x < high)
+        mean, width = response(ratio[inside], resamples, rng)
+        centre = x[inside].mean() if inside.any() else np.nan
+        rows.append((centre, low, high, inside.sum(), mean.value, mean.uncertainty, width.value, width.uncertainty))
+    return Binned(*np.array(rows, dtype=float).T)
+
+
+def energy_bins(energy: NDArray, most: int = 8, least: int = 40) -> NDArray:
+    """Edges equidistant in log(energy) over the sample, so few that a flat one would hold `least` in each bin."""
+    low, high = energy.min() * 0.999, energy.max() * 1.001
+    if high / low < 1.3:
+        return np.array([low, high])
+    return np.geomspace(low, high, int(np.clip(len(energy) // least, 1, most)) + 1)
+
+
+def fit_terms(binned: Binned) -> Terms | None:
+    """Fit sigma/E = a/sqrt(E) (+) b/E (+) c with terms >= 0 to bins in energy; None of fewer than four good bins."""
+    from scipy.optimize import curve_fit
+
+    good = np.isfinite(binned.resolution) & (binned.resolution_error > 0) & (binned.n >= 10)
+    if good.sum() < 4:
+        return None
+    energy, width, error = binned.x[good], binned.resolution[good], binned.resolution_error[good]
+
+    def model(e: NDArray, a: float, b: float, c: float) -> NDArray:
+        return np.sqrt(a**2 / e + b**2 / e**2 + c**2)
+
+    guess = (max(width[0] * np.sqrt(energy[0]), 1e-3), 1e-2, max(0.5 * width[-1], 1e-4))
+    try:
+        best, covariance = curve_fit(model, energy, width, guess, error, True, bounds=(0, np.inf))
+    except (RuntimeError, ValueError):
+        return None
+    errors = np.sqrt(np.diag(covariance))
+    return Terms(*(Measured(float(v), float(e)) for v, e in zip(best, errors)))

@@ -1,0 +1,237 @@
+"""The report: one HTML file with everything in it, verdict first."""
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+
+from gen2reco import __version__
+from gen2reco.campaign.validation import Validation
+from gen2reco.validate.costs import chain_seconds, cost_table
+from gen2reco.validate.event import pick
+from gen2reco.validate.samples import Sample
+from gen2reco.validate.sections import Picture, Section
+from gen2reco.validate.verdict import ATTENTION, FAIL, PASS, Metric, excess, worst
+
+TOPICS = {
+    "Classifier": ("auc_",),
+    "Distributions": ("w1_",),
+    "Profiles": ("profile_",),
+    "Mean": ("mean_", "shift_response"),
+    "Resolution": ("shift_resolution",),
+    "Rates": ("shift_",),
+}
+"""Columns of the verdict table: headline metrics by the start of their names, the first that fits."""
+_WORDS = {PASS: "passes", ATTENTION: "asks for attention", FAIL: "fails"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The gravest headline metric of one topic."""
+
+    metric: Metric
+    text: str
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """One candidate in one part of one section: a cell or None per topic."""
+
+    section: Section
+    part: str
+    candidate: str
+    cells: list[Cell | None]
+    first: bool
+
+
+@dataclass(frozen=True)
+class SideRow:
+    """An absolute number of each sample, and each candidate's difference in standard deviations."""
+
+    section: str
+    part: str
+    title: str
+    values: list[Metric | None]
+    pulls: list[float | None]
+
+
+def render(samples: list[Sample], sections: list[Section], metrics: list[Metric], settings: Validation) -> str:
+    """The report as HTML text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("gen2reco.validate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(number=number, measured=measured, seconds=seconds, percent=percent)
+    overview = [picture for picture in (*_planes(samples, sections), _display(samples)) if picture is not None]
+    candidates = [sample.name for sample in samples[1:]]
+    return environment.get_template("report.html").render(
+        css=files("gen2reco.validate").joinpath("templates/report.css").read_text(encoding="utf-8"),
+        samples=samples,
+        candidates=candidates,
+        sections=sections,
+        topics=list(TOPICS),
+        verdicts=[row for section in sections for row in _verdict_rows(section, candidates)],
+        summaries=[_summary(name, metrics) for name in candidates],
+        side_by_side=[row for section in sections for row in _side_rows(section, samples)],
+        costs=cost_table(samples),
+        overview=overview,
+        settings=settings,
+        version=__version__,
+    )
+
+
+def _verdict_rows(section: Section, candidates: list[str]) -> list[VerdictRow]:
+    rows = []
+    for part in section.parts:
+        own = []
+        for candidate in candidates:
+            mine = [m for m in part.metrics if m.headline and m.samples[-1] == candidate and len(m.samples) == 2]
+            if mine:
+                own.append((candidate, [_cell(topic, mine) for topic in TOPICS]))
+        rows += [VerdictRow(section, part.title, name, cells, i == 0) for i, (name, cells) in enumerate(own)]
+    return rows
+
+
+def _topic(metric: Metric) -> str | None:
+    name = metric.name.rpartition("/")[2]
+    return next((topic for topic, starts in TOPICS.items() if name.startswith(starts)), None)
+
+
+def _cell(topic: str, metrics: list[Metric]) -> Cell | None:
+    own = [m for m in metrics if _topic(m) == topic and m.verdict is not None]
+    if not own:
+        return None
+    gravest = worst(m.verdict for m in own)
+    metric = max((m for m in own if m.verdict == gravest), key=excess)
+    signed = topic in ("Mean", "Resolution")
+    text = percent(metric.value, metric.uncertainty) if signed or topic in ("Profiles", "Rates") else measured(metric)
+    return Cell(metric, text)
+
+
+def _summary(candidate: str, metrics: list[Metric]) -> dict:
+    """Verdict of one candidate in words, with the headline that is farthest beyond its limit."""
+    own = [m for m in metrics if m.headline and m.samples[-1] == candidate and m.verdict is not None]
+    verdict = worst(m.verdict for m in own)
+    speed = next((m.value for m in metrics if m.name == "cost/speed_up" and m.samples[-1] == candidate
+                  and m.stage in ("simulate", "fuse")), None)  # fmt: skip
+    return {
+        "name": candidate,
+        "verdict": verdict,
+        "words": _WORDS.get(verdict, "shares too few events with the reference to judge"),
+        "counts": {v: sum(m.verdict == v for m in own) for v in (FAIL, ATTENTION, PASS)},
+        "worst": max((m for m in own if m.verdict == verdict), key=excess) if verdict in (FAIL, ATTENTION) else None,
+        "speed_up": speed,
+    }
+
+
+def _side_rows(section: Section, samples: list[Sample]) -> list[SideRow]:
+    rows = []
+    for part in section.parts:
+        alone = {(m.name, m.samples[0]): m for m in part.metrics if len(m.samples) == 1}
+        for name in dict.fromkeys(name for name, _ in alone):
+            values = [alone.get((name, sample.name)) for sample in samples]
+            title = next(m.title for m in values if m is not None)
+            rows.append(SideRow(section.title, part.title, title, values, [_pull(values[0], v) for v in values[1:]]))
+    return rows
+
+
+def _pull(a: Metric | None, b: Metric | None) -> float | None:
+    if a is None or b is None:
+        return None
+    error = math.hypot(a.uncertainty, b.uncertainty)
+    return (b.value - a.value) / error if error > 0 and math.isfinite(error) else None
+
+
+def _planes(samples: list[Sample], sections: list[Section]) -> list[Picture | None]:
+    """Trade-off planes at hits and objects, and quality against evaluations, where times and AUCs are known."""
+    from gen2reco.validate.figures import planes
+
+    levels, reference, curve = {}, {}, []
+    for section in sections:
+        if section.record not in ("hits", "objects") or chain_seconds(samples[0], section.record) is None:
+            continue
+        points = [p for part in section.parts for p in _points(part, samples, section.record)]
+        if points:
+            levels[section.title], reference[section.title] = points, chain_seconds(samples[0], section.record)
+        if section.record == "hits":
+            curve = [p for p in points if p.evaluations > 0]
+    names = [sample.name for sample in samples]
+    pictures = []
+    if levels:
+        caption = (
+            "Each point is a candidate for one kind of shower or object: the AUC of a classifier that tells it from "
+            "the reference (0.5 is perfect) against the time from particles to this level. Grey band: the same test "
+            "between halves of the reference. Dashed: time of the reference."
+        )
+        pictures.append(Picture("Quality against time", planes.trade_off(levels, reference, names), caption))
+    if len({p.evaluations for p in curve}) > 1:
+        caption = "Quality and time of the candidates against the number of network evaluations each of them used."
+        pictures.append(Picture("Quality against network evaluations", planes.evaluations(curve, names), caption))
+    return pictures
+
+
+def _points(part, samples: list[Sample], level: str) -> list:
+    from gen2reco.validate.figures.planes import Point
+
+    points = []
+    for i, sample in enumerate(samples[1:], start=1):
+        time = chain_seconds(sample, level)
+        aucs = [m for m in part.metrics if "/auc_" in m.name and m.headline and m.samples[-1] == sample.name]
+        cost = sample.costs.get("simulate")
+        per_event = cost.network_evaluations / cost.events if cost and cost.events else 0.0
+        for m in aucs if time else []:
+            if math.isfinite(m.value):
+                what = m.title.removeprefix("classifier AUC, ").rpartition(" (")[0]
+                points.append(
+                    Point(i, f"{part.title}: {what}", time, m.value, m.uncertainty, m.floor, per_event or np.nan)
+                )
+    return points
+
+
+def _display(samples: list[Sample]) -> Picture | None:
+    from gen2reco.validate.figures.display import display
+
+    found = pick(samples)
+    if found is None:
+        return None
+    event, hits = found
+    uri = display(list(hits.values()), list(hits), f"Event {event}")
+    caption = (
+        "Hits coloured by trackster, the brightest first; grey hits belong to none. Size grows with the energy. Left: "
+        "along the beam; right: projected from the collision point to the front face."
+    )
+    return Picture("An event", uri, caption)
+
+
+def number(value: float | None) -> str:
+    """A number with three significant digits."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
+def measured(metric: Metric) -> str:
+    """Value ± uncertainty, to the digits the uncertainty allows."""
+    if not math.isfinite(metric.value):
+        return "–"
+    if not (math.isfinite(metric.uncertainty) and metric.uncertainty > 0):
+        return f"{metric.value:.3g}"
+    digits = int(np.clip(1 - math.floor(math.log10(metric.uncertainty)), 0, 5))
+    return f"{metric.value:.{digits}f} ± {metric.uncertainty:.{digits}f}"
+
+
+def percent(value: float, uncertainty: float) -> str:
+    """A relative shift with its uncertainty, in per cent."""
+    digits = 2 if uncertainty < 1e-3 else 1
+    return f"{100 * value:+.{digits}f} ± {100 * uncertainty:.{digits}f} %"
+
+
+def seconds(value: float) -> str:
+    """A duration in a fitting unit."""
+    if not math.isfinite(value):
+        return "–"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"

@@ -1,0 +1,38 @@
+"""`validate`: samples in, metrics.json and report.html out."""
+
+import json
+from pathlib import Path
+
+from gen2reco.campaign.sidecar import write_text
+from gen2reco.campaign.validation import Validation
+from gen2reco.errors import InputError
+from gen2reco.validate import report
+from gen2reco.validate.costs import cost_metrics
+from gen2reco.validate.samples import STAGES, Sample, open_samples
+from gen2reco.validate.sections import build
+from gen2reco.validate.verdict import Metric
+
+
+def validate(paths: list[Path], out: Path, settings: Validation | None = None) -> list[Metric]:
+    """`compare` of the samples at these paths, the first of which is the reference."""
+    return compare(open_samples(paths), out, settings)
+
+
+def compare(samples: list[Sample], out: Path, settings: Validation | None = None) -> list[Metric]:
+    """Compare samples to the first, which is the reference, at every record it shares with another.
+
+    Writes `metrics.json` (a list of metrics) and `report.html` (self-contained) into `out`; returns the metrics.
+    Raises InputError for samples that are missing, empty or have no stage in common with the reference.
+    """
+    settings = settings or Validation()
+    first, others = samples[0], samples[1:]
+    shared = [r for r in STAGES if r in first.shards and (not others or any(r in s.shards for s in others))]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}; choose another folder with --out") from None
+    sections = [build(record, samples, settings) for record in shared]
+    metrics = [metric for section in sections for metric in section.metrics] + cost_metrics(samples)
+    write_text(out / "metrics.json", json.dumps([m.as_json() for m in metrics], indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "report.html", report.render(samples, sections, metrics, settings))
+    return metrics

@@ -1,0 +1,184 @@
+"""A sample on disk: which records it holds, its events shard by shard, and what each stage cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gen2reco.campaign.config import parse_block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.sidecar import read_sidecar
+from gen2reco.campaign.stage import RECORDS
+from gen2reco.campaign.validation import Validation
+from gen2reco.errors import InputError
+
+if TYPE_CHECKING:
+    import awkward as ak
+
+STAGES = ("particles", "hits", "clusters", "objects")
+"""The records at which samples are compared, in the order of the road."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What making one stage of a sample took, over all shards that have a sidecar."""
+
+    stage: str
+    backend: str
+    events: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_mb: int
+    device: str
+    network_evaluations: int
+    shards: int
+    shards_failed: int
+
+    @property
+    def seconds_per_event(self) -> float:
+        """Core seconds on a CPU, wall seconds on an accelerator."""
+        spent = self.cpu_seconds if self.device == "cpu" else self.wall_seconds
+        return spent / self.events if self.events else float("nan")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Record files of one sample by record, in the order of the shards."""
+
+    name: str
+    path: Path
+    shards: dict[str, list[Path]] = field(default_factory=dict)
+
+    def events(self, record: str, columns: list[str], most: int) -> "Iterator[ak.Array]":
+        """The events of a record, one array a shard, at most `most` in all."""
+        from gen2reco.events import records
+
+        for path in self.shards[record]:
+            if most <= 0:
+                return
+            table = records.read(path, record, columns=columns).slice(0, most)
+            most -= table.num_rows
+            if table.num_rows:
+                yield records.awkward(table)
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        """The detector that the files say they were made with."""
+        from gen2reco.campaign.runner import provenance
+
+        for record in reversed(STAGES):
+            for path in self.shards.get(record, [])[:1]:
+                for facts in provenance(path).values():
+                    if "detector" in facts:
+                        return Detector.model_validate(facts["detector"])
+        return None
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """Cost by stage, of the stages whose files have sidecars."""
+        found: dict[str, list[dict]] = {}
+        for paths in self.shards.values():
+            for path in paths:
+                try:
+                    sidecar = read_sidecar(path)
+                except InputError:
+                    continue
+                if sidecar.get("stage") in RECORDS:
+                    found.setdefault(sidecar["stage"], []).append(sidecar)
+        return {stage: _cost(stage, found[stage]) for stage in RECORDS if stage in found}
+
+
+def open_sample(path: Path | str) -> Sample:
+    """A sample folder (`<stage>/<shard>.parquet`) or a lone record file. Raises InputError."""
+    from gen2reco.events import records
+
+    path = Path(path)
+    if path.is_file():
+        return Sample(path.stem, path, _known({records.record_of(path): [path]}, path))
+    if not path.is_dir():
+        raise InputError(f"{path}: no such sample; give a folder like results/<campaign>/<sample> or a record file")
+    shards: dict[str, list[Path]] = {}
+    for folder in sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")):
+        files = sorted(folder.glob("*.parquet"))
+        if files:
+            shards.setdefault(records.record_of(files[0]), []).extend(files)
+    if not shards and (files := sorted(path.glob("*.parquet"))):
+        for file in files:
+            shards.setdefault(records.record_of(file), []).append(file)
+    return Sample(path.resolve().name, path, _known(shards, path))
+
+
+def open_samples(paths: list[Path]) -> list[Sample]:
+    """Open samples and make their names differ. Raises InputError where one has no stage in common with the first."""
+    samples = [open_sample(path) for path in paths]
+    names = [sample.name for sample in samples]
+    if len(set(names)) < len(names):
+        samples = [Sample(_longer_name(s), s.path, s.shards) for s in samples]
+        names = [sample.name for sample in samples]
+        samples = [
+            Sample(f"{s.name}_{i}", s.path, s.shards) if names.count(s.name) > 1 else s for i, s in enumerate(samples)
+        ]
+    for sample in samples[1:]:
+        if not set(sample.shards) & set(samples[0].shards):
+            raise InputError(
+                f"{sample.path}: holds {', '.join(sample.shards)}, the reference {samples[0].path} holds "
+                f"{', '.join(samples[0].shards)}; expected a stage that both have"
+            )
+    return samples
+
+
+def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Validation]:
+    """The reference of a plan and its candidates, stages they share with others included, and the plan's limits.
+
+    Raises InputError where the plan compares nothing with this reference, or a file it promises is missing.
+    """
+    from gen2reco.campaign.plan import read_plan
+
+    planned = read_plan(plan)
+    comparisons = {entry["reference"]: entry["candidates"] for entry in planned.lock["compare"]}
+    if reference not in comparisons:
+        raise InputError(f"{plan}: `{reference}` is no reference; known: {', '.join(comparisons) or 'none'}")
+    samples = []
+    for name in (reference, *comparisons[reference]):
+        shards = {
+            RECORDS[stage][1]: [planned.file(name, stage, shard) for shard in range(planned.shards(name))]
+            for stage in planned.stages(name)
+        }
+        missing = next((file for files in shards.values() for file in files if not file.is_file()), None)
+        if missing:
+            raise InputError(f"{missing}: no such file, though the plan promises it; run the campaign to its end")
+        samples.append(Sample(name, planned.folder / name, {r: shards[r] for r in STAGES if r in shards}))
+    settings = parse_block(planned.lock["validation"], Validation, source=f"{plan}: `validation`")
+    return samples, settings
+
+
+def _known(shards: dict[str, list[Path]], path: Path) -> dict[str, list[Path]]:
+    if not shards:
+        raise InputError(f"{path}: holds no record files; expected <stage>/<shard>.parquet")
+    return {record: shards[record] for record in STAGES if record in shards}
+
+
+def _longer_name(sample: Sample) -> str:
+    return f"{sample.path.resolve().parent.name}_{sample.name}"
+
+
+def _cost(stage: str, sidecars: list[dict]) -> Cost:
+    def total(key: str) -> float:
+        return sum(float(sidecar.get(key) or 0) for sidecar in sidecars)
+
+    def names(key: str) -> str:
+        return ", ".join(sorted({str(sidecar.get(key, "?")) for sidecar in sidecars}))
+
+    return Cost(
+        stage=stage,
+        backend=names("backend"),
+        events=int(total("events_in")),
+        wall_seconds=total("wall_seconds"),
+        cpu_seconds=total("cpu_seconds"),
+        peak_memory_mb=int(max(float(sidecar.get("peak_memory_mb") or 0) for sidecar in sidecars)),
+        device=names("device"),
+        network_evaluations=int(total("network_evaluations")),
+        shards=len(sidecars),
+        shards_failed=sum(sidecar.get("status") != "ok" for sidecar in sidecars),
+    )

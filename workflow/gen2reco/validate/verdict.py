@@ -1,0 +1,75 @@
+"""Metrics as they are written to metrics.json, and the rule that turns each into pass, attention or fail."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from gen2reco.campaign.validation import Limits
+from gen2reco.validate.metrics.distances import Measured
+
+PASS, ATTENTION, FAIL = "pass", "attention", "fail"
+_ORDER = (PASS, ATTENTION, FAIL)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of one stage: of one sample, or of a candidate (second of `samples`) against the reference (first)."""
+
+    stage: str
+    name: str
+    title: str
+    value: float
+    uncertainty: float
+    floor: float
+    n: int
+    samples: tuple[str, ...]
+    limits: Limits | None = None
+    verdict: str | None = None
+    reason: str = ""
+    headline: bool = False
+
+    def as_json(self) -> dict:
+        """Plain data; NaN becomes None."""
+        plain = asdict(self)
+        for key in ("value", "uncertainty", "floor"):
+            plain[key] = plain[key] if math.isfinite(plain[key]) else None
+        return plain | {"samples": list(self.samples), "limits": list(self.limits) if self.limits else None}
+
+
+def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str | None, str]:
+    """Verdict and reason. Judged is |value|, or its excess over the floor.
+
+    pass: within the first limit, and the uncertainty is not larger than it; fail: beyond the second limit by more
+    than the uncertainty; attention: all else, so also where there are too few events to tell.
+    """
+    if not math.isfinite(measured.value):
+        return None, "too few to measure"
+    passes, fails = limits
+    floor = measured.floor if above_floor and math.isfinite(measured.floor) else 0.0
+    excess = abs(measured.value) - floor
+    error = max(_finite(measured.uncertainty), _finite(measured.floor_uncertainty) if above_floor else 0.0)
+    scale = passes - 0.5 if passes >= 0.5 and not above_floor else passes
+    if excess - error > fails:
+        return FAIL, f"beyond {fails:g}"
+    if excess <= passes and error <= max(scale, 1e-12):
+        return PASS, f"within {passes:g}"
+    if excess <= passes:
+        return ATTENTION, f"too few to tell: ± {error:.2g} against a limit of {passes:g}"
+    return ATTENTION, f"beyond {passes:g}" + ("" if excess - error > passes else ", by less than its uncertainty")
+
+
+def worst(verdicts: Iterable[str | None]) -> str | None:
+    """The gravest verdict; None of none."""
+    known = [v for v in verdicts if v is not None]
+    return max(known, key=_ORDER.index) if known else None
+
+
+def excess(metric: Metric) -> float:
+    """How far a metric is above its floor, in units of its first limit: what `worst distance` sorts by."""
+    floor = metric.floor if math.isfinite(metric.floor) else 0.0
+    limit = metric.limits[0] if metric.limits and metric.limits[0] > 0 else 1.0
+    return (abs(metric.value) - floor) / limit if math.isfinite(metric.value) else -math.inf
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
