@@ -1,0 +1,229 @@
+"""How well tracksters match particles: TICL's efficiency, purity, fake, merge and duplicate rates, and the split rate.
+
+Definitions of the CMS TICL validation, on the scores that the `clusters` record holds. Per particle: efficient if one
+trackster holds at least half of its energy, pure if one has a sim-to-reco score below 0.2, duplicate if more than one
+has, split if two or more hold a tenth of its energy each. Per trackster: fake if no particle has a reco-to-sim score
+below 0.6, merged if more than one has. Particles count above 5 GeV and where the hits hold 70 % of their energy.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from gen2reco.events import records
+from gen2reco.events.truth import incident_energy
+
+MIN_ENERGY = 5.0
+MIN_DEPOSITED = 0.7
+EFFICIENT = 0.5
+PURE = 0.2
+LINKED = 0.6
+SPLIT = 0.1
+
+PARTICLE_RATES = ("efficiency", "purity", "duplicate", "split")
+TRACKSTER_RATES = ("fake", "merge")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A fraction of counted things with its 68 % Wilson interval, one entry a bin; NaN in empty bins."""
+
+    passed: NDArray[np.int64]
+    total: NDArray[np.int64]
+
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """The fraction that passed."""
+        return self.passed / np.where(self.total > 0, self.total, np.nan)
+
+    @property
+    def interval(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper end of the interval (Wilson, J. Am. Stat. Assoc. 22 (1927) 209, at one sigma)."""
+        n, p = np.where(self.total > 0, self.total, np.nan), self.value
+        centre = (p + 0.5 / n) / (1 + 1 / n)
+        half = np.sqrt(p * (1 - p) / n + 0.25 / n**2) / (1 + 1 / n)
+        return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+@dataclass(frozen=True)
+class ParticleScores:
+    """The particles of a file that entered the calorimeter, flat: all arrays (n_particles,)."""
+
+    event: NDArray[np.int64]
+    pdg: NDArray[np.int64]
+    energy: NDArray[np.float64]
+    """True energy, GeV."""
+    eta: NDArray[np.float64]
+    """Of where it enters the calorimeter, seen from the origin."""
+    distance: NDArray[np.float64]
+    """To the nearest other particle above 1 GeV at the front face, mm; infinite if there is none."""
+    counted: NDArray[np.bool_]
+    """Whether it is in the denominators."""
+    best_share: NDArray[np.float64]
+    """Largest share of its energy in the hits that one trackster holds."""
+    clustered: NDArray[np.float64]
+    """Share of its energy in the hits that all tracksters hold."""
+    efficiency: NDArray[np.bool_]
+    purity: NDArray[np.bool_]
+    duplicate: NDArray[np.bool_]
+    split: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TracksterScores:
+    """The tracksters (or fragments) of a file, flat: all arrays (n_tracksters,)."""
+
+    event: NDArray[np.int64]
+    energy: NDArray[np.float64]
+    eta: NDArray[np.float64]
+    """NaN for fragments."""
+    distance: NDArray[np.float64]
+    """Distance of the particle that it shares most energy with to that particle's nearest neighbour, mm."""
+    fake: NDArray[np.bool_]
+    merge: NDArray[np.bool_]
+
+
+def score(events: pa.Table, iteration: int | None = None) -> tuple[ParticleScores, TracksterScores]:
+    """Scores of a `clusters` table with its `deposited` column, after linking or of one iteration's fragments."""
+    data = records.awkward(events)
+    final = iteration is None
+    found = data["associations" if final else "fragment_associations"]
+    lists = data["tracksters" if final else "fragments"]
+    chosen = _flat(lists["iteration"]) == iteration if iteration is not None else np.ones(ak.sum(ak.num(lists)), bool)
+    trackster = _global(found["trackster" if final else "fragment"], lists)
+    kept = chosen[trackster]
+    trackster, particle = trackster[kept], _global(found["particle"], data["particles"])[kept]
+    scores = {name: _flat(found[name])[kept] for name in ("reco_to_sim", "sim_to_reco", "shared_energy")}
+    particles = _score_particles(data, particle, scores)
+    n = len(chosen)
+    linked = np.bincount(trackster, scores["reco_to_sim"] < LINKED, n)
+    nearest = np.full(n, np.inf)
+    order = np.argsort(scores["shared_energy"], kind="stable")
+    nearest[trackster[order]] = _all_distances(data)[particle[order]]
+    of_event = np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(lists)))
+    eta = _flat(lists["eta"]) if final else np.full(n, np.nan)
+    fields = (of_event, _flat(lists["energy"]), eta, nearest, linked == 0, linked > 1)
+    return particles, TracksterScores(*(values[chosen] for values in fields))
+
+
+def rates(
+    particles: ParticleScores, tracksters: TracksterScores, by: str | None = None, edges: ArrayLike = ()
+) -> dict[str, Rate]:
+    """All rates by name, in bins of `by` (`energy`, `eta` taken absolute, or `distance`), or one bin without it."""
+    found = {}
+    for names, scored, counted in (
+        (PARTICLE_RATES, particles, particles.counted),
+        (TRACKSTER_RATES, tracksters, np.ones(len(tracksters.event), bool)),
+    ):
+        values = np.zeros(len(scored.event)) if by is None else np.abs(getattr(scored, by))
+        limits = np.array([0.0, 1.0]) if by is None else np.asarray(edges, float)
+        for name in names:
+            found[name] = rate(getattr(scored, name)[counted], values[counted], limits)
+    return found
+
+
+def rate(passed: NDArray[np.bool_], values: NDArray, edges: NDArray) -> Rate:
+    """The fraction that passed in bins of values; what lies outside the edges is left out."""
+    total, _ = np.histogram(values, edges)
+    return Rate(np.histogram(values[passed], edges)[0], total)
+
+
+def objects_per_event(events: pa.Table, min_share: float = 0.0) -> NDArray[np.int64]:
+    """Number of tracksters in each event with at least this share of the event's clustered energy: (n_events,)."""
+    data = records.awkward(events)
+    energy = data["tracksters"]["energy"]
+    return ak.to_numpy(ak.sum(energy >= min_share * ak.sum(energy, axis=1), axis=1))
+
+
+def distances(events: pa.Table, min_energy: float = 1.0) -> NDArray[np.float64]:
+    """For every particle of the table, flat, the distance to its nearest neighbour at the front face, mm."""
+    return _all_distances(records.awkward(events), min_energy)
+
+
+def _score_particles(data: ak.Array, particle: NDArray, scores: dict[str, NDArray]) -> ParticleScores:
+    pdg, energy = _flat(data["particles"]["pdg"]), _flat(data["particles"]["energy"])
+    n, deposited = len(pdg), _flat(data["deposited"]).astype(float)
+    truth = incident_energy(pdg, energy)
+    share = scores["shared_energy"] / np.where(deposited > 0, deposited, 1.0)[particle]
+    best = np.zeros(n)
+    np.maximum.at(best, particle, share)
+    pure = np.bincount(particle, scores["sim_to_reco"] < PURE, n)
+    x, y, z = _entry(data)
+    hit = deposited > 0
+    fields = (
+        np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(data["particles"]))),
+        pdg.astype(np.int64),
+        truth,
+        np.arcsinh(z / np.maximum(np.hypot(x, y), 1e-9)),
+        _all_distances(data),
+        (truth > MIN_ENERGY) & (deposited >= MIN_DEPOSITED * truth),
+        best,
+        np.bincount(particle, share, n),
+        best >= EFFICIENT,
+        pure > 0,
+        pure > 1,
+        np.bincount(particle, share >= SPLIT, n) > 1,
+    )
+    return ParticleScores(*(values[hit] for values in fields))
+
+
+def _entry(data: ak.Array) -> tuple[NDArray, NDArray, NDArray]:
+    """Where particles enter: their track, else the straight line from their vertex, on the tracks' front face.
+
+    Charged particles without a track are taken along their momentum; without any track in the file, lines end at
+    3.2 m. Good to the bending of those few, which is what a distance of neighbours needs.
+    """
+    particles = data["particles"]
+    x, y, z, px, py, pz = (_flat(particles[k]).astype(float) for k in ("vx", "vy", "vz", "px", "py", "pz"))
+    tracks = data["tracks"]
+    face = float(ak.max(abs(tracks["z"]), axis=None) or 3200.0)
+    along = (np.copysign(face, pz) - z) / np.where(pz == 0, 1e-9, pz)
+    x, y, z = x + along * px, y + along * py, np.copysign(face, pz)
+    tracked = _global(tracks["particle"], particles)
+    for values, name in ((x, "x"), (y, "y"), (z, "z")):
+        values[tracked] = _flat(tracks[name])
+    return x, y, z
+
+
+def _all_distances(data: ak.Array, min_energy: float = 1.0) -> NDArray[np.float64]:
+    from scipy.spatial import cKDTree
+
+    x, y, z = _entry(data)
+    heavy = (_flat(data["deposited"]) > 0) & (_flat(data["particles"]["energy"]) > min_energy)
+    event = np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(data["particles"])))
+    side = 2 * event + (z > 0)
+    apart = np.full(len(x), np.inf)
+    if heavy.sum() > 1:
+        # events and sides are moved so far apart in a third coordinate that neighbours are always of the same one
+        points = np.column_stack([x, y, side * 1e6])
+        found, _ = cKDTree(points[heavy]).query(points, k=2)
+        apart = np.where(heavy, found[:, 1], found[:, 0])
+        apart[apart > 1e5] = np.inf
+    return apart
+
+
+def table_rows(found: dict[str, Rate], labels: Iterable[str]) -> list[dict[str, str]]:
+    """The rates as text, one row a bin: `value -below +above` and the count."""
+    rows = []
+    for k, label in enumerate(labels):
+        row = {"bin": label}
+        for name, one in found.items():
+            low, high = (end[k] for end in one.interval)
+            value = one.value[k]
+            row[name] = f"{value:.3f} -{value - low:.3f} +{high - value:.3f} ({one.total[k]})" if one.total[k] else "-"
+        rows.append(row)
+    return rows
+
+
+def _flat(lists: ak.Array) -> NDArray:
+    return ak.to_numpy(ak.flatten(lists))
+
+
+def _global(local: ak.Array, target: ak.Array) -> NDArray[np.int64]:
+    """Numbers within an event turned into numbers over the table."""
+    size = ak.to_numpy(ak.num(target))
+    return _flat(local).astype(np.int64) + np.repeat(np.cumsum(size) - size, ak.to_numpy(ak.num(local)))
