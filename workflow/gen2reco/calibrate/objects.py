@@ -71,10 +71,21 @@ def object_pdg(identity: NDArray, charge: NDArray) -> NDArray[np.int32]:
     return np.where(negative, -code, code).astype(np.int32)
 
 
-def objects_table(events: pa.Table, data: ak.Array, candidates: Candidates, columns: dict[str, NDArray]) -> pa.Table:
-    """The objects record of a chunk: its events, the candidates' columns, jets of objects and of particles."""
+def objects_table(
+    events: pa.Table,
+    data: ak.Array,
+    candidates: Candidates,
+    columns: dict[str, NDArray],
+    out_of_range: NDArray[np.bool_] | None = None,
+) -> pa.Table:
+    """The objects record of a chunk: its events, the candidates' columns, jets of objects and of particles.
+
+    `out_of_range`: (n,) candidates outside the range that their calibration was trained in.
+    """
     objects = ak.unflatten(ak.Array(columns), candidates.counts)
     made = {"objects": objects, "jets": object_jets(objects), "gen_jets": gen_jets(data.particles)}
+    if out_of_range is not None:
+        made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), candidates.counts)
     return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})
 
 

@@ -82,7 +82,7 @@ OPTIONAL: dict[str, dict[str, pa.DataType]] = {
         "fragments": FRAGMENT,
         "fragment_associations": FRAGMENT_ASSOCIATION,
     },
-    "objects": {},
+    "objects": {"out_of_range": _list_of(pa.bool_())},
 }
 SCHEMAS: dict[str, pa.Schema] = {
     record: pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])

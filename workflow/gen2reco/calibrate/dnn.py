@@ -1,0 +1,128 @@
+"""The `dnn` backend: calibrated energies with uncertainties, identities and directions by the calibration network."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gen2reco.calibrate import candidates as cand
+from gen2reco.calibrate.features import VERSION, Inputs, make_inputs
+from gen2reco.calibrate.objects import Summary, object_pdg, objects_table, summarise
+from gen2reco.campaign.config import Block, digest
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.models import Model, open_model
+from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.events import records
+from gen2reco.events.geometry import Geometry
+from gen2reco.events.schemas import IDENTITIES
+
+RELEASE = Path(__file__).parent / "release"
+MUON = IDENTITIES.index("muon")
+
+
+class Dnn(Backend):
+    """The release weights, or those of another model folder."""
+
+    name, stage, version, needs_detector, chunk_events = "dnn", "calibrate", 1, True, 500
+
+    class Options(Block):
+        """Which weights."""
+
+        model: str = "release"
+        """Folder of a calibration model; `release`: the one in the package."""
+
+    def __init__(self, options: Options, detector: Detector | None = None):
+        super().__init__(options, detector)
+        folder = RELEASE / "objects" if options.model == "release" else Path(options.model)
+        self.model = open_model(folder, "calibration")
+        self.model_digest = self.model.digest
+        self.geometry = Geometry(detector)
+
+    def accept(self, story: dict) -> None:
+        """Refuse input made with another geometry or clustering than the model was trained behind."""
+        self.model.require("input of calibrate", **pins(self.detector, story))
+
+    def prepare(self) -> None:
+        """Import torch and load the weights."""
+        import torch
+
+        from gen2reco.calibrate.predict import Corrections, load_network
+
+        torch.set_num_threads(1)
+        self.network = load_network(self.model)
+        self.corrections = Corrections.from_json(self.model.config["corrections"])
+        self.valid = ValidRange.of(self.model)
+
+    def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
+        """Objects and jets of one chunk."""
+        from gen2reco.calibrate.predict import predict
+
+        data = records.awkward(events)
+        candidates = cand.build(data, self.detector.front_face)
+        plain = summarise(data, candidates, self.geometry)
+        inputs = make_inputs(data, candidates, plain, self.geometry)
+        answer = predict(self.network, inputs)
+        probabilities = self.corrections.probabilities(answer)
+        identity = probabilities.argmax(axis=1) if len(candidates) else np.zeros(0, np.int64)
+        energy, sigma = self.corrections.energy(plain.energy, answer)
+        energy, sigma = self._tracked(energy, sigma, identity, plain)
+        eta, phi = directions(inputs, answer.shift, plain, candidates.track >= 0)
+        strange = self.valid.outside(inputs)
+        columns = {
+            "pdg": object_pdg(identity, plain.charge),
+            **{f"p_{name}": probabilities[:, i] for i, name in enumerate(IDENTITIES)},
+            "energy_raw": plain.energy,
+            "energy": energy,
+            "energy_sigma": sigma,
+            "eta": eta,
+            "phi": phi,
+            "trackster": candidates.trackster,
+        }
+        facts = {
+            "objects": len(candidates),
+            "objects_out_of_range": int(strange.sum()),
+            "network_evaluations": len(candidates),
+        }
+        return Result(objects_table(events, data, candidates, columns, strange), facts)
+
+    def _tracked(self, energy: NDArray, sigma: NDArray, identity: NDArray, plain: Summary) -> tuple[NDArray, NDArray]:
+        """Muons, and tracks without a shower, have the momentum of their track."""
+        own = (plain.momentum > 0) & ((identity == MUON) | (plain.energy <= 0))
+        tracker = self.detector.tracker
+        pt = plain.momentum / np.cosh(plain.eta)
+        spread = plain.momentum * np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
+        return np.where(own, plain.momentum, energy), np.where(own, spread, sigma)
+
+
+class ValidRange:
+    """The range of each feature that the network was trained in."""
+
+    def __init__(self, low: NDArray, high: NDArray):
+        self.low, self.high = low, high
+
+    @classmethod
+    def of(cls, model: Model) -> "ValidRange":
+        """As the model's config states it."""
+        limits = model.config["valid_range"]
+        return cls(np.array(limits["low"], np.float32), np.array(limits["high"], np.float32))
+
+    def outside(self, inputs: Inputs) -> NDArray[np.bool_]:
+        """Candidates with any feature outside: (n,)."""
+        found = np.hstack([inputs.calorimeter, inputs.track])
+        return ((found < self.low) | (found > self.high)).any(axis=1)
+
+
+def pins(detector: Detector, story: dict) -> dict[str, str | None]:
+    """What a calibration depends on, by digest; the clustering is None where the story does not tell."""
+    made = story.get("cluster")
+    clustering = digest({name: made[name] for name in ("backend", "version", "options")}) if made else None
+    return {"features": VERSION, "geometry": detector.geometry_digest, "clustering": clustering}
+
+
+def directions(inputs: Inputs, shift: NDArray, plain: Summary, tracked: NDArray) -> tuple[NDArray, NDArray]:
+    """Eta and phi at the origin: of the track where there is one, else of the learned barycentre."""
+    at = inputs.centre[:, :2] + shift
+    r = np.maximum(np.hypot(at[:, 0], at[:, 1]), 1.0)
+    eta, phi = np.arcsinh(inputs.centre[:, 2] / r), np.arctan2(at[:, 1], at[:, 0])
+    return np.where(tracked, plain.eta, eta), np.where(tracked, plain.phi, phi)

@@ -1,0 +1,86 @@
+"""Training and test samples: candidates of `clusters` files with their inputs and truth, split by event."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gen2reco.calibrate import candidates as cand
+from gen2reco.calibrate.features import Inputs, make_inputs
+from gen2reco.calibrate.objects import Summary, summarise
+from gen2reco.calibrate.targets import Targets, make_targets
+from gen2reco.events import records
+from gen2reco.events.geometry import Geometry
+
+PARTS = {"train": range(0, 14), "tune": range(14, 17), "test": range(17, 20)}
+"""Events go to a part by their number modulo 20."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Candidates of several files, flat; `source` and `event` number the files and the events in them."""
+
+    inputs: Inputs
+    plain: Summary
+    targets: Targets
+    source: NDArray[np.int64]
+    event: NDArray[np.int64]
+    trackster: NDArray[np.int64]
+    """Leading trackster in the event, -1 for a track alone."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def part(self, name: str) -> NDArray[np.bool_]:
+        """Mask of the candidates in the events of a part."""
+        return np.isin(self.event % 20, list(PARTS[name]))
+
+
+def read_sample(paths: Iterable[Path | str], geometry: Geometry, batch: int = 500) -> Sample:
+    """Candidates of `clusters` files. Raises InputError for a file that is none."""
+    pieces, source, event, trackster = [], [], [], []
+    for number, path in enumerate(paths):
+        table = records.read(path, "clusters")
+        for start in range(0, table.num_rows, batch):
+            part = table.slice(start, batch)
+            made, candidates = prepare(part, geometry)
+            pieces.append(made)
+            source.append(np.full(len(candidates), number))
+            event.append(part["event"].to_numpy()[candidates.event])
+            trackster.append(candidates.trackster)
+    inputs, plain, targets = zip(*pieces)
+    return Sample(
+        _join_inputs(inputs),
+        _join(Summary, plain),
+        _join(Targets, targets),
+        np.concatenate(source),
+        np.concatenate(event),
+        np.concatenate(trackster),
+    )
+
+
+def prepare(part: pa.Table, geometry: Geometry) -> tuple[tuple[Inputs, Summary, Targets], cand.Candidates]:
+    """Inputs, plain sums and truth of the candidates of a run of events."""
+    data = records.awkward(part)
+    candidates = cand.build(data, geometry.detector.front_face)
+    plain = summarise(data, candidates, geometry)
+    inputs = make_inputs(data, candidates, plain, geometry)
+    return (inputs, plain, make_targets(data, candidates)), candidates
+
+
+def _join(cls: type, parts: Iterable) -> object:
+    parts = list(parts)
+    return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+
+
+def _join_inputs(parts: Iterable[Inputs]) -> Inputs:
+    parts = list(parts)
+    counts = np.concatenate([np.diff(part.offsets) for part in parts])
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("calorimeter", "track", "points", "place", "centre")
+    }
+    return Inputs(**columns, offsets=np.concatenate([[0], np.cumsum(counts)]))
