@@ -2,11 +2,12 @@
 
 import os
 import shlex
+import signal
 import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from gen2reco.campaign.driver import driver_lock, plan_of
+from gen2reco.campaign.driver import plan_of, start_driver
 from gen2reco.errors import Gen2recoError
 from snakemake.exceptions import WorkflowError
 
@@ -20,7 +21,10 @@ LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
 ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
 
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+if not workflow.is_main_process:  # Slurm's warning ahead of a time limit is for the stage, which sets its own handler
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec ")  # a signal reaches the stage itself
 
 
 wildcard_constraints:
@@ -127,4 +131,7 @@ def compared(wildcards):
 
 
 onstart:
-    driver_lock(PLAN)
+    try:
+        start_driver(PLAN, workflow)
+    except Gen2recoError as error:
+        raise WorkflowError(str(error)) from None

@@ -4,11 +4,15 @@ import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gen2reco.campaign.config import load_yaml
 from gen2reco.campaign.paths import lock_file
 from gen2reco.campaign.plan import Plan, ensure_plan, read_plan
-from gen2reco.errors import InfrastructureError
+from gen2reco.errors import InfrastructureError, InputError
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow
 
 _held: list = []
 
@@ -30,8 +34,47 @@ def driver_lock(plan: Plan) -> None:
     _held.append(file)
 
 
+def held(plan: Plan) -> bool:
+    """Whether a driver holds the campaign."""
+    try:
+        with (plan.folder / ".driver").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def start_driver(plan: Plan, workflow: "Workflow") -> None:
+    """What the driver does before its first job: hold the campaign and, on Slurm, see that the cluster has what the
+    jobs ask for, and cancel those that an earlier driver left behind. Raises InputError, InfrastructureError."""
+    driver_lock(plan)
+    if type(workflow.executor_settings).__module__ != "snakemake_executor_plugin_slurm":
+        return
+    from gen2reco.campaign import slurm
+    from gen2reco.campaign.profile import Request, problems
+
+    if workflow.resource_settings.cores not in (None, sys.maxsize):
+        raise InputError(
+            "profiles/default, which applies beside any `--profile`, limits the jobs to the cores of this machine; "
+            "call `snakemake --workflow-profile slurm` or `gen2reco submit CAMPAIGN --profile slurm`"
+        )
+    jobs = {job.rule.name: job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)}
+    if found := problems(Request.of(rule, job.resources) for rule, job in jobs.items()):
+        raise InputError("; ".join(found))
+    if orphans := slurm.shard_jobs(plan.lock["name"]):
+        print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr)
+        slurm.cancel(orphans)
+
+
+def snakemake_command(campaign_file: Path | str, arguments: list[str]) -> list[str]:
+    """The command that runs Snakemake on a campaign with the repository's Snakefile."""
+    snakefile = Path(__file__).parents[3] / "Snakefile"
+    command = [sys.executable, "-m", "snakemake", "--config", f"campaign={campaign_file}"]
+    return [*command, "--snakefile", str(snakefile), *arguments]
+
+
 def run_snakemake(campaign_file: Path | str, arguments: list[str]) -> int:
     """Run Snakemake on a campaign with the repository's Snakefile; returns its exit code."""
-    snakefile = Path(__file__).parents[3] / "Snakefile"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), *arguments]
-    return subprocess.call([*command, "--config", f"campaign={campaign_file}"])
+    return subprocess.call(snakemake_command(campaign_file, arguments))

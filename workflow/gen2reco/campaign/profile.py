@@ -1,0 +1,203 @@
+"""Snakemake's profiles as far as a cluster is concerned: what their jobs ask for, and whether the cluster has it."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gen2reco.campaign import slurm
+from gen2reco.campaign.config import load_yaml
+from gen2reco.campaign.plan import Plan
+from gen2reco.errors import InputError
+
+REPOSITORY = Path(__file__).parents[3]
+FILES = ("profile.yaml", "config.yaml")
+NOT_SEEN = 33  # exit code of a probe
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile as read from its file."""
+
+    path: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether its jobs go to Slurm."""
+        return self.settings.get("executor") == "slurm"
+
+    def resources(self, rule: str) -> dict[str, Any]:
+        """The resources of a rule's first attempt."""
+        given = {**self.settings.get("default-resources", {}), **self.settings.get("set-resources", {}).get(rule, {})}
+        threads = self.settings.get("set-threads", {}).get(rule, 1)
+        return {"threads": threads} | {key: _first_attempt(value) for key, value in given.items()}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job of a rule asks Slurm for. `gpu_type` is empty where any type will do."""
+
+    rule: str
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    cpus: int = 1
+    memory_mb: int = 0
+    minutes: float = 0
+    gpus: int = 0
+    gpu_type: str = ""
+
+    @classmethod
+    def of(cls, rule: str, resources: Mapping[str, Any]) -> "Request":
+        """The request that Snakemake's Slurm executor makes of these resources."""
+        cpus = (
+            _number(resources.get("cpus_per_task")) or _number(resources.get("threads", resources.get("_cores"))) or 1
+        )
+        per_cpu = _number(resources.get("mem_mb_per_cpu"))
+        gres = re.fullmatch(r"gpu(?::([A-Za-z_]\w*))?(?::(\d+))?", str(resources.get("gres", "")))
+        gpus, gpu_type = _number(resources.get("gpu")) or 0, str(resources.get("gpu_model") or "")
+        if gres:
+            gpus, gpu_type = int(gres[2] or 1), gres[1] or ""
+        return cls(
+            rule,
+            _word(resources.get("slurm_partition")),
+            _word(resources.get("slurm_account")),
+            _word(resources.get("qos")),
+            cpus,
+            per_cpu * cpus if per_cpu else _number(resources.get("mem_mb")) or 0,
+            _number(resources.get("runtime")) or 0,
+            gpus,
+            gpu_type,
+        )
+
+
+def load_profile(name: str) -> Profile:
+    """Read a profile by its path, or by its name in `profiles/`, here or in the repository. Raises InputError."""
+    places = [Path(name), Path("profiles", name), REPOSITORY / "profiles" / name]
+    files = [place / file for place in places for file in FILES] + [place for place in places if place.is_file()]
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
+        known = sorted(folder.name for folder in (REPOSITORY / "profiles").glob("*/"))
+        raise InputError(f"no profile `{name}`; known: {', '.join(known)}, or give the path of its folder")
+    return Profile(path, load_yaml(path))
+
+
+def requests(profile: Profile, plan: Plan) -> list[Request]:
+    """What the jobs of a plan will ask for under a profile: one request a rule."""
+    used = {(stage, plan.choice(sample, stage)["device"]) for sample in plan.samples for stage in plan.stages(sample)}
+    rules = sorted(f"{stage}_gpu" if device == "cuda" else stage for stage, device in used)
+    return [Request.of(rule, profile.resources(rule)) for rule in rules]
+
+
+def problems(asked: Iterable[Request]) -> list[str]:
+    """What the cluster cannot give of what is asked for, a line each. Raises InfrastructureError if it is not up."""
+    partitions, nodes, (accounts, qos) = slurm.partitions(), slurm.nodes(), slurm.associations()
+    default = next((name for name, partition in partitions.items() if partition.default), None)
+    rules: dict[str, list[str]] = {}
+    for request in asked:
+        name = request.partition or default
+        if name not in partitions:
+            found = f"partition `{name}` does not exist on this cluster; it has {', '.join(sorted(partitions))}"
+            rules.setdefault(found, []).append(request.rule)
+            continue
+        here = [node for node in nodes if name in node.partitions]
+        for check in (_accounts(accounts, qos), _limits, _gpu_type, _size):
+            if found := check(request, partitions[name], here):
+                rules.setdefault(found, []).append(request.rule)
+                break
+    return [f"rule{'s' * (len(names) > 1)} {', '.join(names)}: {text}" for text, names in rules.items()]
+
+
+def unseen(folder: Path, asked: Iterable[Request], seconds: int = 20) -> list[str]:
+    """A line for each partition whose nodes do not see the results folder, found by a tiny job there.
+
+    A partition without a free node within so many seconds is left unchecked.
+    """
+    lines = []
+    for name in sorted({request.partition or "" for request in asked}):
+        where = [f"--partition={name}"] if name else []
+        probe = ["srun", f"--immediate={seconds}", "-n1", "-t1", "--mem=50", "-D/", "-Jg2r-probe", "-Q", *where]
+        look = ["sh", "-c", f'test -e "$0" || exit {NOT_SEEN}', str(folder.resolve())]
+        try:
+            done = subprocess.run([*probe, *look], capture_output=True, timeout=3 * seconds)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == NOT_SEEN:
+            lines.append(
+                f"{folder.resolve()}: not visible on the compute nodes of partition `{name or 'default'}`; "
+                "work in a folder of a shared filesystem"
+            )
+    return lines
+
+
+def _accounts(accounts: set[str], qos: set[str]) -> Callable:
+    def check(request: Request, partition: slurm.Partition, nodes: list[slurm.Node]) -> str | None:
+        if request.account and accounts and request.account.lower() not in accounts:
+            return f"account `{request.account}` is not one of yours; you have {', '.join(sorted(accounts))}"
+        if request.account and partition.accounts is not None and request.account not in partition.accounts:
+            takes = ", ".join(sorted(partition.accounts))
+            return f"partition `{partition.name}` takes no account `{request.account}`; it takes {takes}"
+        if request.qos and qos and request.qos not in qos:
+            return f"QoS `{request.qos}` is not one of yours; you have {', '.join(sorted(qos))}"
+        return None
+
+    return check
+
+
+def _limits(request: Request, partition: slurm.Partition, nodes: list[slurm.Node]) -> str | None:
+    if not partition.up:
+        return f"partition `{partition.name}` is not up; choose another or wait"
+    if partition.minutes is not None and request.minutes > partition.minutes:
+        return (
+            f"runtime {request.minutes:g} min is beyond the {partition.minutes:g} min of partition "
+            f"`{partition.name}`; lower `runtime` and the campaign's `job_minutes`"
+        )
+    return None
+
+
+def _gpu_type(request: Request, partition: slurm.Partition, nodes: list[slurm.Node]) -> str | None:
+    types = sorted({kind or "any" for node in nodes for kind in node.gpus})
+    if request.gpus and not types:
+        return f"partition `{partition.name}` has no GPU; give `slurm_partition` one that has"
+    if request.gpu_type and request.gpu_type not in types:
+        return f"partition `{partition.name}` has no GPU of type `{request.gpu_type}`; it has {', '.join(types)}"
+    return None
+
+
+def _size(request: Request, partition: slurm.Partition, nodes: list[slurm.Node]) -> str | None:
+    def fits(node: slurm.Node) -> bool:
+        gpus = node.gpus.get(request.gpu_type, 0) if request.gpu_type else sum(node.gpus.values())
+        return node.cpus >= request.cpus and node.memory_mb >= request.memory_mb and gpus >= request.gpus
+
+    if not nodes or any(map(fits, nodes)):
+        return None
+    largest = max(nodes, key=lambda node: (sum(node.gpus.values()) if request.gpus else 0, node.memory_mb, node.cpus))
+    gpus = f", {request.gpus} GPU" if request.gpus else ""
+    return (
+        f"{request.cpus} CPU, {request.memory_mb} MB{gpus} are more than any node of partition `{partition.name}` has; "
+        f"its largest has {largest.cpus} CPU, {largest.memory_mb} MB, {sum(largest.gpus.values())} GPU"
+    )
+
+
+def _first_attempt(value: Any) -> Any:
+    """A resource as Snakemake evaluates it for the first attempt; left as it is where that needs a job."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return eval(value, {"__builtins__": {"min": min, "max": max, "int": int}, "attempt": 1, "threads": 1})
+    except Exception:
+        return value
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _word(value: Any) -> str | None:
+    return str(value) if isinstance(value, (str, int)) and str(value) else None
