@@ -20,7 +20,7 @@ def publish_file(source: Path, output: Path, shard: int = 0) -> int:
 
         write_root(table, output, shard)
     else:
-        from gen2reco.events.hepmc import write_hepmc
+        from gen2reco.events.hepmc_export import write_hepmc
 
         with records.open_file(source) as file:
             write_hepmc(table, output, records.metadata(file))

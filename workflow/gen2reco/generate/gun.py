@@ -74,7 +74,7 @@ def _start(
         return vertex, vertex / length[..., None], length / LIGHT_SPEED
     radius, angle = rng.uniform(*process.radius, shape), rng.uniform(-np.pi, np.pi, shape)
     z = side * rng.uniform(*process.vertex_z, shape)
-    vertex = np.stack([radius * np.cos(angle), radius * np.sin(angle), z], -1)
+    vertex = np.stack([radius * np.cos(angle), radius * np.sin(angle), z], -1) + 0.0  # no -0.0
     return vertex, direction, np.linalg.norm(vertex, axis=-1) / LIGHT_SPEED
 
 

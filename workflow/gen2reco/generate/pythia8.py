@@ -109,6 +109,7 @@ def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
         "cross_section_error_pb": info.sigmaErr() * engine.PB_PER_MB,
         "sum_of_weights": float(np.sum(table["weight"].to_numpy())),
         "sqrt_s": info.eCM(),
+        "beams": [[info.idA(), info.eA(), info.mA()], [info.idB(), info.eB(), info.mB()]],
         "weight_names": engine.weight_names(pythia),
     }
 
@@ -124,7 +125,7 @@ def merged(infos: list[dict]) -> dict:
     total["cross_section_pb"] = float(tried @ [i["cross_section_pb"] for i in infos])
     total["cross_section_error_pb"] = float(np.hypot.reduce(tried * [i["cross_section_error_pb"] for i in infos]))
     total["sum_of_weights"] = float(sum(i["sum_of_weights"] for i in infos))
-    total["sqrt_s"], total["weight_names"] = infos[0]["sqrt_s"], infos[0]["weight_names"]
+    total |= {key: infos[0][key] for key in ("sqrt_s", "beams", "weight_names")}
     tried_by_filter = total.get("filter_tried", 0)
     total["filter_efficiency"] = total["filter_passed"] / tried_by_filter if tried_by_filter else 1.0
     return total

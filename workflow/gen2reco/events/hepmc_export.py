@@ -1,0 +1,140 @@
+"""Generated events as HepMC3 ASCII, for other tools."""
+
+import gzip
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyhepmc
+
+from gen2reco.errors import InfrastructureError
+from gen2reco.events.hepmc import BEAM, FINAL, LIGHT_SPEED
+
+NEAR = 1e-6  # mm: nearer to the origin is written as at the origin
+
+
+def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a particles table as HepMC3 ASCII (.gz: gzipped), atomically.
+
+    Each event: beams, the hard process, final particles; those born away from the origin hang on a decayed particle
+    of code 0 with their summed momentum, for the record does not keep what decayed. `metadata`: the record file's.
+    """
+    path = Path(path)
+    facts = json.loads((metadata or {}).get("gen2reco.provenance", "{}")).get("generate", {}).get("info", {})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    names = facts.get("weight_names") if "weights" in events.schema.names else None
+    run = pyhepmc.GenRunInfo()
+    run.weight_names = names or ["Weight"]
+    try:
+        with temporary.open("wb") as raw, _compressed(raw, path) as file, pyhepmc.open(file, "w", precision=12) as out:
+            for row in _rows(events):
+                out.write(_event(row, run, facts))
+        temporary.replace(path)
+    except OSError as error:
+        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _compressed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
+    return gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else nullcontext(raw)
+
+
+def _rows(events: pa.Table) -> Iterator[dict]:
+    """Each event as a dictionary of numpy arrays, the lists of structs as dictionaries of columns."""
+    columns = {name: events[name].combine_chunks() for name in events.schema.names}
+    flat, offsets = {}, {}
+    for name, column in columns.items():
+        if pa.types.is_list(column.type):
+            offsets[name], inner = column.offsets.to_numpy(), column.values
+            parts = (
+                dict(zip((f.name for f in inner.type), inner.flatten()))
+                if pa.types.is_struct(inner.type)
+                else {"": inner}
+            )
+            flat[name] = {key: values.to_numpy() for key, values in parts.items()}
+        else:
+            flat[name] = column.to_numpy()
+    for at in range(len(events)):
+        spans = {name: slice(*o[at : at + 2]) for name, o in offsets.items()}
+        yield {
+            name: {key: v[spans[name]] for key, v in values.items()} if name in spans else values[at]
+            for name, values in flat.items()
+        }
+
+
+def _event(row: dict, run: "pyhepmc.GenRunInfo", facts: dict) -> "pyhepmc.GenEvent":
+    event = pyhepmc.GenEvent(run)
+    table, flows = _hepevt(row, facts.get("beams", []))
+    event.from_hepevt(int(row["event"]), **table, fortran=True)
+    event.run_info = run
+    event.weights = row["weights"][""].tolist() if "weights" in row else [float(row["weight"])]
+    if "cross_section_pb" in facts:
+        section = pyhepmc.GenCrossSection()
+        section.set_cross_section(facts["cross_section_pb"], facts["cross_section_error_pb"])
+        event.cross_section = section
+    for number, flow in flows:
+        for name, line in zip(("flow1", "flow2"), flow):
+            if line:
+                event.particles[number].attributes[name] = int(line)
+    return event
+
+
+def _hepevt(row: dict, beams: list) -> tuple[dict[str, np.ndarray], list]:
+    """HEPEVT arrays: beams, incoming partons, other partons, unknown mothers, final particles; and colour lines."""
+    order = np.argsort(row["partons"]["status"] != 21, kind="stable")
+    hard = {name: values[order] for name, values in row["partons"].items()}
+    final = {name: values.astype(float) for name, values in row["particles"].items()}
+    born, group = _birthplaces(final)
+    away = born.any(axis=1)
+    momentum = np.stack([final[name] for name in ("px", "py", "pz", "energy")], axis=1)
+    mothers = np.array([momentum[group == at].sum(axis=0) for at in np.flatnonzero(away)]).reshape(-1, 4)
+    incoming = [[0, 0, sign * np.sqrt(max(e**2 - m**2, 0)), e, m] for (_, e, m), sign in zip(beams, (1, -1))]
+    partons = np.stack([hard[name] for name in ("px", "py", "pz", "energy", "mass")], axis=1)
+    blocks = [np.reshape(incoming, (-1, 5)), partons, _with_mass(mothers), _with_mass(momentum)]
+    codes = [[beam[0] for beam in beams], hard["pdg"], [0] * len(mothers), final["pdg"]]
+    states = [[BEAM] * len(beams), hard["status"], [2] * len(mothers), [FINAL] * len(group)]
+    rows = np.ascontiguousarray(np.concatenate(blocks).T)
+    vertex = np.zeros((4, rows.shape[1]))
+    vertex[:, rows.shape[1] - len(group) :] = born[group].T
+    own = np.where(away, np.cumsum(away), 0)[group]
+    flows = enumerate(zip(hard["color"], hard["anticolor"]), len(beams))
+    return {
+        "pid": np.concatenate(codes).astype(np.int32),
+        "status": np.concatenate(states).astype(np.int32),
+        **dict(zip(("px", "py", "pz", "en", "m"), rows)),
+        **dict(zip(("vx", "vy", "vz", "vt"), vertex)),
+        "parents": _parents(len(beams), int((hard["status"] == 21).sum()), len(order), len(mothers), own),
+    }, [(at, flow) for at, flow in flows if any(flow)]
+
+
+def _birthplaces(final: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct production vertices (n, 4) x, y, z, ct in mm, and that of each particle."""
+    place = np.stack([final["vx"], final["vy"], final["vz"], final["time"] * LIGHT_SPEED], axis=1)
+    place[np.abs(place).max(axis=1, initial=0) < NEAR] = 0
+    born, group = np.unique(place, axis=0, return_inverse=True)
+    return born, group.reshape(-1)
+
+
+def _with_mass(momentum: np.ndarray) -> np.ndarray:
+    """(n, 4) px, py, pz, energy → (n, 5) with the mass."""
+    square = momentum[:, 3] ** 2 - (momentum[:, :3] ** 2).sum(axis=1)
+    return np.column_stack([momentum, np.sqrt(np.maximum(square, 0))])
+
+
+def _parents(n_beam: int, n_in: int, n_hard: int, n_mother: int, own: np.ndarray) -> np.ndarray:
+    """(n, 2) first and last parent, counted from 1, 0: none. `own`: (n_final,) the unknown mother of each, 0: none."""
+    beams = (1, n_beam) if n_beam else (0, 0)
+    colliding = (n_beam + 1, n_beam + n_in) if n_in else beams
+    outgoing = (n_beam + n_in + 1, n_beam + n_hard) if n_hard > n_in else colliding
+    before = n_beam + n_hard
+    last = np.where(own > 0, before + own, 0)[:, None]
+    blocks = [(0, 0)] * n_beam, [beams] * n_in, [colliding] * (n_hard - n_in), [outgoing] * n_mother
+    blocks = [np.reshape(block, (-1, 2)) for block in blocks]
+    return np.concatenate([*blocks, np.where(last > 0, last, outgoing)]).astype(int)

@@ -1,0 +1,65 @@
+"""Complete events from a HepMC file, as another generator made them."""
+
+import numpy as np
+import pyarrow as pa
+from particle import PDGID
+
+from gen2reco.campaign.config import Block
+from gen2reco.campaign.process import HepmcProcess
+from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.hepmc import HepmcFile
+
+
+class Hepmc(Backend):
+    """Takes events [start, stop) of the file. `event` is the number in the file, counted from 0."""
+
+    name, stage, chunk_events = "hepmc", "generate", 200
+
+    class Options(Block):
+        """What to read."""
+
+        process: HepmcProcess
+        """The event file."""
+
+    def prepare(self) -> None:
+        """Index the file. Raises InputError for one that is no HepMC file."""
+        self._file = HepmcFile(self.options.process.file)
+
+    def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
+        """Read events [start, stop). Raises InputError if exhausted, cut off, malformed or unphysical."""
+        given, path = self._file.events(chunk.start, chunk.stop), str(self._file.path)
+        columns = {"event": np.arange(chunk.start, chunk.stop), "weight": given.weights[:, 0], **given.columns}
+        if len(given.weight_names) > 1:
+            columns["weights"] = pa.array(list(given.weights), pa.list_(pa.float64()))
+        table = records.table("particles", columns)
+        records.check(table, "particles", path)
+        check_codes(table, path)
+        facts = {
+            "events_accepted": table.num_rows,
+            "cross_section_pb": given.cross_section,
+            "cross_section_error_pb": given.cross_section_error,
+            "sum_of_weights": float(given.weights[:, 0].sum()),
+            "weight_names": list(given.weight_names),
+        }
+        return Result(table, facts)
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Counts and weights summed; the cross section is the last one that the file states."""
+        total = super().summary(infos)
+        if infos:
+            total |= {key: infos[-1][key] for key in ("cross_section_pb", "cross_section_error_pb")}
+        return total
+
+
+def check_codes(table: pa.Table, source: str) -> None:
+    """Raises InputError naming the first event with a final particle whose PDG code is none."""
+    column = table["particles"].combine_chunks()
+    codes = column.flatten().field("pdg").to_numpy()
+    unknown = [code for code in np.unique(codes) if not PDGID(code).is_valid]
+    if unknown:
+        at = int(np.argmax(np.isin(codes, unknown)))
+        row = int(np.searchsorted(column.offsets.to_numpy(), at, side="right")) - 1
+        number = table["event"][row].as_py()
+        raise InputError(f"{source}: event {number}: PDG code {codes[at]} is no particle's; remake or drop the event")
