@@ -20,3 +20,8 @@ rule cluster:
     shell:
         "gen2reco cluster --plan {params.plan} --sample {wildcards.sample} --shard {wildcards.shard}"
         " --workers {threads} {input:q} {output.events:q} 2> {log:q}"
+
+
+use rule cluster as cluster_gpu with:
+    wildcard_constraints:
+        sample=samples_of("cluster", "cuda"),

@@ -60,14 +60,11 @@ def run(job: Job) -> dict:
     partial = _partial_folder(job)
     with _stop_requested() as stopping:
         usage = _run_chunks(job, table, chunks, partial, stopping)
-        while not all(_chunk_path(partial, chunk).is_file() for chunk in chunks):  # a twin of this job tidied up
+        while (merged := _summarise_and_merge(job, chunks, partial, inherited)) is None:
             usage = _run_chunks(job, table, chunks, partial, stopping)
-    infos = [_chunk_info(_chunk_path(partial, chunk)) for chunk in chunks]
-    summary = job.backend.summary(infos)
+    summary, status = merged
     events_in = sum(chunk.stop - chunk.start for chunk in chunks)
     failed = int(summary.get("events_failed", 0))
-    status = "failed" if failed > job.failed_events_allowed * events_in else "ok"
-    _merge(job, chunks if status == "ok" else [], partial, inherited, summary)
     sidecar = {
         "status": status,
         "stage": job.backend.stage,
@@ -170,9 +167,14 @@ def _run_chunks(job: Job, table: pa.Table | None, chunks: list[Chunk], partial: 
         events = None if table is None else table.slice(chunk.start, chunk.stop - chunk.start)
         result = job.backend.run(chunk, events)
         path = _chunk_path(partial, chunk)
-        path.parent.mkdir(parents=True, exist_ok=True)
         info = {INFO_KEY: json.dumps(result.info, sort_keys=True)}
-        records.write(path, result.table, RECORDS[job.backend.stage][1], info)
+        for last in (False, True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return records.write(path, result.table, RECORDS[job.backend.stage][1], info)
+            except InfrastructureError:
+                if last or path.parent.is_dir():  # else a twin tidied up just now
+                    raise
 
     with Progress(f"{job.backend.stage} {job.backend.name}", sum(c.stop - c.start for c in todo), "events") as progress:
         if job.backend.isolate:
@@ -190,6 +192,21 @@ def _run_chunks(job: Job, table: pa.Table | None, chunks: list[Chunk], partial: 
         )
     usage["cpu_seconds"] += time.process_time() - cpu
     return usage
+
+
+def _summarise_and_merge(job: Job, chunks: list[Chunk], partial: Path, inherited: dict) -> tuple[dict, str] | None:
+    """Write the output file; returns (summary of the chunks' facts, status). None if chunks are gone: a twin of this
+    job, as runs on after its node was lost, finished first and tidied up."""
+    try:
+        summary = job.backend.summary([_chunk_info(_chunk_path(partial, chunk)) for chunk in chunks])
+        allowed = job.failed_events_allowed * sum(chunk.stop - chunk.start for chunk in chunks)
+        status = "failed" if int(summary.get("events_failed", 0)) > allowed else "ok"
+        _merge(job, chunks if status == "ok" else [], partial, inherited, summary)
+    except InputError:
+        if all(_chunk_path(partial, chunk).is_file() for chunk in chunks):
+            raise
+        return None
+    return summary, status
 
 
 def _merge(job: Job, chunks: list[Chunk], partial: Path, inherited: dict, summary: dict) -> None:

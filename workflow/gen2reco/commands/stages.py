@@ -1,6 +1,8 @@
 """One command a stage, alone or as a job of a plan; each writes a record file and its sidecar."""
 
 import functools
+import os
+import platform
 import shlex
 import sys
 from collections.abc import Callable
@@ -95,10 +97,14 @@ def execute(
 ) -> None:
     """Run one stage job, planned or by hand, and print the line that runs it again."""
     print(f"$ gen2reco {shlex.join(sys.argv[1:])}", file=sys.stderr)
+    if slurm_job := os.environ.get("SLURM_JOB_ID"):
+        print(f"Slurm job {slurm_job} on {platform.node()}", file=sys.stderr, flush=True)
     if plan is not None:
+        from gen2reco.campaign.device import planned_device
         from gen2reco.campaign.plan import planned_job
 
         job = planned_job(plan, stage, sample, shard, output, source, workers)
+        job.backend.device = planned_device(plan, stage, sample)
     else:
         given = _parse_options(options)
         if process is not None:
