@@ -64,17 +64,29 @@ class Iteration(Block):
 
 
 class Linking(Block):
-    """Which fragments are joined into one trackster; the more energetic one is the leader."""
+    """Which fragments are joined; distances are transverse, from the leader's axis or its line from the origin."""
 
-    em_distance: NonNegativeFloat = 30.0
-    """Superclustering: electromagnetic fragments within this transverse distance are joined, mm."""
-    had_distance: NonNegativeFloat = 60.0
-    """A fragment is joined to a leader whose axis passes it within this transverse distance, mm."""
-    light_distance: NonNegativeFloat = 100.0
-    """The same for fragments much lighter than the leader (below `light_fraction` of its energy), mm."""
+    close_distance: NonNegativeFloat = 40.0
+    """First step: a fragment this near to a more energetic one is a part of it, mm."""
+    em_distance: NonNegativeFloat = 50.0
+    """Second step, superclustering: reach between electromagnetic fragments, mm."""
+    had_distance: NonNegativeFloat = 80.0
+    """Reach between other fragments, mm."""
+    late_layer: PositiveInt = 10
+    """A fragment that starts behind this layer, with no track pointing at it, is late: it did not enter by itself."""
+    late_distance: NonNegativeFloat = 150.0
+    """Reach for late fragments, mm."""
     light_fraction: Fraction = 0.1
-    """Share of the leader's energy below which a fragment counts as light."""
-    attach_distance: NonNegativeFloat = 60.0
+    """Share of the leader's energy below which a late fragment is light."""
+    light_distance: NonNegativeFloat = 250.0
+    """Reach for late and light fragments, mm."""
+    halo_fraction: Fraction = 0.03
+    """Share of the leader's energy below which any fragment without a track is its halo, late or not."""
+    halo_distance: NonNegativeFloat = 150.0
+    """Reach for the halo, mm."""
+    track_distance: NonNegativeFloat = 30.0
+    """A track points at a fragment that it passes within this distance of the barycentre, mm."""
+    attach_distance: NonNegativeFloat = 150.0
     """Layer clusters that no iteration claimed join the trackster within this transverse distance, mm."""
     min_energy: NonNegativeFloat = 0.5
     """Tracksters of less energy are dropped after linking, GeV, unless a track points at them."""
@@ -89,7 +101,7 @@ class Clustering(Block):
     """Layer clusters."""
     iterations: list[Iteration] = Field(
         default=[
-            Iteration(name="em", last_layer=28, min_density=0.6, min_em_fraction=0.9, max_width=30.0),
+            Iteration(name="em", last_layer=26, min_density=0.6, min_em_fraction=0.9, max_width=30.0),
             Iteration(name="hadronic"),
             Iteration(name="track", seeding="tracks"),
             Iteration(name="mip", max_cluster_size=2, min_density=0.02, min_self_density=0.0),

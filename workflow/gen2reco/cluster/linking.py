@@ -1,5 +1,7 @@
 """Linking: fragments of one shower become one trackster, and layer clusters left over join the nearest one."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,30 +15,46 @@ from gen2reco.events.geometry import Geometry
 def link(
     clusters: LayerClusters, fragments: Fragments, tracks: Tracks, geometry: Geometry, config: Linking
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(trackster of each layer cluster, trackster of each fragment), -1 for none, numbered by event and energy.
+    """(trackster of each layer cluster, trackster of each fragment), -1 for none, numbered by event, falling energy.
 
-    Every fragment joins the nearest more energetic fragment of its endcap within reach: superclustering where both are
-    electromagnetic, else by the distance from the leader's axis. Then unclaimed layer clusters are attached, and
+    Twice, every group of fragments joins the nearest more energetic one of its endcap within reach: first what lies on
+    one line, then what belongs to one shower by `_reach`. Unclaimed layer clusters are attached at the end, and
     tracksters below `min_energy` that no track points at are dropped.
     """
-    shape = measure(clusters, fragments.label, fragments.n, geometry)
-    leader = _leaders(shape, config)
-    order = np.lexsort((-shape["energy"], shape["event"]))
     root = np.arange(fragments.n)
-    for k in order:  # leaders come before their followers
-        root[k] = root[leader[k]] if leader[k] >= 0 else k
-    label = np.append(root, -1)[fragments.label]
-    label = _attach(clusters, label, shape, config)
-    energy = np.bincount(label[label >= 0], clusters.energy[label >= 0], fragments.n)
-    kept = (energy >= config.min_energy) | _track_points(shape, tracks, config)
-    kept &= root == np.arange(fragments.n)
-    by_event = np.lexsort((-energy, shape["event"]))
-    number = np.full(fragments.n + 1, -1)
-    number[by_event[kept[by_event]]] = np.arange(kept.sum())
-    return number[label], number[root]
+    for reach in (_close, _reach):
+        label, number = _as_groups(fragments.label, root)
+        shape = measure(clusters, label, int(number.max(initial=-1)) + 1, geometry)
+        shape["tracked"] = _track_points(shape, tracks, config)
+        leader = _leaders(shape, reach, config)
+        members = np.unique(number, return_index=True)[1]
+        root = root[members][_roots(leader)][number]
+    label, number = _as_groups(fragments.label, root)
+    n = int(number.max(initial=-1)) + 1
+    label = _attach(clusters, label, measure(clusters, label, n, geometry), config)
+    shape = measure(clusters, label, n, geometry)
+    kept = (shape["energy"] >= config.min_energy) | _track_points(shape, tracks, config)
+    order = np.lexsort((-shape["energy"], shape["event"]))
+    final = np.full(n + 1, -1)
+    final[order[kept[order]]] = np.arange(kept.sum())
+    return final[label], final[number]
 
 
-def _leaders(shape: dict[str, NDArray], config: Linking) -> NDArray[np.int64]:
+def _as_groups(label: NDArray, root: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(group of each layer cluster, group of each fragment), groups of one root numbered from 0."""
+    number = np.unique(root, return_inverse=True)[1]
+    return np.append(number, -1)[label], number
+
+
+def _roots(leader: NDArray) -> NDArray[np.int64]:
+    """The end of each chain of leaders."""
+    root = np.where(leader >= 0, leader, np.arange(len(leader)))
+    while (root[root] != root).any():
+        root = root[root]
+    return root
+
+
+def _leaders(shape: dict[str, NDArray], reach: Callable, config: Linking) -> NDArray[np.int64]:
     """For each fragment the nearest more energetic one within reach, -1 if none."""
     n = len(shape["event"])
     group = shape["event"] * 2 + (shape["z"] > 0)
@@ -47,7 +65,7 @@ def _leaders(shape: dict[str, NDArray], config: Linking) -> NDArray[np.int64]:
     for k in range(int(rank.max(initial=-1))):
         follower = order[np.flatnonzero(rank > k)]
         candidate = order[np.flatnonzero(rank > k) - rank[rank > k] + k]
-        score = _distance(shape, follower, candidate) / np.maximum(_reach(shape, follower, candidate, config), 1e-9)
+        score = _distance(shape, follower, candidate) / np.maximum(reach(shape, follower, candidate, config), 1e-9)
         nearer = score < best[follower]
         best[follower[nearer]], leader[follower[nearer]] = score[nearer], candidate[nearer]
     return leader
@@ -64,11 +82,24 @@ def _distance(shape: dict[str, NDArray], follower: NDArray, leader: NDArray) -> 
     return np.minimum(pointing, np.hypot(x - ax, y - ay))
 
 
+def _close(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.float64]:
+    return np.full(len(follower), config.close_distance)
+
+
 def _reach(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.float64]:
+    """How far a follower may be: farther if it starts late in the calorimeter, and then if it is light."""
     em = shape["energy_em"] > 0.95 * shape["energy"]
+    alone = ~shape["tracked"][follower]
+    late = alone & (shape["first_layer"][follower] > config.late_layer)
+    share = shape["energy"][follower] / shape["energy"][leader]
     reach = np.where(em[follower] & em[leader], config.em_distance, config.had_distance)
-    light = shape["energy"][follower] < config.light_fraction * shape["energy"][leader]
-    return np.where(light, np.maximum(reach, config.light_distance), reach)
+    for applies, farther in (
+        (alone & (share < config.halo_fraction), config.halo_distance),
+        (late, config.late_distance),
+        (late & (share < config.light_fraction), config.light_distance),
+    ):
+        reach = np.where(applies, np.maximum(reach, farther), reach)
+    return reach
 
 
 def _attach(clusters: LayerClusters, label: NDArray, shape: dict[str, NDArray], config: Linking) -> NDArray[np.int64]:
@@ -95,7 +126,7 @@ def _track_points(shape: dict[str, NDArray], tracks: Tracks, config: Linking) ->
     near = np.zeros(len(shape["event"]), bool)
     for i, j in pairs(shape["event"], tracks.event):
         x, y = tracks.at(j, shape["z"][i])
-        near[i] |= (np.hypot(shape["x"][i] - x, shape["y"][i] - y) < config.em_distance) & (
+        near[i] |= (np.hypot(shape["x"][i] - x, shape["y"][i] - y) < config.track_distance) & (
             shape["z"][i] * tracks.z[j] > 0
         )
     return near

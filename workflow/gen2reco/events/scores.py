@@ -3,7 +3,8 @@
 Definitions of the CMS TICL validation, on the scores that the `clusters` record holds. Per particle: efficient if one
 trackster holds at least half of its energy, pure if one has a sim-to-reco score below 0.2, duplicate if more than one
 has, split if two or more hold a tenth of its energy each. Per trackster: fake if no particle has a reco-to-sim score
-below 0.6, merged if more than one has. Particles count above 5 GeV and where the hits hold 70 % of their energy.
+below 0.6, merged if more than one has; beyond TICL, surplus if no particle has its largest share in it. Particles count
+above 5 GeV and where the hits hold 70 % of their energy.
 """
 
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ LINKED = 0.6
 SPLIT = 0.1
 
 PARTICLE_RATES = ("efficiency", "purity", "duplicate", "split")
-TRACKSTER_RATES = ("fake", "merge")
+TRACKSTER_RATES = ("fake", "merge", "surplus")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class TracksterScores:
     """Distance of the particle that it shares most energy with to that particle's nearest neighbour, mm."""
     fake: NDArray[np.bool_]
     merge: NDArray[np.bool_]
+    surplus: NDArray[np.bool_]
 
 
 def score(events: pa.Table, iteration: int | None = None) -> tuple[ParticleScores, TracksterScores]:
@@ -104,9 +106,12 @@ def score(events: pa.Table, iteration: int | None = None) -> tuple[ParticleScore
     nearest = np.full(n, np.inf)
     order = np.argsort(scores["shared_energy"], kind="stable")
     nearest[trackster[order]] = _all_distances(data)[particle[order]]
+    surplus = np.ones(n, bool)
+    best = order[np.unique(particle[order][::-1], return_index=True)[1] * -1 - 1]
+    surplus[trackster[best]] = False
     of_event = np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(lists)))
     eta = _flat(lists["eta"]) if final else np.full(n, np.nan)
-    fields = (of_event, _flat(lists["energy"]), eta, nearest, linked == 0, linked > 1)
+    fields = (of_event, _flat(lists["energy"]), eta, nearest, linked == 0, linked > 1, surplus)
     return particles, TracksterScores(*(values[chosen] for values in fields))
 
 
