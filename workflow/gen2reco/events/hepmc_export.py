@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -39,7 +39,8 @@ def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] 
     except OSError as error:
         raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _compressed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:

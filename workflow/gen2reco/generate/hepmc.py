@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-from particle import PDGID
 
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.process import HepmcProcess
@@ -10,6 +9,7 @@ from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.hepmc import HepmcFile
+from gen2reco.events.truth import known
 
 
 class Hepmc(Backend):
@@ -57,9 +57,9 @@ def check_codes(table: pa.Table, source: str) -> None:
     """Raises InputError naming the first event with a final particle whose PDG code is none."""
     column = table["particles"].combine_chunks()
     codes = column.flatten().field("pdg").to_numpy()
-    unknown = [code for code in np.unique(codes) if not PDGID(code).is_valid]
-    if unknown:
-        at = int(np.argmax(np.isin(codes, unknown)))
+    unknown = ~known(codes)
+    if unknown.any():
+        at = int(np.argmax(unknown))
         row = int(np.searchsorted(column.offsets.to_numpy(), at, side="right")) - 1
         number = table["event"][row].as_py()
         raise InputError(f"{source}: event {number}: PDG code {codes[at]} is no particle's; remake or drop the event")
