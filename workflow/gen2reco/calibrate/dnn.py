@@ -31,6 +31,8 @@ class Dnn(Backend):
 
         model: str = "release"
         """Folder of a calibration model; `release`: the one in the package."""
+        jet_model: str = "none"
+        """Folder of a jet calibration; `release`: the one in the package, `none`: jets as their objects add up."""
 
     def __init__(self, options: Options, detector: Detector | None = None):
         super().__init__(options, detector)

@@ -82,6 +82,7 @@ def objects_table(
 
     `out_of_range`: (n,) candidates outside the range that their calibration was trained in.
     """
+    columns = {name: np.ascontiguousarray(values) for name, values in columns.items()}
     objects = ak.unflatten(ak.Array(columns), candidates.counts)
     made = {"objects": objects, "jets": object_jets(objects), "gen_jets": gen_jets(data.particles)}
     if out_of_range is not None:
