@@ -35,16 +35,18 @@ class Engine:
         self.gun = _Gun()  # Geant4 insists: after the physics list is assigned
         self.actions = _Actions(self.gun)
         self.manager.SetUserInitialization(self.actions)
-        for command in self._commands():
-            g4.G4UImanager.GetUIpointer().ApplyCommand(command)
+        apply = g4.G4UImanager.GetUIpointer().ApplyCommand
+        for command in ("/process/em/verbose 0", "/process/had/verbose 0", "/run/verbose 0"):
+            apply(command)
+        apply(f"/run/setCut {PRODUCTION_CUT} mm")
         self.manager.Initialize()
+        apply(f"/physics_engine/neutron/timeLimit {self._last():.0f} ns")  # no such command before Initialize
         self._warm_up()
 
-    def _commands(self) -> list[str]:
-        readout, farthest = self.geometry.detector.digitisation, self.geometry.end / np.tanh(0.9 * 1.5)
-        last = readout.time_window + farthest / C_LIGHT + 10.0
-        quiet = [f"/process/{part}/verbose 0" for part in ("em", "had")] + ["/run/verbose 0"]
-        return [*quiet, f"/run/setCut {PRODUCTION_CUT} mm", f"/physics_engine/neutron/timeLimit {last:.0f} ns"]
+    def _last(self) -> float:
+        """Time after which nothing that a neutron leaves can fall into the time window any more, ns."""
+        flight = self.geometry.end / np.tanh(self.geometry.detector.eta_min) / C_LIGHT
+        return self.geometry.detector.digitisation.time_window + flight
 
     def _warm_up(self) -> None:
         """Shoot one soft photon, so that the physics tables are built once and not in every fork."""
