@@ -1,12 +1,16 @@
 """A small campaign as its results folder would hold it: plan, sidecars, a training's spool, a report."""
 
+import base64
 import hashlib
 import json
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 from gen2reco.campaign.models import save_model
+from gen2reco.errors import Gen2recoError
 from gen2reco.track.spool import Spool
 
 STAGES = {"generate": "pythia8", "simulate": "geant4", "cluster": "clue", "calibrate": "raw"}
@@ -14,7 +18,10 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f0005050202"
     "5fc8f1d20000000049454e44ae426082"
 )
-REPORT = "<!doctype html><title>report</title><h1>Verdict: pass</h1>"
+REPORT = (
+    "<!doctype html><title>report</title><h1>Verdict: pass</h1>"
+    f"<img alt='Energy per layer' src='data:image/png;base64,{base64.b64encode(PNG).decode()}'>"
+)
 
 
 def campaign(
@@ -33,9 +40,8 @@ def campaign(
     lock |= {"campaign_file": "configs/campaigns/pilot.yaml", "failed_shards": 0.0, "code_version": "0.1.0"}
     (results / "plan.lock.json").write_text(json.dumps(lock, indent=1))
     report = results / "report" / samples[0]
-    (report / "figures").mkdir(parents=True)
+    report.mkdir(parents=True)
     (report / "report.html").write_text(REPORT)
-    (report / "figures" / "energy.png").write_bytes(PNG)
     rows = [{"stage": "objects", "name": "response", "value": 0.98, "uncertainty": 0.01, "floor": 0.005, "n": 400}]
     (report / "metrics.json").write_text(json.dumps([{**row, "samples": list(samples)} for row in rows]))
     return results
@@ -78,6 +84,25 @@ def model_folder(folder: Path, seed: int = 1, response: float = 0.05, sample: st
     found = {"sample": {"name": sample, "digest": _sha(sample)}, "metrics": rows}
     (folder / "evaluation.json").write_text(json.dumps(found))
     return folder
+
+
+def spool_steps(results: Path, worker: int, steps: int, pause: float) -> None:
+    """A training process that tells one metric a step; two of them share a run."""
+    with Spool(results, f"training{worker % 4}", live=False) as spool:
+        for step in range(steps):
+            spool.metrics({f"loss{worker}": 1.0 / (step + 1)}, step)
+            time.sleep(pause)
+
+
+def sync_often(results: Path, uri: str | None, times: int) -> None:
+    """A process that replays again and again; what another replay's clash breaks, the next one mends."""
+    from gen2reco.track.sync import sync
+
+    for _ in range(times):
+        try:
+            sync(results, uri)
+        except Gen2recoError as error:
+            print(f"sync: {error}", file=sys.stderr)
 
 
 def _choice(sample: str, stage: str, backend: str) -> dict:

@@ -205,8 +205,9 @@ def _download(client: "MlflowClient", version: Any, reference: str) -> Resolved:
         draft = target.with_name(f".{digest}.{uuid.uuid4().hex}")
         draft.mkdir()
         try:
+            source = client.get_logged_model(version.model_id).artifact_location if version.model_id else version.source
             place = client._tracking_client.tracking_uri
-            found = Path(download_artifacts(artifact_uri=version.source, dst_path=str(draft), tracking_uri=place))
+            found = Path(download_artifacts(artifact_uri=source, dst_path=str(draft), tracking_uri=place))
             open_any(found, digest)
             if not target.is_dir():
                 found.rename(target)

@@ -16,6 +16,7 @@ from gen2reco.campaign.paths import LOCK_NAME
 from gen2reco.campaign.sidecar import file_digest
 from gen2reco.errors import InputError
 from gen2reco.track import spool
+from gen2reco.track.figures import extract
 from gen2reco.track.secrets import scrub
 from gen2reco.track.shards import Shards, shards_of
 
@@ -107,12 +108,14 @@ def read_lock(results: Path) -> dict:
     return {"name": results.resolve().name, "revision": 1, "samples": {}, **lock}
 
 
-def top_run(lock: dict) -> Run:
-    """The run of a plan's revision, as far as the plan alone tells."""
+def top_run(results: Path, lock: dict) -> Run:
+    """The run of a plan's revision, as far as the plan alone tells; it starts when the plan was written."""
     tags = {"gen2reco.kind": "campaign", "gen2reco.campaign": lock["name"], "gen2reco.plan": lock.get("digest", "")}
     tags["gen2reco.revision"] = str(lock["revision"])
     name = f"{lock['name']} revision {lock['revision']}"
-    return Run(f"{lock['name']}/{lock['revision']}", name, tags={k: v for k, v in tags.items() if v})
+    plan = results / LOCK_NAME
+    start = plan.stat().st_mtime_ns // 10**6 if plan.is_file() else 0
+    return Run(f"{lock['name']}/{lock['revision']}", name, start=start, tags={k: v for k, v in tags.items() if v})
 
 
 def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
@@ -150,7 +153,7 @@ def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
 
 
 def _top(results: Path, lock: dict) -> Run:
-    top = top_run(lock)
+    top = top_run(results, lock)
     changeable = (
         "job_minutes",
         "failed_events",
@@ -231,7 +234,7 @@ def _data(shards: Shards, context: str) -> Data:
 
 def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: list[Shards]) -> None:
     """What only all runs together tell: status, span, report, the table of contents."""
-    top.start = min((run.start for run in runs if run.start), default=0)
+    top.start = top.start or min((run.start for run in runs if run.start), default=0)
     top.end = max((run.end for run in runs if run.end), default=None)
     states = {run.status for run in runs}
     made = {(shards.sample, shards.stage) for shards in stages}
@@ -239,17 +242,17 @@ def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: 
     top.status = next((s for s in ("RUNNING", "FAILED", "KILLED") if s in states), "RUNNING" if missing else "FINISHED")
     last = {run.tags["gen2reco.sample"]: run for run in runs if run.datasets and "gen2reco.sample" in run.tags}
     top.datasets = [data._replace(context="report") for run in last.values() for data in run.datasets[-1:]]
-    for name, unit in (("events_made", "events"), ("core_hours", None), ("gpu_hours", None), ("wall_hours", None)):
-        values = [p.value for run in runs for p in run.points if p.key == (unit or name)]
-        if values and top.end:
-            top.points.append(Point(name, sum(values), top.end, len(stages)))
+    made_by = max((shards.end for shards in stages), default=0)
+    for name, key in (("events_made", "events"), ("core_hours",) * 2, ("gpu_hours",) * 2, ("wall_hours",) * 2):
+        total = sum(shards.totals()[key] for shards in stages)
+        top.points += [Point(name, total, made_by, sum(map(len, stages)))] if stages else []
     top.points += list(_physics(results))
     top.artifacts = list(_files(results))
     top.note = _note(lock, runs)
 
 
 def _physics(results: Path) -> Iterator[Point]:
-    """Metrics of the reports with their uncertainties and floors, stage by stage."""
+    """Metrics of the reports, `reference/stage/sample/name`, with their uncertainties and floors."""
     for path in sorted((results / REPORT).rglob("metrics.json")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
@@ -262,9 +265,9 @@ def _physics(results: Path) -> Iterator[Point]:
         for row in rows if isinstance(rows, list) else []:
             if not isinstance(row, dict) or not {"stage", "name", "value"} <= row.keys():
                 continue
-            samples = row.get("samples") or []
-            pair = "-".join(samples if isinstance(samples, list) else [str(samples)])
-            key = "/".join(part for part in (group, str(row["stage"]), pair, str(row["name"])) if part)
+            samples = row.get("samples") or [""]
+            parts = (group, str(row["stage"]), str(samples[-1]), str(row["name"]))
+            key = "/".join(part for part in parts if part)
             for suffix, name in (("", "value"), (".uncertainty", "uncertainty"), (".floor", "floor")):
                 if isinstance(row.get(name), (int, float)) and not isinstance(row[name], bool):
                     yield Point(key + suffix, float(row[name]), time, 0)
@@ -280,7 +283,17 @@ def _files(results: Path) -> Iterator[tuple[Path, str]]:
             if path.stat().st_size > _LARGEST_ARTIFACT:
                 logging.getLogger(__name__).warning("%s: larger than 256 MiB, left out", path)
                 continue
-            yield path, spool.safe_path("/".join(path.parent.relative_to(results).parts))
+            place = spool.safe_path("/".join(path.parent.relative_to(results).parts))
+            yield path, place
+            if path.suffix == ".html":
+                yield from ((figure, f"{place}/figures") for figure in _figures(results, path))
+
+
+def _figures(results: Path, report: Path) -> list[Path]:
+    try:
+        return list(extract(report, results / spool.FOLDER / spool.FILES))
+    except OSError:
+        return []
 
 
 def _through_link(path: Path, root: Path) -> bool:

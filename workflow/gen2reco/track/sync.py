@@ -8,7 +8,7 @@ and delete the others. Metric values carry their own time, so that a server keep
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY, ROOT, SYNCED = "gen2reco.key", "gen2reco.root", "gen2reco.synced"
-METRICS_A_BATCH, OTHERS_A_BATCH = 1000, 100
+METRICS_A_BATCH, OTHERS_A_BATCH = 800, 100
 _ROUNDS, _TRIES = 6, 5
 _LONGEST = {"param": 6000, "tag": 8000, "key": 250, "digest": 36}
 _log = logging.getLogger(__name__)
@@ -56,8 +56,9 @@ def sync_training(results: Path, run_key: str, uri: str, sent: set[Point]) -> No
     if not events:
         return
     lock = read_lock(results)
-    top = top_run(lock)
+    top = top_run(results, lock)
     run = training_run(results, top, run_key, events)
+    top.start = top.start or run.start
     new = [point for point in run.points if point not in sent]
     with locked(results / spool.FOLDER / ".sync.lock", wait=False) as held:
         if not held:
@@ -98,7 +99,9 @@ class Replay:
 
     def __init__(self, client: "MlflowClient", uri: str, story: Story, experiment: str):
         self.client, self.uri, self.story, self.experiment = client, uri, story, experiment
-        self.written, self.problems, self.ids = 0, [], {}
+        self.written, self.problems = 0, []
+        self.there: dict[str, Any] = {}
+        """Run key → the run on the server."""
         self._refused_files = 0
 
     def all(self) -> None:
@@ -106,10 +109,10 @@ class Replay:
         for _ in range(_ROUNDS):
             self.problems = []
             try:
-                self.ids = used = self._known_runs()
+                self.there = self._known_runs()
                 for run in self.story.runs:
                     self._replay(run)
-                if self._known_runs() == used:
+                if _ids(self._known_runs()) == _ids(self.there):
                     return
             except Deleted:
                 continue
@@ -117,21 +120,22 @@ class Replay:
 
     def part(self, top: Run, run: Run) -> None:
         """Replay one run below its parent, which is only made sure of."""
-        self.ids = self._known_runs()
+        self.there = self._known_runs()
         for each in (top, run):
-            if each.key not in self.ids:
-                self.ids[each.key] = self._create(each)
-        self._write(run, self.ids[run.key], self._call(self.client.get_run, self.ids[run.key]))
+            if each.key not in self.there:
+                self.there[each.key] = self._create(each)
+        self._write(run, self.there[run.key])
 
-    def _known_runs(self) -> dict[str, str]:
-        """Run key → run id; of duplicates the smallest id, the others are deleted."""
-        found: dict[str, list[str]] = {}
+    def _known_runs(self) -> dict[str, Any]:
+        """The runs by key; of duplicates the one of the smallest id, the others are deleted."""
+        found: dict[str, list] = {}
         for run in self._search():
-            found.setdefault(run.data.tags[KEY], []).append(run.info.run_id)
-        for ids in found.values():
-            for surplus in sorted(ids)[1:]:
-                self._call(self.client.delete_run, surplus)
-        return {key: min(ids) for key, ids in found.items()}
+            found.setdefault(run.data.tags[KEY], []).append(run)
+        for runs in found.values():
+            runs.sort(key=lambda run: run.info.run_id)
+            for surplus in runs[1:]:
+                self._call(self.client.delete_run, surplus.info.run_id)
+        return {key: runs[0] for key, runs in found.items()}
 
     def _search(self) -> Iterable[Any]:
         token = None
@@ -143,54 +147,47 @@ class Replay:
                 return
 
     def _replay(self, run: Run) -> None:
-        if run.key not in self.ids:
-            self.ids[run.key] = self._create(run)
-        run_id = self.ids[run.key]
-        there = self._call(self.client.get_run, run_id)
-        parent = self.ids.get(run.parent, "")
-        content = run.digest()
+        if run.key not in self.there:
+            self.there[run.key] = self._create(run)
+        there, content = self.there[run.key], run.digest()
         tags = there.data.tags
-        if tags.get(SYNCED) == content and tags.get("mlflow.parentRunId", "") == parent:
+        if tags.get(SYNCED) == content and tags.get("mlflow.parentRunId", "") == self._parent(run):
             return
         problems = len(self.problems)
-        self._write(run, run_id, there)
+        self._write(run, there)
         if len(self.problems) == problems:
-            self._call(self.client.set_tag, run_id, SYNCED, content)
+            self._call(self.client.set_tag, there.info.run_id, SYNCED, content)
         self.written += 1
 
-    def _create(self, run: Run) -> str:
-        tags = {KEY: run.key, ROOT: self.story.root}
-        made = self._call(self.client.create_run, self.experiment, run.start or None, tags, run.name)
-        return made.info.run_id
+    def _parent(self, run: Run) -> str:
+        return self.there[run.parent].info.run_id if run.parent else ""
 
-    def _write(self, run: Run, run_id: str, there: Any) -> None:
+    def _create(self, run: Run) -> Any:
+        tags = {KEY: run.key, ROOT: self.story.root}
+        return self._call(self.client.create_run, self.experiment, run.start or None, tags, run.name)
+
+    def _write(self, run: Run, there: Any) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        tags = {**run.tags, "mlflow.note.content": run.note, "mlflow.source.name": "gen2reco"}
-        tags |= {"mlflow.parentRunId": self.ids[run.parent]} if run.parent else {}
-        if model := self._model_version(run):
-            tags["gen2reco.model_version"] = model
-        known = there.data.params
+        run_id, known = there.info.run_id, there.data.params
         params = {_key(k): v[: _LONGEST["param"]] for k, v in run.params.items()}
         for name in sorted(params.keys() & known.keys()):
             if params[name] != known[name]:
                 self.problems.append(_other_campaign(run, name, known[name], params[name]))
                 return
-        new_tags = [RunTag(_key(k), v[: _LONGEST["tag"]]) for k, v in tags.items() if v]
-        for some in _batches(new_tags, OTHERS_A_BATCH):
-            self._call(self.client.log_batch, run_id, tags=some)
-        for some in _batches([Param(k, v) for k, v in params.items() if k not in known], OTHERS_A_BATCH):
-            self._call(self.client.log_batch, run_id, params=some)
-        for some in _batches(run.points, METRICS_A_BATCH):
-            metrics = [Metric(_key(p.key), p.value, p.time, p.step) for p in some]
-            self._call(self.client.log_batch, run_id, metrics=metrics)
+        tags = {**run.tags, "mlflow.note.content": run.note, "mlflow.source.name": "gen2reco"}
+        tags |= {"mlflow.parentRunId": self._parent(run), "gen2reco.model_version": self._model_version(run)}
+        tag_batches = _batches([RunTag(_key(k), v[: _LONGEST["tag"]]) for k, v in tags.items() if v], OTHERS_A_BATCH)
+        param_batches = _batches([Param(k, v) for k, v in params.items() if k not in known], OTHERS_A_BATCH)
+        metric_batches = _batches([Metric(_key(p.key), *p[1:]) for p in run.points], METRICS_A_BATCH)
+        for some_tags, some_params, metrics in zip_longest(tag_batches, param_batches, metric_batches, fillvalue=[]):
+            self._call(self.client.log_batch, run_id, metrics, some_params, some_tags)
         self._log_inputs(run, run_id)
         self._log_artifacts(run, run_id)
         self._register(run, run_id)
-        ended = run.status != "RUNNING" and run.end is not None
-        if ended:
+        if run.status != "RUNNING" and run.end is not None:
             self._call(self.client.set_terminated, run_id, run.status, run.end)
-        else:
+        elif there.info.status != "RUNNING":
             self._call(self.client.update_run, run_id, status="RUNNING")
 
     def _log_inputs(self, run: Run, run_id: str) -> None:
@@ -226,13 +223,13 @@ class Replay:
             except Gen2recoError as error:
                 self.problems.append(error)
 
-    def _model_version(self, run: Run) -> str | None:
+    def _model_version(self, run: Run) -> str:
         """`name/version` of the registered model that a stage used."""
         model = run.tags.get("gen2reco.model")
         if not model:
-            return None
+            return ""
         version = self._call(version_of_digest, self.client, model)
-        return f"{version.name}/{version.version}" if version else None
+        return f"{version.name}/{version.version}" if version else ""
 
     def _call(self, function: Callable, *given: Any, **named: Any) -> Any:
         """Call the server; a clash with another replay is tried again, all else is one clear error."""
@@ -261,6 +258,10 @@ def _one_at_a_time(results: Path, uri: str) -> Any:
         database = Path(uri.removeprefix("sqlite:///"))
         stack.enter_context(locked(database.with_name(f"{database.name}.sync.lock")))
     return stack
+
+
+def _ids(runs: dict[str, Any]) -> dict[str, str]:
+    return {key: run.info.run_id for key, run in runs.items()}
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -1,0 +1,102 @@
+"""Real MLflow servers for tests, on SQLite or PostgreSQL, on the loopback address, each in a folder of its own."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "tests-only"
+
+
+def need(program: str, *places: str) -> str:
+    """The path of a program; without it the test is skipped loudly, and fails where CI=true."""
+    found = shutil.which(program) or next((p for place in places for p in map(str, Path("/").glob(place))), None)
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail(f"{program} is not installed")
+    if found is None:
+        pytest.skip(f"{program} IS NOT INSTALLED: this is not tested here")
+    return found
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class PostgreSQL:
+    """A PostgreSQL server in a folder; as root it runs as another user, as it insists."""
+
+    def __init__(self, folder: Path):
+        initdb = Path(need("initdb", "usr/lib/postgresql/*/bin/initdb"))
+        self.bin, self.folder, self.port = initdb.parent, folder / "postgres", free_port()
+        self.folder.mkdir(parents=True)
+        self.user = {}
+        if os.geteuid() == 0:
+            need("runuser")
+            shutil.chown(self.folder, "postgres")
+            for parent in self.folder.parents[:4]:
+                if str(parent).startswith("/tmp/") and parent != Path("/tmp"):
+                    parent.chmod(parent.stat().st_mode | 0o011)
+            self.user = {"user": "postgres"}
+        data = self.folder / "data"
+        self._run("initdb", "-D", data, "-A", "trust", "-U", "mlflow", "--no-sync")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off"
+        self._run("pg_ctl", "-D", data, "-w", "-t", "60", "-l", self.folder / "log", "-o", options, "start")
+        self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "mlflow", "mlflow")
+        self.uri = f"postgresql://mlflow@127.0.0.1:{self.port}/mlflow"
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [str(self.bin / program), *map(str, arguments)]
+        with (self.folder.parent / "postgres.log").open("a") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=log, cwd="/", timeout=120, **self.user)
+
+
+class MLflow:
+    """An MLflow server; `kill` and `start` it again on the same port and database."""
+
+    def __init__(self, folder: Path, database: str | None = None, *extra: str, **environment: str):
+        self.folder, self.port, self.extra, self.environment = folder, free_port(), extra, environment
+        folder.mkdir(parents=True, exist_ok=True)
+        self.database = database or f"sqlite:///{folder / 'server.db'}"
+        self.artifacts = folder / "artifacts"
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self) -> "MLflow":
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.database, "--workers", "1"]
+        command += ["--artifacts-destination", str(self.artifacts), "--host", "127.0.0.1", "--port", str(self.port)]
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | quiet | self.environment
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.extra], stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
+                return self
+            except OSError:
+                time.sleep(0.3)
+        raise RuntimeError((self.folder / "server.log").read_text()[-3000:])
+
+    def kill(self) -> None:
+        """Kill it at once, with all its workers."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait()
