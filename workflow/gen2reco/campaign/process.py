@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from gen2reco.campaign.config import Block, load_yaml, parse_block
+from gen2reco.campaign.sidecar import file_digest
 from gen2reco.errors import InputError
 
 EtaRange = tuple[Annotated[float, Field(ge=0, le=20)], Annotated[float, Field(ge=0, le=20)]]
@@ -82,6 +83,8 @@ class LheProcess(Block):
     """Names this kind of process."""
     file: str
     """The event file: .lhe or .lhe.gz; relative to the process file."""
+    sha256: str | None = None
+    """Digest of the event file, filled in when the process is read; a file that has changed since is refused."""
     settings: list[str] = []
     """Lines as in a Pythia8 card for shower and hadronisation."""
     mpi: bool | None = None
@@ -95,6 +98,8 @@ class HepmcProcess(Block):
     """Names this kind of process."""
     file: str
     """The event file: .hepmc, .hepmc3 or .hepmc2, also with .gz; relative to the process file."""
+    sha256: str | None = None
+    """Digest of the event file, filled in when the process is read; a file that has changed since is refused."""
 
 
 AnyProcess = Pythia8Process | GunProcess | LheProcess | HepmcProcess
@@ -118,10 +123,40 @@ def process_from(path: Path | str) -> AnyProcess:
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}; check the path")
     if kind == "yaml":
-        return parse_process(load_yaml(path), str(path), path.parent)
+        return _with_digest(parse_process(load_yaml(path), str(path), path.parent))
     if kind == "pythia8":
         return parse_process({"kind": kind, "settings": card_lines(path)}, str(path))
-    return parse_process({"kind": kind, "file": str(path)}, str(path))
+    return _with_digest(parse_process({"kind": kind, "file": str(path)}, str(path)))
+
+
+def check_unchanged(process: LheProcess | HepmcProcess) -> None:
+    """Raises InputError if the event file is not the one that the process was read with."""
+    if process.sha256 is not None and _with_digest(process.model_copy(update={"sha256": None})) != process:
+        raise InputError(f"{process.file}: has changed since it was planned; plan again, or put the old file back")
+
+
+def _with_digest(process: AnyProcess) -> AnyProcess:
+    """An event file's digest filled in; one given is kept."""
+    if not isinstance(process, LheProcess | HepmcProcess) or process.sha256 is not None:
+        return process
+    try:
+        return process.model_copy(update={"sha256": file_digest(process.file)})
+    except OSError as error:
+        raise InputError(f"{process.file}: cannot be read: {error.strerror}; check the path") from None
+
+
+def options_for(path: Path | str, backend: str, given: dict) -> tuple[str, dict]:
+    """The backend and its options for a process named on the command line; `given` overrides fields of the process.
+
+    A gun or an event file takes the backend of its kind unless one that reads any process is named (`ml`).
+    Raises InputError if the two do not fit.
+    """
+    process = process_from(path)
+    if backend == "pythia8":
+        backend = process.kind
+    if backend in KINDS and backend != process.kind:
+        raise InputError(f"{path}: a process of kind `{process.kind}`, which backend `{backend}` does not take")
+    return backend, {**given, "process": {**process.model_dump(mode="json"), **given.get("process", {})}}
 
 
 def parse_process(data: dict, source: str, folder: Path | None = None) -> AnyProcess:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from gen2reco.campaign.config import Block
-from gen2reco.campaign.process import HepmcProcess
+from gen2reco.campaign.process import HepmcProcess, check_unchanged
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
 from gen2reco.events import records
@@ -25,6 +25,7 @@ class Hepmc(Backend):
 
     def prepare(self) -> None:
         """Index the file. Raises InputError for one that is no HepMC file."""
+        check_unchanged(self.options.process)
         self._file = HepmcFile(self.options.process.file)
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:

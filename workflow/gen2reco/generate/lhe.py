@@ -9,7 +9,7 @@ import pyarrow as pa
 import pythia8mc
 
 from gen2reco.campaign.config import Block
-from gen2reco.campaign.process import LheProcess
+from gen2reco.campaign.process import LheProcess, check_unchanged
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
 from gen2reco.events.lhe import LheEvent, LheFile, write_clean
@@ -37,6 +37,7 @@ class Lhe(Backend):
     def prepare(self) -> None:
         """Index the file and start Pythia8 on its header. Raises InputError for a file that is no LHE file."""
         process = self.options.process
+        check_unchanged(process)
         self._file = LheFile(process.file)
         matching = pythia8mc.JetMatchingMadgraph() if _switched_on("JetMatching:merge", process.settings) else None
         with tempfile.NamedTemporaryFile(suffix=".lhe") as header:
@@ -63,14 +64,16 @@ class Lhe(Backend):
                 break
         table = self._table(given, parts, np.concatenate(numbers), chunk.start)
         missing = {"events_vetoed": len(todo)} if self._vetoes else {"events_failed": len(todo)}
-        names = {"weight_names": self._weight_names()}
-        return Result(table, run_facts(self._pythia, table) | names | missing)
+        own = {"weight_names": self._weight_names(), "idwtup": self._file.run.strategy}
+        return Result(table, run_facts(self._pythia, table) | own | missing)
 
     def summary(self, infos: list[dict]) -> dict:
-        """Cross section and weights of the shard; without a veto the cross section is the file's, not re-measured."""
+        """Cross section and weights of the shard; with unit weights (IDWTUP 3) its error is the file's."""
         total = merged(infos)
         if infos:
-            total["events_out"] = total["events_accepted"]
+            total |= {"events_out": total["events_accepted"], "idwtup": infos[0]["idwtup"]}
+            if abs(total["idwtup"]) == 3:
+                total["cross_section_error_pb"] = max(info["cross_section_error_pb"] for info in infos)
         return total
 
     def _lepton_beams(self) -> list[str]:
