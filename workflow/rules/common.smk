@@ -21,10 +21,14 @@ LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
 ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
 
-if not workflow.is_main_process:  # Slurm's warning ahead of a time limit is for the stage, which sets its own handler
+# Slurm's warning ahead of a time limit is for the stage, which sets its own handler.
+if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec ")  # a signal reaches the stage itself
+# By `exec`, a signal to the job reaches the stage itself.
+shell.prefix(
+    f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec "
+)
 
 
 wildcard_constraints:

@@ -1,0 +1,187 @@
+"""Whatever the cluster does, a campaign ends in the bytes of the quiet run, or in an error that names the shard.
+
+Each shard has three chunks of a few seconds; faults strike when a chunk is done, and the next attempt must go on there.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from production import Production
+from slurm_cluster import wait_for
+
+slow = pytest.mark.slow
+
+
+def resumed(production: Production, shard: int) -> bool:
+    """Whether the job that finished a shard found chunks done and made only the others."""
+    return "15/15 events" not in production.shard_log(shard)
+
+
+def test_jobs_killed_cancelled_and_requeued_at_once(production):
+    """Four ways to lose a job, one a shard, in one run of the driver."""
+    production.demand("sleep 3")
+    driver = production.start()
+    os.kill(production.stage_pids(0)[0] if production.job(0) else 0, signal.SIGKILL)
+    production.cluster.run(f"scancel {production.job(1)}")
+    production.cluster.run(f"scontrol requeue {production.job(2)}")
+    assert production.finish(driver) == 0, production.log[-3000:]
+    production.same_as_quiet()
+    assert all(resumed(production, shard) for shard in range(3))
+
+
+def test_driver_killed_and_started_again(production):
+    """The second driver cancels the jobs of the first; no job runs twice, no chunk is made twice."""
+    production.demand("sleep 200", shard=0, chunk=1)
+    driver = production.start()
+    first = production.job(0)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert first in production.cluster.jobs(), "the orphan runs on"
+    driver = production.start()
+    wait_for(lambda: "jobs of an earlier driver" in production.log, 60, "orphans found")
+    production.demand("sleep 1", shard=0, chunk=1)
+    assert production.finish(driver) == 0, production.log[-3000:]
+    assert "CANCELLED" in production.cluster.run(f"scontrol show job {first}")
+    production.same_as_quiet()
+    assert resumed(production, 0)
+
+
+def test_two_copies_of_one_job_at_once(production):
+    """As when a node is lost and its step runs on: both write, the files are whole, and so is the sidecar."""
+    production.command("plan", "campaign.yaml")
+    production.demand("sleep 0.5")
+    plan = ["--plan", "results/faults/plan.lock.json", "--sample", "one", "--shard", "0"]
+    command = [sys.executable, "-m", "gen2reco.cli", "generate", *plan, production.targets[0]]
+    twins = [subprocess.Popen(command, cwd=production.folder, env=production.env) for _ in range(3)]
+    assert [twin.wait(120) for twin in twins] == [0, 0, 0]
+    production.shards = 1
+    assert production.digests() == production.expected()
+
+
+def test_a_shard_truncated_behind_its_back_is_named(production):
+    """The rest of the chain does not take it: verification names the file, and says what to do."""
+    assert production.run() == 0, production.log[-3000:]
+    victim = production.folder / production.targets[1]
+    os.truncate(victim, victim.stat().st_size // 2)
+    done = production.command("verify", "results/faults/plan.lock.json", "one", "checked.json", check=False)
+    assert done.returncode == 1 and "00001.parquet: its bytes are not those" in done.stderr
+    victim.unlink()
+    assert production.run() == 0
+    production.same_as_quiet()
+
+
+def test_out_of_memory_is_retried_with_more(production):
+    """The first attempt is killed for its memory; the second has twice as much."""
+    production.demand("memory! 1200", shard=1, chunk=1)
+    production.demand("memory 900", shard=2, chunk=1)
+    assert production.run("--default-resources", "mem_mb=1000*attempt", "runtime=5") == 0, production.log[-3000:]
+    production.same_as_quiet()
+    assert resumed(production, 2)
+
+
+@slow
+def test_preempted_by_a_higher_partition(production):
+    """Urgent jobs take the nodes; the campaign's jobs wait in the queue and go on."""
+    production.demand("sleep 4")
+    driver = production.start()
+    victims = [production.job(shard) for shard in range(3)]
+    urgent = production.cluster.run("sbatch --parsable -p urgent -w c1,c2 -N2 --exclusive --wrap 'sleep 8'")
+    wait_for(lambda: urgent in production.cluster.jobs(), 60, "urgent job runs")
+    assert not set(victims) & set(production.cluster.jobs())
+    assert production.finish(driver) == 0, production.log[-3000:]
+    production.same_as_quiet()
+    assert all(resumed(production, shard) for shard in range(3))
+
+
+@slow
+def test_node_lost_and_back(production):
+    """Slurm requeues the jobs of a lost node; what still ran there does no harm."""
+    production.demand("sleep 12")
+    driver = production.start()
+    job = production.job(0)
+    node = production.cluster.run(f"squeue -h -o %N -j {job}")
+    production.cluster.lose_node(node)
+    wait_for(lambda: "down" in production.cluster.node_states()[node], 60, "node is down")
+    time.sleep(5)
+    production.cluster.start_node(node)
+    assert production.finish(driver, 300) == 0, production.log[-3000:]
+    production.same_as_quiet()
+
+
+@slow
+def test_time_limit(production):
+    """Ahead of the limit the stage finishes its chunk and leaves; the next attempt has longer, and goes on."""
+    production.demand("sleep 25")
+    extra = "slurm_extra='--signal=USR1@40'"
+    assert production.run("--default-resources", "runtime=attempt", "mem_mb=1000", extra, seconds=420) == 0
+    production.same_as_quiet()
+    assert any("stopped by SIGUSR1" in text for text in (production.log, *map(production.shard_log, range(3))))
+    assert all(resumed(production, shard) for shard in range(3))
+
+
+@slow
+def test_out_of_memory_for_good_is_named(production):
+    """A job that never has enough memory ends in an error; the status names the shard and the reason."""
+    production.demand("memory 1500", shard=1)
+    assert production.run("--default-resources", "mem_mb=800", "runtime=5", "--retries", "1") != 0
+    status = production.command("status", "campaign.yaml").stdout
+    assert "one generate 00001" in status and "out of memory" in status
+    assert production.run("--default-resources", "mem_mb=2500", "runtime=5") == 0
+    production.same_as_quiet()
+
+
+@slow
+def test_controller_restarted(production):
+    """slurmctld is away for half a minute: jobs run on, the driver waits for it."""
+    production.demand("sleep 6")
+    driver = production.start()
+    production.job(0)
+    production.cluster.stop_controller()
+    time.sleep(30)
+    production.cluster.start_controller()
+    assert production.finish(driver) == 0, production.log[-3000:]
+    production.same_as_quiet()
+
+
+@slow
+def test_accounting_down_throughout(production):
+    """slurmdbd is away: nothing that a campaign needs asks it."""
+    production.cluster.stop_dbd()
+    production.demand("sleep 1")
+    assert production.run() == 0, production.log[-3000:]
+    production.same_as_quiet()
+    assert "done" in production.command("status", "campaign.yaml").stdout
+
+
+@slow
+def test_disk_full_and_freed(production):
+    """A full disk fails the shard by name; after some room is made, the same bytes."""
+    production.command("plan", "campaign.yaml")
+    folder = production.results / "one"
+    folder.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder]).returncode:
+        pytest.skip("a small filesystem cannot be mounted here")
+    try:
+        filler = folder / "filler"
+        filler.write_bytes(b"x" * 240_000)
+        assert production.run("--retries", "0") != 0
+        assert "No space left" in production.log and "00000.parquet" in production.log
+        filler.unlink()
+        assert production.run() == 0, production.log[-3000:]
+        production.same_as_quiet()
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@slow
+def test_tracking_server_down_throughout(production):
+    """MLflow is away: the campaign's files do not care."""
+    production.env["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
+    assert production.run() == 0, production.log[-3000:]
+    production.same_as_quiet()
+    done = production.command("track", "sync", "results/faults", "--receipt", "tracked.json", check=False)
+    assert "Traceback" not in done.stderr
