@@ -77,10 +77,24 @@ def problems(draw):
     }
 
 
-@settings(max_examples=120, deadline=None)
-@given(problems(), st.sampled_from([1, 2]))
-def test_tiles_and_tree_equal_the_definition(problem, method):
-    """Densities, nearest highers, seeds and labels are the definition's, bit for bit, by either way."""
+def tiles(*problem):
+    return clue_groups(*problem, method=1)
+
+
+def tree(*problem):
+    return clue_groups(*problem, method=2)
+
+
+def torch_cpu(*problem):
+    from gen2reco.cluster.torch_points import clue_groups as run
+
+    return run(*problem, device="cpu")
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.sampled_from([tiles, tree, torch_cpu]))
+def test_every_way_equals_the_definition(problem, run):
+    """Densities, nearest highers, seeds and labels are the definition's, bit for bit, by tiles, tree and torch."""
     periods, points = None, problem["points"]
     if problem["period"] is not None:
         periods = np.array([np.inf if p is None else p for p in problem["period"]], F)
@@ -88,9 +102,8 @@ def test_tiles_and_tree_equal_the_definition(problem, method):
     args = problem["radius"], problem["min_density"], problem["outlier"], problem["seeding"]
     radius, min_density, outlier, seeding = args
     offsets = np.array([0, len(points)])
-    found, counts = clue_groups(
-        points, problem["weights"], offsets, radius, np.array([min_density]), outlier, seeding, periods, method
-    )
+    thresholds = np.array([min_density])
+    found, counts = run(points, problem["weights"], offsets, radius, thresholds, outlier, seeding, periods)
     density, higher, seeds, labels = reference(points, problem["weights"], *args, periods)
     np.testing.assert_array_equal(found.density, density)
     np.testing.assert_array_equal(found.nearest_higher, higher)
@@ -99,15 +112,24 @@ def test_tiles_and_tree_equal_the_definition(problem, method):
     assert counts[0] == seeds.sum() == found.n_clusters
 
 
-def test_groups_are_independent():
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_groups_are_independent(device):
     rng = np.random.default_rng(3)
     sizes = [0, 1, 200, 0, 35, 90]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     points, weights = rng.normal(size=(offsets[-1], 2)).astype(F), rng.exponential(size=offsets[-1]).astype(F)
     thresholds = np.array([1.0, 0.1, 2.0, 1.0, 1.5, 4.0])
-    found, counts = clue_groups(points, weights, offsets, 0.4, thresholds, 0.8, 0.4)
+    run = torch_cpu if device else clue_groups
+    found, counts = run(points, weights, offsets, 0.4, thresholds, 0.8, 0.4)
     for g, (a, b) in enumerate(itertools.pairwise(offsets)):
-        alone = clue(points[a:b], weights[a:b], density_radius=0.4, min_density=thresholds[g], outlier_distance=0.8)
+        alone = clue(
+            points[a:b],
+            weights[a:b],
+            density_radius=0.4,
+            min_density=thresholds[g],
+            outlier_distance=0.8,
+            device=device,
+        )
         np.testing.assert_array_equal(found.labels[a:b], alone.labels)
         assert counts[g] == alone.n_clusters
 
@@ -135,6 +157,13 @@ def test_crowds_do_not_hang(make):
     assert found.n_clusters <= 2
 
 
+def test_torch_leaves_crowds_to_the_tree():
+    points = np.random.default_rng(0).uniform(size=(300_000, 2)) * 0.5
+    on_torch = clue(points, np.ones(len(points)), density_radius=1.0, min_density=1.0, device="cpu")
+    compiled = clue(points, np.ones(len(points)), density_radius=1.0, min_density=1.0)
+    np.testing.assert_array_equal(on_torch.labels, compiled.labels)
+
+
 def test_wide_search_over_empty_space_is_quick():
     rng = np.random.default_rng(1)
     points = rng.uniform(0, 1000, size=(50_000, 2))
@@ -155,6 +184,7 @@ def test_no_points_and_one_point():
     empty = clue(np.empty((0, 3)), np.empty(0), density_radius=1, min_density=1)
     assert empty.n_clusters == 0
     assert len(empty.labels) == 0
+    assert clue(np.empty((0, 2)), [], density_radius=1, min_density=1, device="cpu").n_clusters == 0
     assert clue([[1, 2]], [2.0], density_radius=1, min_density=1).labels.tolist() == [0]
     assert clue([[1, 2]], [0.5], density_radius=1, min_density=1).labels.tolist() == [-1]
 
