@@ -33,7 +33,7 @@ def checked(settings: Iterable[str]) -> list[str]:
         match = _LINE.match(line) if line.isprintable() else None
         if match is None:
             raise InputError(f"Pythia8 setting `{line[:80]}`: expected one line `Name:key = value`")
-        key, value = match[1].lower(), match[2]
+        key, value = _key(line), match[2]
         if _opens_files(key, value):
             raise InputError(
                 f"Pythia8 setting `{line[:80]}` opens files or loads libraries, which a card may not; remove it "
@@ -42,6 +42,11 @@ def checked(settings: Iterable[str]) -> list[str]:
         if not _OURS.fullmatch(key):
             lines.append(line)
     return lines
+
+
+def _key(line: str) -> str:
+    """The setting that a line names, as Pythia8 sees it: case and repeated colons do not count."""
+    return re.sub(":+", ":", _LINE.match(line)[1].lower())
 
 
 def _opens_files(key: str, value: str) -> bool:
@@ -55,11 +60,9 @@ def apply(pythia, lines: Iterable[str]) -> None:
     settings = pythia.settings
     words = set(settings.getWordMap("")) | set(settings.getWVecMap(""))
     for line in lines:
-        key = _LINE.match(line)[1]
-        known = (
-            key.lower() not in words or key.lower() in _SAFE_WORDS | _SAFE_VECTORS or _PDF_SET.fullmatch(key.lower())
-        )
-        if known and pythia.readString(line):
+        key = _key(line)
+        safe = key not in words or key in _SAFE_WORDS | _SAFE_VECTORS or _PDF_SET.fullmatch(key)
+        if safe and pythia.readString(line):
             continue
         raise InputError(f"Pythia8 setting `{line}`: {_reason(settings, key)}")
 
@@ -77,5 +80,5 @@ def _reason(settings, key: str) -> str:
     if key.split(":")[0].isdigit():
         return "no such particle or particle property"
     names = {k for kind in (*kinds, "FVec", "MVec", "PVec", "WVec") for k in getattr(settings, f"get{kind}Map")("")}
-    near = difflib.get_close_matches(key.lower(), sorted(names), n=1, cutoff=0.0)
+    near = difflib.get_close_matches(key, sorted(names), n=1, cutoff=0.0)
     return "no such setting" + (f"; did you mean `{near[0]}`?" if near else "")
