@@ -34,10 +34,14 @@ def snakemake(tmp_path):
 
     def call(campaign, *arguments, cwd=tmp_path, check=True, **given):
         command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2"]
-        command += ["--workflow-profile", REPOSITORY / "profiles/default", *arguments, "--config", f"campaign={campaign}"]
-        done = subprocess.run(
-            list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=600, **given
-        )
+        command += [
+            "--workflow-profile",
+            REPOSITORY / "profiles/default",
+            *arguments,
+            "--config",
+            f"campaign={campaign}",
+        ]
+        done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=600, **given)
         assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done
 

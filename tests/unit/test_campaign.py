@@ -148,7 +148,7 @@ def test_ensure_plan_notices_a_changed_file(campaign, tmp_path):
     first = ensure_plan(path)
     assert ensure_plan(path).lock == first.lock
     (tmp_path / "gun.yaml").write_text(yaml.safe_dump({**GUN, "species": [11]}))
-    with pytest.raises(InputError, match="samples.a.generate"):
+    with pytest.raises(InputError, match=r"samples\.a\.generate"):
         ensure_plan(path)
 
 

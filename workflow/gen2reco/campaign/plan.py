@@ -17,6 +17,8 @@ from gen2reco.campaign.sidecar import file_digest, write_text
 from gen2reco.errors import InputError
 
 if TYPE_CHECKING:
+    from gen2reco.campaign.campaign import Campaign, StageChoice
+    from gen2reco.campaign.detector import Detector
     from gen2reco.campaign.runner import Job
 
 LOCK_VERSION = 1
@@ -158,7 +160,14 @@ def planned_job(
     )
 
 
-def _lock(campaign_file, campaign, detector, chains, old, new_revision) -> dict:
+def _lock(
+    campaign_file: Path | str,
+    campaign: "Campaign",
+    detector: "Detector",
+    chains: dict[str, dict[str, "StageChoice"]],
+    old: dict | None,
+    new_revision: bool,
+) -> dict:
     from gen2reco.campaign.campaign import comparisons
     from gen2reco.campaign.rates import shard_events
 
@@ -168,7 +177,7 @@ def _lock(campaign_file, campaign, detector, chains, old, new_revision) -> dict:
         like = samples.get(sample.like)
         shared = like is not None
         for stage, choice in chains[name].items():
-            entry = _stage_entry(name, stage, choice, detector)
+            entry = _stage_entry(stage, choice, detector, campaign.seed)
             shared = shared and like["stages"].get(stage, {}).get("digest") == entry["digest"]
             entry["owner"] = like["stages"][stage]["owner"] if shared else name
             stages[stage] = entry
@@ -206,7 +215,7 @@ def _lock(campaign_file, campaign, detector, chains, old, new_revision) -> dict:
     }
 
 
-def _stage_entry(sample: str, stage: str, choice, detector) -> dict:
+def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: int) -> dict:
     from gen2reco.campaign.stage import backend_class, make_backend
 
     cls = backend_class(stage, choice.backend)
@@ -218,7 +227,7 @@ def _stage_entry(sample: str, stage: str, choice, detector) -> dict:
         "chunk_events": choice.chunk_events,
         "model": model,
     }
-    known = {**fixed, "detector": detector.digest() if cls.needs_detector else None}
+    known = {**fixed, "seed": seed, "detector": detector.digest() if cls.needs_detector else None}
     return {**fixed, "device": choice.device, "digest": digest(known)}
 
 

@@ -1,0 +1,147 @@
+"""The graph of jobs, by the touch executor and dry runs: shapes, extension, content reruns, recovery."""
+
+import copy
+import json
+import re
+import shutil
+
+import pytest
+import yaml
+
+GUN = {"kind": "gun", "species": [22], "energy": [5, 100]}
+STAGES = ("generate", "simulate", "cluster", "calibrate", "publish")
+
+
+CHAIN = {
+    "generate": {"backend": "gun", "process": "gun.yaml"},
+    "simulate": {"backend": "geant4"},
+    "cluster": {"backend": "clue"},
+    "calibrate": {"backend": "raw"},
+}
+SAMPLES = {
+    "a": {"events": 20, "shard_events": 10, **CHAIN},
+    "b": {"like": "a", "cluster": {"backend": "clue", "chunk_events": 9}},
+}
+
+
+@pytest.fixture
+def campaign(tmp_path, repository):
+    """Write a campaign of two samples, the second like the first; returns a function that changes and rewrites it."""
+    data = {"name": "dag", "detector": "detector.yaml", "samples": copy.deepcopy(SAMPLES)}
+
+    def write(change=lambda data: None):
+        change(data)
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+        return "c.yaml"
+
+    shutil.copy(repository / "configs/detectors/hgcal.yaml", tmp_path / "detector.yaml")
+    (tmp_path / "gun.yaml").write_text(yaml.safe_dump(GUN))
+    write()
+    return write
+
+
+def pretend(snakemake, folder, *force):
+    """Make the campaign look done: create what it would make, and let the touch executor mark it."""
+    for line in snakemake("c.yaml", "--summary", cwd=folder).stdout.splitlines()[1:]:
+        file = folder / line.split("\t")[0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.touch()
+    snakemake("c.yaml", "--touch", *force, cwd=folder)
+
+
+@pytest.fixture
+def done(campaign, snakemake, tmp_path, tmp_path_factory):
+    """The campaign, done once and copied: results and Snakemake's own records."""
+    made = tmp_path_factory.getbasetemp() / "done"
+    if not made.exists():
+        pretend(snakemake, tmp_path, "--forceall")
+        shutil.copytree(tmp_path, made)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+
+
+def jobs(run) -> dict[str, int]:
+    """Rule → number of jobs, from the statistics a dry run prints."""
+    text = run.stdout + run.stderr
+    if "Nothing to be done" in text:
+        return {}
+    block = re.search(r"Job stats:\njob +count\n[- ]+\n(.*?)\n\n", text, re.S)
+    counts = dict(line.split() for line in block[1].splitlines())
+    return {rule: int(n) for rule, n in counts.items() if rule != "total"}
+
+
+def test_the_graph_shares_what_samples_agree_on(campaign, snakemake):
+    counts = jobs(snakemake(campaign(), "--dry-run"))
+    assert {stage: counts.get(stage, 0) for stage in STAGES} == {
+        "generate": 2,
+        "simulate": 2,
+        "cluster": 4,
+        "calibrate": 4,
+        "publish": 4,
+    }
+    assert (counts["verify"], counts["validate"], counts["track"]) == (2, 1, 1)
+
+
+def test_more_events_add_shards_and_touch_nothing_else(campaign, done, snakemake, tmp_path):
+    assert jobs(snakemake("c.yaml", "--dry-run")) == {}
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("results/dag/[ab]/*/*")}
+    assert len(before) == 2 * (2 * 2 + 2 * 3 * 2) - 2 * 2
+
+    def longer(data):
+        data["samples"]["a"]["events"] = 40
+
+    counts = jobs(snakemake(campaign(longer), "--dry-run"))
+    assert [counts[stage] for stage in STAGES] == [2, 2, 4, 4, 4]
+    pretend(snakemake, tmp_path)
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+CHANGES = {
+    "process": (lambda d, f: (f / "gun.yaml").write_text(yaml.safe_dump({**GUN, "species": [11]})), STAGES),
+    "simulate": (lambda d, f: d["samples"]["a"]["simulate"].update(chunk_events=7), STAGES[1:]),
+    "cluster of b": (lambda d, f: d["samples"]["b"]["cluster"].update(chunk_events=8), STAGES[2:]),
+    "calibrate": (lambda d, f: d["samples"]["a"]["calibrate"].update(chunk_events=7), STAGES[3:]),
+    "detector": (lambda d, f: edit_detector(f), STAGES[1:]),
+    "job_minutes": (lambda d, f: d.update(job_minutes=7), ()),
+}
+
+
+def edit_detector(folder):
+    text = (folder / "detector.yaml").read_text()
+    (folder / "detector.yaml").write_text(text.replace("name: hgcal", "name: hgcal_two"))
+
+
+@pytest.mark.parametrize("block", CHANGES)
+def test_a_changed_block_reruns_the_stages_that_depend_on_it(campaign, done, snakemake, gen2reco, tmp_path, block):
+    change, stages = CHANGES[block]
+    path = campaign(lambda data: change(data, tmp_path))
+    assert gen2reco("plan", path, "--new-revision").returncode == 0
+    counts = jobs(snakemake(path, "--dry-run"))
+    assert {rule for rule in counts if rule in STAGES} == set(stages)
+
+
+def test_a_changed_campaign_without_new_revision_is_one_clear_line(campaign, done, snakemake):
+    run = snakemake(campaign(lambda d: d.update(seed=9)), "--dry-run", check=False)
+    assert run.returncode != 0
+    assert "changed since plan revision 1 in seed, samples.a.calibrate" in run.stdout + run.stderr
+    assert "run `gen2reco plan c.yaml --new-revision`" in run.stdout + run.stderr
+
+
+def test_recover_asks_for_failed_shards_only(campaign, done, snakemake, gen2reco, tmp_path):
+    for sidecar in tmp_path.glob("results/dag/[ab]/*/*.json"):
+        status = "failed" if sidecar.match("a/cluster/00001.json") else "ok"
+        sidecar.write_text(json.dumps({"status": status, "wall_seconds": 1, "events_in": 10}))
+    assert "failed: results/dag/a/cluster/00001.parquet" in gen2reco("status", "c.yaml").stdout
+    run = gen2reco("recover", "c.yaml", "--", "--cores", "1", "--dry-run", "--rerun-triggers", "params")
+    assert jobs(run) == {"cluster": 1, "calibrate": 1}
+
+
+def test_a_second_driver_is_refused(campaign, snakemake, tmp_path):
+    import fcntl
+
+    path = campaign()
+    snakemake(path, "--dry-run")
+    with (tmp_path / "results/dag/.driver").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        run = snakemake(path, check=False)
+    assert run.returncode != 0 and "another driver runs this campaign" in run.stderr
