@@ -25,7 +25,8 @@ class Counts(nn.Module):
 
     def loss(self, counts: Tensor, condition: Tensor) -> Tensor:
         """Mean negative log-likelihood of a vector: counts (n, n_places) int64, condition (n, n_context)."""
-        embedded = self.seen[torch.arange(counts.shape[1], device=counts.device), counts]  # (n, places, width)
+        entry = counts + self.seen.shape[1] * torch.arange(counts.shape[1], device=counts.device)
+        embedded = nn.functional.embedding(entry, self.seen.flatten(0, 1))  # (n, places, width)
         before = embedded.cumsum(1) - embedded
         state = before + self.context(condition)[:, None] + self.place
         logits = torch.einsum("npw,pwv->npv", self._read(state), self.logit) + self.bias

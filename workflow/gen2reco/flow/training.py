@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Training(Block):
     """How a network is trained."""
 
     steps: int = Field(default=10_000, ge=0)
-    """Optimiser steps."""
+    """Optimiser steps; the one setting that may change when a training goes on."""
     batch: int = Field(default=256, ge=1)
     """Vectors or sets per step and process."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -108,6 +109,7 @@ def train(
             lr=part.learning_rate or settings.learning_rate,
             betas=(settings.momentum, 0.99),
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         for part in parts
     ]
@@ -210,7 +212,8 @@ def _save(path: Path, step: int, seconds: float, settings: Training, networks: l
     except (OSError, SafetensorError) as error:
         raise InfrastructureError(f"{path}: checkpoint cannot be written: {error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _resume(path: Path, settings: Training, networks: list, optimizers: list) -> tuple[int, float]:
@@ -221,7 +224,7 @@ def _resume(path: Path, settings: Training, networks: list, optimizers: list) ->
         with safe_open(path, "pt") as file:
             facts = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if json.loads(facts["settings"]) != settings.model_dump(mode="json"):
+        if json.loads(facts["settings"]) | {"steps": settings.steps} != settings.model_dump(mode="json"):
             raise InputError(f"{path}: checkpoint of a training with other settings; name another folder or delete it")
         for i, network in enumerate(networks):
             network.load_state_dict(_under(tensors, f"network{i}."))
