@@ -34,7 +34,7 @@ class Tracks:
 
 @dataclass(frozen=True)
 class Fragments:
-    """Tracksters before linking, numbered over the run of events."""
+    """Tracksters before linking, numbered event after event over the run of events."""
 
     label: NDArray[np.int64]
     """(n_clusters,) fragment of each layer cluster, -1 if none claimed it."""
@@ -58,7 +58,20 @@ def iterate(clusters: LayerClusters, tracks: Tracks, geometry: Geometry, config:
         local, n = _accept(clusters.take(free), local, n, geometry, iteration)
         label[free] = np.where(local >= 0, local + sum(found), -1)
         found.append(n)
-    return Fragments(label, np.repeat(np.arange(len(found)), found))
+    return _by_event(Fragments(label, np.repeat(np.arange(len(found)), found)), clusters.event)
+
+
+def _by_event(fragments: Fragments, event: NDArray[np.int64]) -> Fragments:
+    """The fragments renumbered event after event, in the order of iterations within one."""
+    claimed = fragments.label >= 0
+    fragment_event = np.zeros(fragments.n, np.int64)
+    fragment_event[fragments.label[claimed]] = event[claimed]
+    order = np.argsort(fragment_event, kind="stable")
+    number = np.empty(fragments.n, np.int64)
+    number[order] = np.arange(fragments.n)
+    label = fragments.label.copy()
+    label[claimed] = number[label[claimed]]
+    return Fragments(label, fragments.iteration[order])
 
 
 def clue3d(clusters: LayerClusters, iteration: Iteration) -> tuple[NDArray[np.int64], int]:
