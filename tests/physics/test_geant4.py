@@ -15,6 +15,7 @@ from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.events.geometry import Geometry
 
+pytestmark = pytest.mark.timeout(3600)  # the first of the slow tests waits for all the showers
 DETECTOR = "configs/detectors/hgcal.yaml"
 PROBE = Path(__file__).with_name("geant4_probe.py")
 PHOTON_10, PHOTON_50, PHOTON_100 = "22:10", "22:50", "22:100"
@@ -30,7 +31,7 @@ def shoot(request, tmp_path_factory):
         output = tmp_path_factory.mktemp("probe") / "probe.npz"
         command = [sys.executable, str(PROBE), str(request.config.rootpath / DETECTOR), str(output)]
         command += [f"{beam}:{count}" for beam, count in beams.items()]
-        subprocess.run(command, check=True, timeout=1800, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        subprocess.run(command, check=True, timeout=3600, env={**os.environ, "OMP_NUM_THREADS": "1"})
         with np.load(output) as found:
             return dict(found)
 
