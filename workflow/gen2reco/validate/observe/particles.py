@@ -2,10 +2,12 @@
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
+from gen2reco.events import records
 from gen2reco.events.truth import charge, is_neutrino
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Sheet
 from gen2reco.validate.truth import Flat, flat
@@ -22,6 +24,7 @@ SPECIES = {
     "muon": (13,),
     "neutrino": (12, 14, 16),
 }
+_DRAWN = ("photon", "pion", "kaon", "proton")
 _SPECTRUM = np.linspace(0.0, 6.4, 33)
 _PT = np.geomspace(0.1, 200.0, 31)
 
@@ -29,25 +32,25 @@ QUANTITIES = {
     "events": [
         Quantity("n_charged", "charged particles", moments=True),
         Quantity("n_neutral", "neutral particles, no neutrinos", moments=True),
-        *[Quantity(f"n_{name}", f"number of {name.replace('_', ' ')}s") for name in SPECIES],
+        *[Quantity(f"n_{name}", f"number of {name.replace('_', ' ')}s", drawn=name in _DRAWN) for name in SPECIES],
         Quantity("thrust", "1 − thrust"),
         Quantity("c_parameter", "C-parameter"),
         Quantity("heavy_mass", "heavy-jet mass² / E²"),
-        Quantity("light_mass", "light-jet mass² / E²"),
-        Quantity("y23", "−ln y₂₃ (Durham)"),
-        Quantity("y34", "−ln y₃₄ (Durham)"),
+        Quantity("light_mass", "light-jet mass² / E²", drawn=False),
+        Quantity("y23", "−ln y23 (Durham)"),
+        Quantity("y34", "−ln y34 (Durham)", drawn=False),
         Quantity("cos_thrust", "|cos θ| of the thrust axis"),
-        Quantity("hemisphere_charge", "|charge| of a hemisphere"),
+        Quantity("hemisphere_charge", "|charge| of a hemisphere", drawn=False),
         Quantity("leading_x", "leading momentum fraction"),
-        Quantity("leading_charged_x", "leading charged momentum fraction"),
-        Quantity("charged_energy", "charged share of the energy"),
-        Quantity("photon_energy", "photon share of the energy"),
-        Quantity("kaon_energy", "kaon share of the energy"),
-        Quantity("baryon_energy", "baryon share of the energy"),
-        Quantity("displaced", "share of particles from displaced vertices"),
+        Quantity("leading_charged_x", "leading charged momentum fraction", drawn=False),
+        Quantity("charged_energy", "charged share of the energy", drawn=False),
+        Quantity("photon_energy", "photon share of the energy", drawn=False),
+        Quantity("kaon_energy", "kaon share of the energy", drawn=False),
+        Quantity("baryon_energy", "baryon share of the energy", drawn=False),
+        Quantity("displaced", "share of particles from displaced vertices", drawn=False),
         Quantity("scalar_pt", "Σ pT", "GeV", log=True),
-        Quantity("missing_pt", "|Σ pT| without neutrinos", "GeV", log=True),
-        Quantity("mean_pt", "mean charged pT", "GeV"),
+        Quantity("missing_pt", "|Σ pT| without neutrinos", "GeV", log=True, drawn=False),
+        Quantity("mean_pt", "mean charged pT", "GeV", drawn=False),
         Quantity("n_jets", "jets (anti-kT 0.4, pT > 20 GeV)"),
         Quantity("jet_pt_ratio", "second jet pT / leading jet pT"),
         Quantity("jet_delta_phi", "Δφ of the leading jets", "rad"),
@@ -76,8 +79,9 @@ CLASSIFIERS = {
 }
 
 
-def observe(events: ak.Array, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(table: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
     """Sheets `events` and `jets` (three hardest of each hadronic event) of a shard of particles."""
+    events = records.awkward(table)
     particles = flat(events.particles)
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
     basic = _basics(particles)
@@ -245,8 +249,9 @@ def counts_in(
     bins = np.searchsorted(edges, values, side="right") - 1
     mask = mask & (bins >= 0) & (bins < len(edges) - 1)
     index = row[mask] * (len(edges) - 1) + bins[mask]
-    size = rows * (len(edges) - 1)
-    return np.bincount(index, None if weights is None else weights[mask], size).reshape(rows, -1).astype(np.float64)
+    shape = (rows, len(edges) - 1)
+    weighted = None if weights is None else weights[mask]
+    return np.bincount(index, weighted, rows * shape[1]).reshape(shape).astype(np.float64)
 
 
 def _momenta(momenta: NDArray, energy: NDArray, counts: NDArray) -> ak.Array:
