@@ -99,9 +99,11 @@ def _parts(event: "pyhepmc.GenEvent", kind: str) -> tuple[tuple[np.ndarray, ...]
     if not len(hard) and kind == "hepmc2":
         hard = np.flatnonzero(status == DOCUMENTED)
     flows = _flows(data) if len(hard) else {}
-    colors = [np.array([flows.get((name, at + 1), 0) for at in hard], np.int32) for name in ("flow1", "flow2")]
+    lines = np.array([flows.get(at + 1, (0, 0)) for at in hard], np.int32).reshape(-1, 2)
+    lone = (lines[:, 1] == 0) & (pdg[hard] < 0) & (kind == "hepmc2")  # whose only line pyhepmc does not number
+    lines[lone] = lines[lone, ::-1]
     momenta = [entry[name][hard] for name in ("px", "py", "pz", "e", "mass")]
-    return particles, (pdg[hard], status[hard], *momenta, *colors)
+    return particles, (pdg[hard], status[hard], *momenta, *lines.T)
 
 
 def _production(event: "pyhepmc.GenEvent", data: "pyhepmc.GenEventData") -> np.ndarray:
@@ -126,14 +128,16 @@ def _production(event: "pyhepmc.GenEvent", data: "pyhepmc.GenEventData") -> np.n
     return place[origin[1:]] / (1, 1, 1, LIGHT_SPEED)
 
 
-def _flows(data: "pyhepmc.GenEventData") -> dict[tuple[str, int], int]:
-    """Colour lines by (flow1 or flow2, particle number)."""
-    flows = {}
+def _flows(data: "pyhepmc.GenEventData") -> dict[int, tuple[int, int]]:
+    """The two colour lines by particle number."""
+    flows: dict[int, tuple[int, int]] = {}
     for name, number, text in zip(data.attribute_name, data.attribute_id, data.attribute_string):
-        if name in ("flow1", "flow2"):
-            flows[name, number] = int(text)
+        if name == "flow1":
+            flows[number] = (int(text), flows.get(number, (0, 0))[1])
+        elif name == "flow2":
+            flows[number] = (flows.get(number, (0, 0))[0], int(text))
         elif name == "flows":  # from HepMC2
-            flows.update({(f"flow{i + 1}", number): int(word) for i, word in enumerate(text.split())})
+            flows[number] = (*map(int, text.split()), 0, 0)[:2]
     return flows
 
 

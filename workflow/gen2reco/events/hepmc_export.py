@@ -28,9 +28,8 @@ def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] 
     path = Path(path)
     facts = json.loads((metadata or {}).get("gen2reco.provenance", "{}")).get("generate", {}).get("info", {})
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    names = facts.get("weight_names") if "weights" in events.schema.names else None
     run = pyhepmc.GenRunInfo()
-    run.weight_names = names or ["Weight"]
+    run.weight_names = _weight_names(events, facts)
     try:
         with temporary.open("wb") as raw, _compressed(raw, path) as file, pyhepmc.open(file, "w", precision=12) as out:
             for row in _rows(events):
@@ -41,6 +40,12 @@ def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] 
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _weight_names(events: pa.Table, facts: dict) -> list[str]:
+    count = len(events["weights"][0]) if "weights" in events.schema.names and len(events) else 1
+    names = facts.get("weight_names", ["Weight"])
+    return names if len(names) == count else [str(i) for i in range(count)]
 
 
 def _compressed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:

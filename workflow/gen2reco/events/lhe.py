@@ -79,6 +79,7 @@ class LheFile:
 
     def events(self, start: int, stop: int) -> Iterator[LheEvent]:
         """Events [start, stop), normalised. Raises InputError if exhausted, cut off or malformed."""
+        self._file.check_holds(stop)
         for number in range(start, stop):
             text = self._file.events(number, number + 1).decode("utf-8", errors="replace")
             body = _BODY.search(text)

@@ -34,13 +34,17 @@ class EventFile:
         """All that stands before the first event."""
         return self.data[: int(self.starts[0]) if len(self) else self.end]
 
-    def events(self, start: int, stop: int) -> bytes:
-        """The text of events [start, stop). Raises InputError if the file holds fewer."""
+    def check_holds(self, stop: int) -> None:
+        """Raises InputError if the file holds fewer events."""
         if stop > len(self):
             raise InputError(
                 f"{self.path}: exhausted: it holds {len(self)} events, but event {stop - 1} is asked for "
                 f"(counted from 0); ask for at most {len(self)} or give a larger file"
             )
+
+    def events(self, start: int, stop: int) -> bytes:
+        """The text of events [start, stop). Raises InputError if the file holds fewer."""
+        self.check_holds(stop)
         last = int(self.starts[stop]) if stop < len(self) else self.end
         return self.data[int(self.starts[start]) : last]
 

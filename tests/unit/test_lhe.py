@@ -1,0 +1,161 @@
+"""Les Houches event files: four dialects read, one written, ranges, and files that are broken."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pylhe
+import pytest
+
+from gen2reco.errors import InputError
+from gen2reco.events import stream
+from gen2reco.events.lhe import LheFile, write_clean
+
+DATA = Path(__file__).parents[1] / "data"
+DIALECTS = ("madgraph_merged", "powheg", "sherpa", "whizard")
+POWHEG = (DATA / "powheg.lhe").read_text()
+
+
+def read(path, start=0, stop=None):
+    file = LheFile(path)
+    return file.run, list(file.events(start, len(file) if stop is None else stop))
+
+
+@pytest.mark.parametrize(
+    ("name", "beams", "strategy", "section", "extra", "blocks"),
+    [
+        ("madgraph_merged", (2212, 2212), -4, 1199.0, {"1001": 1199.0, "1002": 1301.0}, ["slha", "MGRunCard", "MGGen"]),
+        ("powheg", (2212, 2212), -4, 1200.0, {"0": -240.0}, []),
+        ("sherpa", (2212, 2212), 3, 25.0, {"MUR0.5_MUF0.5_PDF303400": 1.1}, []),
+        ("whizard", (11, -11), 3, 0.7279, {}, []),
+    ],
+)
+def test_dialects(name, beams, strategy, section, extra, blocks):
+    run, events = read(DATA / f"{name}.lhe")
+    assert (run.beams, run.strategy, run.processes[0][0], len(events)) == (beams, strategy, section, 3)
+    assert events[1].weights == extra
+    assert [block for block in blocks if any(kept.startswith(f"<{block}") for kept in run.blocks)] == blocks
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_every_dialect_becomes_the_same_shape(name):
+    for event in read(DATA / f"{name}.lhe")[1]:
+        rows = event.particles
+        assert rows[:2, 1].tolist() == [-1, -1]
+        assert rows[0, 8] > 0 > rows[1, 8]
+        assert (rows[:2, 2:4] == 0).all()
+        assert (rows[2:, 2] > 0).all() and (rows[2:, 2:4] <= len(rows)).all()
+        assert not np.isin(rows[:, 1], -9).any()
+        final, incoming = rows[rows[:, 1] == 1], rows[rows[:, 1] == -1]
+        np.testing.assert_allclose(final[:, 6:10].sum(0), incoming[:, 6:10].sum(0), atol=1e-6)
+        colours = (
+            np.sort(np.concatenate([final[:, 4], incoming[:, 5]])),
+            np.sort(np.concatenate([final[:, 5], incoming[:, 4]])),
+        )
+        np.testing.assert_array_equal(*colours)
+        assert rows[:, 4:6].max() == 0 or rows[:, 4:6].max() > 500
+
+
+def test_signed_weights_and_fortran_numbers():
+    assert [event.weight for event in read(DATA / "powheg.lhe")[1]] == [1200.0, -1200.0, 1200.0]
+
+
+def test_merging_needs_what_the_header_and_the_event_tag_say():
+    run, events = read(DATA / "madgraph_merged.lhe")
+    assert any("ickkw" in block and "CDATA" not in block for block in run.blocks)
+    assert "npLO" in events[0].attributes and events[0].scales.startswith("<scales pt_clust_1")
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_written_clean_it_reads_the_same_here_and_in_pylhe(tmp_path, name):
+    run, events = read(DATA / f"{name}.lhe")
+    write_clean(tmp_path / "clean.lhe", run, events)
+    again, same = read(tmp_path / "clean.lhe")
+    assert (again.beams, again.strategy, again.processes) == (run.beams, run.strategy, run.processes)
+    for a, b in zip(events, same, strict=True):
+        np.testing.assert_allclose(a.particles, b.particles, rtol=1e-10)
+        assert (a.weight, a.process) == pytest.approx((b.weight, b.process))
+    other = list(pylhe.LHEFile.fromfile(str(tmp_path / "clean.lhe")).events)
+    assert [[p.id for p in e.particles] for e in other] == [e.particles[:, 0].tolist() for e in events]
+    assert [p.e for p in other[2].particles] == pytest.approx(events[2].particles[:, 9])
+
+
+@pytest.mark.parametrize("suffix", [".lhe", ".lhe.gz"])
+def test_any_range(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(gzip.compress(POWHEG.encode()) if suffix.endswith("gz") else POWHEG.encode())
+    energies = [event.particles[0, 9] for event in read(path)[1]]
+    for start in range(4):
+        for stop in range(start, 4):
+            assert [event.particles[0, 9] for event in read(path, start, stop)[1]] == energies[start:stop]
+
+
+def test_an_event_in_a_header_comment_does_not_count(tmp_path):
+    (tmp_path / "x.lhe").write_text(POWHEG.replace("numevts 3", "<event> 5 </event>"))
+    assert len(LheFile(tmp_path / "x.lhe")) == 3
+
+
+def test_no_events_is_valid(tmp_path):
+    (tmp_path / "x.lhe").write_text(POWHEG[: POWHEG.index(" <event>")] + "</LesHouchesEvents>\n")
+    assert read(tmp_path / "x.lhe")[1] == []
+
+
+def swap(old, new, count=1):
+    assert old in POWHEG
+    return POWHEG.replace(old, new, count)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "empty file"),
+        ("hello\n", "is no Les Houches event file"),
+        ("<LesHouchesEvents>\n<event>\n", "has no <init>"),
+        (POWHEG[:-200], r"event 2 \(counted from 0\) has no </event>; the file is cut off"),
+        (swap("1.20000D+03  2.0", "1.20000D+03"), "<init> is incomplete"),
+        (swap("-4      1\n", "-7      1\n"), "IDWTUP = -7"),
+        (swap("1.20000D+03  2.0", "NaN 2.0"), "no number"),
+        (swap("      4  10001", "      5  10001"), r"event 0 .* malformed; expected a line of 6 numbers"),
+        (swap("      4  10001", "      four  10001"), "event 0 .* malformed"),
+        (swap("1.2000000000D+02 ", "NaN "), "NaN or infinity"),
+        (swap("1.2000000000D+02   0.0", "-1.2000000000D+02 0.0"), "energy -120, expected >= 0"),
+        (swap("   -1    0    0", "    1    0    0"), "has 1 incoming particles"),
+        (swap("    1    1    2", "    1    1   12"), "names a mother outside its 4 particles"),
+    ],
+)
+def test_broken_files_get_one_line(tmp_path, text, match):
+    (tmp_path / "x.lhe").write_text(text)
+    with pytest.raises(InputError, match=match) as caught:
+        read(tmp_path / "x.lhe")
+    assert "x.lhe" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_exhausted_says_how_many_it_held():
+    with pytest.raises(InputError, match=r"powheg\.lhe: exhausted: it holds 3 events, but event 4"):
+        read(DATA / "powheg.lhe", 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (gzip.compress(POWHEG.encode())[:-20], "cut off: the gzip stream has no end"),
+        (gzip.compress(POWHEG.encode())[:30] + b"\x00\xff" * 40, "damaged gzip stream|cut off"),
+        (gzip.compress(b""), "empty file"),
+    ],
+)
+def test_broken_gzip(tmp_path, content, match):
+    (tmp_path / "x.lhe.gz").write_bytes(content)
+    with pytest.raises(InputError, match=match):
+        LheFile(tmp_path / "x.lhe.gz")
+
+
+def test_expansion_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "SMALL", 1000)
+    (tmp_path / "x.lhe.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    with pytest.raises(InputError, match="200 times its size; refused"):
+        LheFile(tmp_path / "x.lhe.gz")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        LheFile(tmp_path / "none.lhe")
