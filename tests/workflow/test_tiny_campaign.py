@@ -1,0 +1,109 @@
+"""One tiny campaign end to end, and killed at random moments: the same bytes as the quiet run."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import uproot
+import yaml
+
+from conftest import FULL, REPOSITORY
+from gen2reco.campaign.sidecar import read_sidecar
+from gen2reco.events import records
+
+TINY = REPOSITORY / "tests/data/tiny.yaml"
+KILLED = REPOSITORY / "configs/campaigns/quickstart.yaml" if FULL else TINY
+KILLS = 10
+
+
+def digests(folder) -> dict[str, str]:
+    """Record file → sha256, below a working folder."""
+    files = sorted(folder.glob("results/*/*/*/*.parquet"))
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """A working folder with the tiny campaign done, undisturbed."""
+    folder = tmp_path_factory.mktemp("quiet")
+    run = start(folder, TINY, cores=2)
+    assert run.wait(timeout=600) == 0, (folder / "driver.log").read_text()[-4000:]
+    return folder
+
+
+def start(folder, campaign, cores: int, *targets: str) -> subprocess.Popen:
+    """Start Snakemake as a user does, in a process group of its own."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", str(cores)]
+    command += ["--workflow-profile", REPOSITORY / "profiles/default", "--set-threads", f"simulate={cores}"]
+    log = (folder / "driver.log").open("a")
+    arguments = [*map(str, command), *targets, "--config", f"campaign={campaign}"]
+    return subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def test_every_stage_leaves_valid_files(quiet):
+    plan = json.loads((quiet / "results/tiny/plan.lock.json").read_text())
+    for sample, entry in plan["samples"].items():
+        for stage, record in zip(entry["stages"], ("particles", "hits", "clusters", "objects")):
+            for shard in range(2):
+                file = quiet / f"results/tiny/{sample}/{stage}/{shard:05d}.parquet"
+                table = records.read(file, record)
+                records.check(table, record, str(file))
+                facts = read_sidecar(file)
+                assert facts["status"] == "ok" and facts["events_out"] == table.num_rows == entry["shard_events"]
+                assert facts["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+                assert facts["config_digest"] == entry["stages"][stage]["digest"]
+
+
+def test_event_numbers_are_unique_and_kept_along_the_road(quiet):
+    for sample, events in (("photons", 12), ("hadronic_z", 4)):
+        for stage in ("generate", "simulate", "cluster", "calibrate"):
+            files = sorted(quiet.glob(f"results/tiny/{sample}/{stage}/*.parquet"))
+            numbers = [n for f in files for n in records.read(f, columns=["event"])["event"].to_pylist()]
+            assert numbers == list(range(events))
+
+
+def test_ntuples_report_and_story_are_there(quiet):
+    with uproot.open(quiet / "results/tiny/photons/publish/00001.root") as file:
+        events = file["Events"]
+        assert events.num_entries == 6
+        assert set(events["luminosityBlock"].array()) == {2}
+    for sample in ("photons", "hadronic_z"):
+        assert (quiet / f"results/tiny/report/{sample}/report.html").stat().st_size > 10_000
+        assert json.loads((quiet / f"results/tiny/report/{sample}/metrics.json").read_text())
+    assert json.loads((quiet / "results/tiny/tracked.json").read_text())["status"] == "synced"
+
+
+def test_nothing_unfinished_is_left(quiet):
+    assert not [p for p in quiet.rglob("*") if p.name.startswith(".partial") or p.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_killed_at_random_moments_gives_the_same_bytes(quiet, tmp_path, cores, tmp_path_factory):
+    reference = quiet
+    if KILLED != TINY:
+        reference = tmp_path_factory.getbasetemp() / "quiet-full"
+        if not reference.exists():
+            reference.mkdir()
+            assert start(reference, KILLED, 2).wait(timeout=1800) == 0
+    samples = yaml.safe_load(KILLED.read_text())["samples"]
+    targets = [f"results/{KILLED.stem}/{sample}/verified.json" for sample in samples]
+    rng, kills = random.Random(cores), 0
+    while kills < KILLS:
+        run = start(tmp_path, KILLED, cores, *targets)
+        try:
+            run.wait(timeout=rng.uniform(1.0, 4.0))
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+            time.sleep(0.2)
+            kills += 1
+    assert start(tmp_path, KILLED, 2, *targets).wait(timeout=1800) == 0, (tmp_path / "driver.log").read_text()[-4000:]
+    assert kills > 0
+    assert digests(tmp_path) == digests(reference)
