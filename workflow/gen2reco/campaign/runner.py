@@ -58,10 +58,13 @@ def run(job: Job) -> dict:
     job.backend.accept(inherited)
     chunks = _chunks(job, table)
     partial = _partial_folder(job)
-    with _stop_requested() as stopping:
-        usage = _run_chunks(job, table, chunks, partial, stopping)
-        while (merged := _summarise_and_merge(job, chunks, partial, inherited)) is None:
+    try:
+        with _stop_requested() as stopping:
             usage = _run_chunks(job, table, chunks, partial, stopping)
+            while (merged := _summarise_and_merge(job, chunks, partial, inherited)) is None:
+                usage = _run_chunks(job, table, chunks, partial, stopping)
+    finally:
+        _remove_if_empty(partial)
     summary, status = merged
     events_in = sum(chunk.stop - chunk.start for chunk in chunks)
     failed = int(summary.get("events_failed", 0))
@@ -87,9 +90,15 @@ def run(job: Job) -> dict:
     }
     write_sidecar(job.output, sidecar)
     shutil.rmtree(partial, ignore_errors=True)
-    with suppress(OSError):
-        partial.parent.rmdir()
+    _remove_if_empty(partial)
     return sidecar
+
+
+def _remove_if_empty(partial: Path) -> None:
+    """Leave no folder behind when there is no unfinished chunk in it."""
+    for folder in (partial, partial.parent):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _read_source(job: Job) -> tuple[pa.Table | None, dict]:

@@ -16,6 +16,7 @@ from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.runner import Job, provenance, run
 from gen2reco.campaign.stage import RECORDS, make_backend
 from gen2reco.errors import InputError
+from gen2reco.events import records
 
 FILE = click.Path(path_type=Path)
 
@@ -97,6 +98,8 @@ def execute(
 ) -> None:
     """Run one stage job, planned or by hand, and print the line that runs it again."""
     print(f"$ gen2reco {shlex.join(sys.argv[1:])}", file=sys.stderr)
+    if source is not None:
+        records.open_file(source, RECORDS[stage][0]).close()
     if slurm_job := os.environ.get("SLURM_JOB_ID"):
         print(f"Slurm job {slurm_job} on {platform.node()}", file=sys.stderr, flush=True)
     if plan is not None:

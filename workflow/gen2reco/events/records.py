@@ -69,7 +69,8 @@ def write_stream(
                 writer.write_table(events.cast(schema))
         temporary.replace(path)
     except OSError as error:
-        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise InfrastructureError(f"{path}: cannot be written: {reason}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
