@@ -57,9 +57,14 @@ def bytes_per_event(stages: dict[str, dict]) -> float:
 
 
 def shard_events(stages: dict[str, dict], job_minutes: float) -> int:
-    """Events a shard so that the slowest stage's job lasts about `job_minutes`: a round number of its chunks."""
-    slowest = max(seconds_per_event(stages).values())
-    wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / slowest)))
+    """Events a shard so that the longest job lasts about `job_minutes`: a round number of its chunks.
+
+    On a cluster the CPU stages of a shard go as one job, each stage on a GPU as its own.
+    """
+    seconds = seconds_per_event(stages)
+    on_gpu = [seconds[stage] for stage, entry in stages.items() if entry["device"] == "cuda"]
+    on_cpu = sum(seconds[stage] for stage, entry in stages.items() if entry["device"] == "cpu")
+    wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / max(on_cpu, *on_gpu, 1e-9))))
     chunk = max(entry["chunk_events"] for entry in stages.values())
     return max(chunk, wanted // chunk * chunk)
 

@@ -52,10 +52,10 @@ def available() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def query(*command: str) -> list[str]:
+def query(*command: str, seconds: float | None = SECONDS) -> list[str]:
     """The lines that a Slurm command prints. Raises InfrastructureError with what it complained of."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except FileNotFoundError:
         raise InfrastructureError(f"`{command[0]}` is not here; run on a login node of the cluster") from None
     except subprocess.TimeoutExpired:

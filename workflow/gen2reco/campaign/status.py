@@ -53,10 +53,26 @@ def print_status(plan: Plan) -> None:
             row = stage_states(plan, sample, stage)
             counts = [str(row.get(state, 0)) for state in ("done", "running", "failed", "waiting")]
             table.add_row(sample, stage, *counts, _figure(row["events_per_second"]), _clock(row["seconds_left"]))
-            notes += [f"failed: {plan.file(sample, stage, shard)}" for shard in row["failed_shards"]]
+            notes += [_failed_note(plan.file(sample, stage, shard)) for shard in row["failed_shards"]]
     Console(width=None if Console().is_terminal else 130).print(table)
-    for note in notes:
+    for note in [*notes, *_cluster_notes(plan)]:
         print(note)
+
+
+def _failed_note(file: Path) -> str:
+    facts = read_sidecar(file)
+    return f"failed: {file} (data: {facts.get('events_failed', 0)} of {facts['events_in']} events cannot be processed)"
+
+
+def _cluster_notes(plan: Plan) -> list[str]:
+    """Shards whose last attempt was lost, with the reason, and GPU hours spent."""
+    from gen2reco.campaign.reasons import failed_attempts, gpu_hours, uses_gpu
+
+    notes = [f"lost: {attempt}" for attempt in failed_attempts(plan)]
+    if uses_gpu(plan):
+        hours, source = gpu_hours(plan)
+        notes.append(f"GPU hours spent: {hours:.3g} (by {source})")
+    return notes
 
 
 def clear_failed(plan: Plan) -> list[Path]:

@@ -76,25 +76,66 @@ def drive(campaign_file: Path, profile_name: str, arguments: list[str]) -> int:
     return driver.wait()
 
 
+def measure_there(campaign_file: Path, profile_name: str, seconds: float) -> str:
+    """Measure a campaign's rates in a job of the cluster; returns what it printed. Raises InfrastructureError."""
+    from gen2reco.campaign.campaign import load_campaign
+
+    profile = load_profile(profile_name)
+    _, _, chains = load_campaign(campaign_file)
+    on_gpu = sorted(f"{s}_gpu" for chain in chains.values() for s, choice in chain.items() if choice.device == "cuda")
+    asked = profile.resources(on_gpu[0] if on_gpu else "simulate")
+    command = [sys.executable, "-m", "gen2reco.cli", "calibrate-rates", str(campaign_file), "--seconds", str(seconds)]
+    log = Path(f".gen2reco-rates-{os.getpid()}.log")
+    options = {
+        "job-name": "g2r-rates",
+        "output": str(log),
+        **_sbatch_options(asked),
+        "wrap": f"exec {shlex.join(command)}",
+    }
+    try:
+        slurm.query("sbatch", "--wait", *_flags(options), seconds=None)
+        return log.read_text()
+    except InfrastructureError as error:
+        said = log.read_text().strip().splitlines() if log.exists() else []
+        raise InfrastructureError(f"the measuring job failed: {said[-1] if said else error}") from None
+    finally:
+        log.unlink(missing_ok=True)
+
+
 def _as_job(plan: Plan, profile: Profile, command: list[str]) -> str:
     asked = profile.resources("driver")
     log = plan.folder / "driver-%j.log"
+    if "driver" not in profile.settings.get("set-resources", {}):
+        asked |= {"runtime": DRIVER_MINUTES, "mem_mb": DRIVER_MEMORY_MB}
     options = {
         "job-name": f"{slurm.job_prefix(plan.lock['name'])}-driver",
         "output": str(log),
         "open-mode": "append",
-        "partition": asked.get("slurm_partition"),
-        "account": asked.get("slurm_account"),
-        "qos": asked.get("qos"),
-        "time": DRIVER_MINUTES if "driver" not in profile.settings.get("set-resources", {}) else asked["runtime"],
-        "mem": f"{DRIVER_MEMORY_MB}M",
-        "cpus-per-task": 1,
+        **_sbatch_options(asked),
         "signal": f"B:USR1@{WARNING_SECONDS}",
         "wrap": f"exec {shlex.join(command)}",
     }
-    given = [f"--{key}={value}" for key, value in options.items() if value]
-    job = slurm.query("sbatch", "--parsable", "--requeue", *given)[-1].split(";")[0]
+    job = slurm.query("sbatch", "--parsable", "--requeue", *_flags(options))[-1].split(";")[0]
     return f"the driver is Slurm job {job}; it writes {str(log).replace('%j', job)}"
+
+
+def _sbatch_options(asked: dict) -> dict:
+    """The options of sbatch that ask for a profile's resources of a rule."""
+    return {
+        "partition": asked.get("slurm_partition"),
+        "account": asked.get("slurm_account"),
+        "qos": asked.get("qos"),
+        "constraint": asked.get("constraint"),
+        "time": asked.get("runtime"),
+        "mem": f"{asked['mem_mb']}M" if "mem_mb" in asked else None,
+        "cpus-per-task": asked["threads"],
+        "gres": asked.get("gres"),
+        "gpus": ":".join(str(part) for part in (asked.get("gpu_model"), asked.get("gpu")) if part),
+    }
+
+
+def _flags(options: dict) -> list[str]:
+    return [f"--{key}={value}" for key, value in options.items() if value]
 
 
 def _detached(plan: Plan, command: list[str]) -> str:
