@@ -15,7 +15,7 @@ from gen2reco.calibrate.network import CalibrationNetwork, Sizes, energy_loss, m
 from gen2reco.calibrate.objects import summarise
 from gen2reco.calibrate.predict import KIND, Corrections, Predicted, predict
 from gen2reco.calibrate.targets import make_targets
-from gen2reco.calibrate.train import _closure
+from gen2reco.calibrate.train import fit_closure
 from gen2reco.campaign.models import save_model
 from gen2reco.campaign.stage import Chunk
 from gen2reco.errors import InputError
@@ -130,7 +130,7 @@ def test_closure_takes_a_planted_response_off():
     rng = np.random.default_rng(1)
     true = np.exp(rng.uniform(np.log(2), np.log(200), 4000))
     measured = true * 0.9 * (true / 20) ** 0.03 * rng.normal(1, 0.05, len(true))
-    closure = np.stack([_closure(measured, true)] * 2)
+    closure = np.stack([fit_closure(measured, true)] * 2)
     fitted = Corrections(1.0, closure, np.log(np.array([2.0, 200.0]) / 20), np.ones(2))
     answer = Predicted(
         np.zeros((len(true), 5)), np.zeros(len(true)), np.full(len(true), 0.05), np.zeros((len(true), 2))
@@ -152,7 +152,7 @@ def test_figures_of_merit_on_known_answers():
 
 @pytest.fixture
 def folder(tmp_path):
-    return write_model(tmp_path / "model")
+    return write_model(tmp_path / "objects")
 
 
 def write_model(folder, **pinned):
@@ -169,7 +169,7 @@ def write_model(folder, **pinned):
 
 
 def backend(folder):
-    return Dnn(Dnn.Options(model=str(folder), jet_model="none"), DETECTOR)
+    return Dnn(Dnn.Options(model=str(folder.parent)), DETECTOR)
 
 
 def test_objects_are_valid_and_strange_ones_flagged(folder):
@@ -214,7 +214,7 @@ STORY = {"cluster": {"backend": "clue", "version": 1, "options": {}}}
 )
 def test_models_trained_behind_something_else_are_refused(tmp_path, pinned, story, text):
     with pytest.raises(InputError, match=text):
-        backend(write_model(tmp_path / "m", **pinned)).accept(story)
+        backend(write_model(tmp_path / "objects", **pinned)).accept(story)
 
 
 def test_input_of_unknown_making_is_let_pass(folder):
@@ -223,7 +223,7 @@ def test_input_of_unknown_making_is_let_pass(folder):
 
 def test_no_model_is_one_clear_line(tmp_path):
     with pytest.raises(InputError, match="no model here"):
-        backend(tmp_path / "nothing")
+        backend(tmp_path / "nothing" / "objects")
 
 
 def test_onnx_gives_the_same_numbers(folder, tmp_path):

@@ -26,6 +26,7 @@ COMMANDS = {
     "calibrate-rates": ("cluster_jobs", "Measure events per second of each stage here, to size the shards by."),
     "validate": ("validate", "Compare samples: metrics with uncertainties and floors, and one HTML report."),
     "train": ("train", "Train a model on data of the chain."),
+    "export-model": ("train", "Write a calibration network as ONNX."),
     "track": ("track", "Replay a campaign into MLflow, and open its pages."),
     "models": ("track", "List, register and promote models."),
     "export": ("track", "Take a campaign away as a Workflow Run RO-Crate."),

@@ -1,6 +1,7 @@
 """From training data to a model folder: train, correct, judge on held-out events, write the card."""
 
 import json
+import os
 import platform
 import time
 from collections import Counter
@@ -13,9 +14,11 @@ import torch
 from gen2reco.calibrate.dnn import pins
 from gen2reco.calibrate.evaluate import evaluate
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, names
+from gen2reco.calibrate.jettrain import JetTraining, make_jet_calibration
 from gen2reco.calibrate.predict import KIND, predict
 from gen2reco.calibrate.sample import Sample, read_sample
 from gen2reco.calibrate.train import CalibrationTraining, fit_corrections, train_network
+from gen2reco.campaign.config import Block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, save_model
 from gen2reco.campaign.runner import provenance
@@ -26,18 +29,49 @@ from gen2reco.events.schemas import IDENTITIES
 Watch = Callable[[int, dict[str, float]], None]
 
 
-def make_calibration(
-    paths: list[Path], folder: Path, settings: CalibrationTraining, device: str = "cpu", watch: Watch | None = None
-) -> Model:
-    """Train on `clusters` files, all made alike, and write the model folder `folder`; checkpoints stand beside it.
+class CalibrationModel(Block):
+    """The release calibration: how its networks are trained."""
 
-    Raises InputError if the files differ in geometry or clustering.
+    objects: CalibrationTraining = CalibrationTraining()
+    """The network that calibrates objects."""
+    jets: JetTraining = JetTraining()
+    """The network that calibrates jets of them."""
+
+
+def make_calibration(
+    paths: list[Path],
+    others: list[Path],
+    folder: Path,
+    settings: CalibrationModel,
+    device: str = "cpu",
+    tell: Callable[[Path, dict], Watch] | None = None,
+) -> list[Model]:
+    """Train on `clusters` files, all made alike; writes `folder`/objects and, if there are jets, `folder`/jets.
+
+    Checkpoints stand beside them. others: files that are only judged. `tell(folder, settings)` gives the watcher of a
+    training. Raises InputError if the files differ in geometry or clustering.
     """
+    watch = tell or (lambda *_: None)
+    objects = make_objects(paths, folder / "objects", settings.objects, device, watch)
+    if int(os.environ.get("RANK", "0")):
+        return []
+    watcher = watch(folder / "jets", settings.jets.model_dump(mode="json"))
+    jets = make_jet_calibration(paths, others, folder, settings.jets, watcher)
+    return [objects, jets] if jets else [objects]
+
+
+def make_objects(
+    paths: list[Path], folder: Path, settings: CalibrationTraining, device: str, tell: Callable[[Path, dict], Watch]
+) -> Model | None:
+    """Train the calibration of objects and write its model folder (by the first process of torchrun alone)."""
     detector, pinned = common_pins(paths)
     geometry = Geometry(detector)
     sample = read_sample(paths, geometry)
     began = time.perf_counter()
-    network = train_network(sample, settings, folder.with_name(f"{folder.name}.training"), device, watch)
+    watch = tell(folder, settings.model_dump(mode="json"))
+    network = train_network(sample, settings, folder.with_name("objects.training"), device, watch)
+    if int(os.environ.get("RANK", "0")):
+        return None
     spent = time.perf_counter() - began
     predicted = predict(network, sample.inputs, device)
     corrections = fit_corrections(sample, predicted)

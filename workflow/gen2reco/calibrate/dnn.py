@@ -1,14 +1,19 @@
 """The `dnn` backend: calibrated energies with uncertainties, identities and directions by the calibration network."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.calibrate import candidates as cand
+from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.features import VERSION, Inputs, make_inputs
-from gen2reco.calibrate.objects import Summary, object_pdg, objects_table, summarise
+from gen2reco.calibrate.jetfeatures import JetInputs, jet_inputs
+from gen2reco.calibrate.jets import object_jets
+from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise, tracks_at_origin
 from gen2reco.campaign.config import Block, digest
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, open_model
@@ -30,15 +35,17 @@ class Dnn(Backend):
         """Which weights."""
 
         model: str = "release"
-        """Folder of a calibration model; `release`: the one in the package."""
-        jet_model: str = "none"
-        """Folder of a jet calibration; `release`: the one in the package, `none`: jets as their objects add up."""
+        """Folder of a calibration (`objects` and, for calibrated jets, `jets` in it); `release`: in the package."""
 
     def __init__(self, options: Options, detector: Detector | None = None):
         super().__init__(options, detector)
-        folder = RELEASE / "objects" if options.model == "release" else Path(options.model)
-        self.model = open_model(folder, "calibration")
-        self.model_digest = self.model.digest
+        folder = RELEASE if options.model == "release" else Path(options.model)
+        self.model = open_model(folder / "objects", "calibration")
+        self.model_digest, self.jet_model = self.model.digest, None
+        if (folder / "jets").is_dir():
+            self.jet_model = open_model(folder / "jets", "jet_calibration")
+            self.jet_model.require("calibrate", objects=self.model.digest)
+            self.model_digest = digest([self.model.digest, self.jet_model.digest])
         self.geometry = Geometry(detector)
 
     def accept(self, story: dict) -> None:
@@ -49,18 +56,33 @@ class Dnn(Backend):
         """Import torch and load the weights."""
         import torch
 
+        from gen2reco.calibrate.jetnetwork import JetScale
         from gen2reco.calibrate.predict import Corrections, load_network
 
         torch.set_num_threads(1)
         self.network = load_network(self.model)
         self.corrections = Corrections.from_json(self.model.config["corrections"])
         self.valid = ValidRange.of(self.model)
+        self.jet_scale = JetScale(self.jet_model) if self.jet_model else None
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk."""
+        data = records.awkward(events)
+        made = self.reconstruct(data)
+        jets = object_jets(made.objects)
+        if self.jet_scale:
+            jets = self.jet_scale.apply(jets, made.jet_inputs(jets, data))
+        facts = {
+            "objects": len(made.candidates),
+            "objects_out_of_range": int(made.out_of_range.sum()),
+            "network_evaluations": len(made.candidates),
+        }
+        return Result(objects_table(events, data, made.objects, jets, made.out_of_range), facts)
+
+    def reconstruct(self, data: ak.Array) -> "Reconstructed":
+        """Calibrated objects of `clusters` events, jets not yet made."""
         from gen2reco.calibrate.predict import predict
 
-        data = records.awkward(events)
         candidates = cand.build(data, self.detector.front_face)
         plain = summarise(data, candidates, self.geometry)
         inputs = make_inputs(data, candidates, plain, self.geometry)
@@ -70,7 +92,6 @@ class Dnn(Backend):
         energy, sigma = self.corrections.energy(plain.energy, answer)
         energy, sigma = self._tracked(energy, sigma, identity, plain)
         eta, phi = directions(inputs, answer.shift, plain, candidates.track >= 0)
-        strange = self.valid.outside(inputs)
         columns = {
             "pdg": object_pdg(identity, plain.charge),
             **{f"p_{name}": probabilities[:, i] for i, name in enumerate(IDENTITIES)},
@@ -81,12 +102,7 @@ class Dnn(Backend):
             "phi": phi,
             "trackster": candidates.trackster,
         }
-        facts = {
-            "objects": len(candidates),
-            "objects_out_of_range": int(strange.sum()),
-            "network_evaluations": len(candidates),
-        }
-        return Result(objects_table(events, data, candidates, columns, strange), facts)
+        return Reconstructed(candidates, plain, objects_of(candidates, columns), self.valid.outside(inputs))
 
     def _tracked(self, energy: NDArray, sigma: NDArray, identity: NDArray, plain: Summary) -> tuple[NDArray, NDArray]:
         """Muons, and tracks without a shower, have the momentum of their track."""
@@ -95,6 +111,23 @@ class Dnn(Backend):
         pt = plain.momentum / np.cosh(plain.eta)
         spread = plain.momentum * np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
         return np.where(own, plain.momentum, energy), np.where(own, spread, sigma)
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """Calibrated objects of a run of events and what they were made of."""
+
+    candidates: Candidates
+    plain: Summary
+    objects: ak.Array
+    """(events, var) records as in the objects record."""
+    out_of_range: NDArray[np.bool_]
+    """(n,) candidates with a feature outside the training's range."""
+
+    def jet_inputs(self, jets: ak.Array, data: ak.Array) -> JetInputs:
+        """What the jet calibration sees of (events, var) jets of these objects."""
+        momentum = ak.unflatten(self.plain.momentum, self.candidates.counts)
+        return jet_inputs(jets, self.objects, momentum, tracks_at_origin(data))
 
 
 class ValidRange:

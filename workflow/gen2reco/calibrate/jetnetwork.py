@@ -3,6 +3,7 @@
 As ATLAS and CMS regress jet momenta (arXiv:1912.06046, 2311.08885); a set network here, since constituents are few.
 """
 
+import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from gen2reco.campaign.models import Model
 KIND = "jet_calibration"
 LOG_SHARE = 0
 CLIP = 6.0
+PT_REFERENCE = 50.0
+"""GeV"""
 
 
 class JetSizes(Block):
@@ -73,22 +76,33 @@ class JetNetwork(nn.Module):
         return mean + torch.log(total), log_sigma.clamp(-4.0, 1.0)
 
 
-def load_jet_network(model: Model) -> JetNetwork:
-    """The network of a model folder, ready for use."""
-    network = JetNetwork(JetSizes.model_validate(model.config["sizes"]))
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in model.weights().items()})
-    return network.eval()
+class JetScale:
+    """A jet calibration at work: the network, and the closure fitted after its training."""
+
+    def __init__(self, model: Model):
+        self.network = JetNetwork(JetSizes.model_validate(model.config["sizes"]))
+        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in model.weights().items()})
+        self.network.eval()
+        self.closure = np.array(model.config["closure"])
+        self.limits = np.array(model.config["closure_range"])
+
+    def apply(self, jets: ak.Array, inputs: JetInputs) -> ak.Array:
+        """(events, var) jets with pt and mass scaled, hardest first again."""
+        factor = ak.unflatten(scales(self.network, inputs, self.closure, self.limits), ak.num(jets))
+        columns = {name: jets[name] for name in ("eta", "phi", "constituents")}
+        scaled = ak.zip({"pt": jets.pt * factor, "mass": jets.mass * factor, **columns}, depth_limit=2)
+        return scaled[ak.argsort(scaled.pt, axis=1, ascending=False)]
 
 
 @torch.inference_mode()
-def jet_scales(network: JetNetwork, inputs: JetInputs, closure: NDArray, limits: NDArray) -> NDArray[np.float64]:
+def scales(network: JetNetwork, inputs: JetInputs, closure: NDArray, limits: NDArray) -> NDArray[np.float64]:
     """Factors on the four-momenta of n jets.
 
-    closure: polynomial in ln(pT / 50 GeV), held within `limits`, of ln(response) after the network, taken off.
+    closure: polynomial in ln(pT / PT_REFERENCE), held within `limits`, of ln(response) after the network, taken off.
     """
     if not len(inputs):
         return np.zeros(0)
     arrays = (inputs.jet, inputs.constituents, inputs.mask)
     mean = network(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in arrays))[0].numpy()
-    at = np.clip(inputs.jet[:, 0] + mean - np.log(50.0), *limits)
+    at = np.clip(inputs.jet[:, 0] + mean - np.log(PT_REFERENCE), *limits)
     return np.exp(mean.astype(np.float64) - np.polyval(closure, at))

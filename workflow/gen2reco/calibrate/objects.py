@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.calibrate.candidates import Candidates, flat_index
-from gen2reco.calibrate.jets import gen_jets, object_jets
+from gen2reco.calibrate.jets import gen_jets
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
@@ -71,23 +71,31 @@ def object_pdg(identity: NDArray, charge: NDArray) -> NDArray[np.int32]:
     return np.where(negative, -code, code).astype(np.int32)
 
 
-def objects_table(
-    events: pa.Table,
-    data: ak.Array,
-    candidates: Candidates,
-    columns: dict[str, NDArray],
-    out_of_range: NDArray[np.bool_] | None = None,
-) -> pa.Table:
-    """The objects record of a chunk: its events, the candidates' columns, jets of objects and of particles.
-
-    `out_of_range`: (n,) candidates outside the range that their calibration was trained in.
-    """
+def objects_of(candidates: Candidates, columns: dict[str, NDArray]) -> ak.Array:
+    """(events, var) records of the candidates' columns (n,)."""
     columns = {name: np.ascontiguousarray(values) for name, values in columns.items()}
-    objects = ak.unflatten(ak.Array(columns), candidates.counts)
-    made = {"objects": objects, "jets": object_jets(objects), "gen_jets": gen_jets(data.particles)}
+    return ak.unflatten(ak.Array(columns), candidates.counts)
+
+
+def objects_table(
+    events: pa.Table, data: ak.Array, objects: ak.Array, jets: ak.Array, out_of_range: NDArray | None = None
+) -> pa.Table:
+    """The objects record of a chunk: its events, objects, their jets, and jets of the particles.
+
+    `out_of_range`: (n,) objects outside the range that their calibration was trained in.
+    """
+    made = {"objects": objects, "jets": jets, "gen_jets": gen_jets(data.particles)}
     if out_of_range is not None:
-        made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), candidates.counts)
+        made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), ak.num(objects))
     return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})
+
+
+def tracks_at_origin(events: ak.Array) -> ak.Array:
+    """(events, var) records pt, eta, phi of the tracks, turned back from the face to the beam line."""
+    t = events.tracks
+    phi = 2 * np.arctan2(t.y, t.x) - np.arctan2(t.py, t.px)
+    pt = np.hypot(t.px, t.py)
+    return ak.zip({"pt": pt, "eta": np.arcsinh(t.pz / pt), "phi": (phi + np.pi) % (2 * np.pi) - np.pi})
 
 
 def take(lists: ak.Array, place: NDArray, event: NDArray, names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:

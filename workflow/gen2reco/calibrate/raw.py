@@ -1,11 +1,13 @@
 """The baseline: sums of dE/dx-weighted energy within each candidate's cone, and an identity by simple cuts."""
 
+import awkward as ak
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.calibrate import candidates as cand
-from gen2reco.calibrate.objects import Summary, object_pdg, objects_table, summarise
+from gen2reco.calibrate.jets import object_jets
+from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
@@ -29,6 +31,12 @@ class Raw(Backend):
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk."""
         data = records.awkward(events)
+        objects = self.reconstruct(data)
+        table = objects_table(events, data, objects, object_jets(objects))
+        return Result(table, {"objects": int(ak.sum(ak.num(objects)))})
+
+    def reconstruct(self, data: ak.Array) -> ak.Array:
+        """Objects of `clusters` events, jets not yet made."""
         candidates = cand.build(data, self.detector.front_face)
         plain = summarise(data, candidates, Geometry(self.detector))
         identity = guess_identity(plain)
@@ -43,7 +51,7 @@ class Raw(Backend):
             "phi": plain.phi,
             "trackster": candidates.trackster,
         }
-        return Result(objects_table(events, data, candidates, columns), {"objects": len(candidates)})
+        return objects_of(candidates, columns)
 
 
 def guess_identity(plain: Summary) -> NDArray[np.int64]:

@@ -146,7 +146,7 @@ def fit_corrections(sample: Sample, predicted: Predicted) -> Corrections:
     temperature = _temperature(predicted.logits[known], targets.identity[known])
     energy = sample.plain.energy * np.exp(predicted.log_ratio)
     kinds = [shower & em, shower & ~em]
-    closure = np.stack([_closure(energy[k], targets.energy[k]) for k in kinds])
+    closure = np.stack([fit_closure(energy[k], targets.energy[k]) for k in kinds])
     edges = np.log(np.quantile(targets.energy[shower], [0.002, 0.998]) / 20.0)
     fitted = Corrections(temperature, closure, edges, np.ones(2))
     energy, sigma = fitted.energy(sample.plain.energy, predicted)
@@ -163,13 +163,15 @@ def _temperature(logits: NDArray, identity: NDArray) -> float:
     return float(grid[np.argmin([loss(t) for t in grid])])
 
 
-def _closure(energy: NDArray, true: NDArray, degree: int = 2, bins: int = 8) -> NDArray[np.float64]:
-    """Polynomial in ln(E / 20 GeV) of ln(mean response) at the mean reconstructed energy (numerical inversion)."""
+def fit_closure(
+    energy: NDArray, true: NDArray, reference: float = 20.0, degree: int = 2, bins: int = 8
+) -> NDArray[np.float64]:
+    """Polynomial in ln(E / reference) of ln(mean response) at the mean reconstructed energy (numerical inversion)."""
     order = np.argsort(true)
     groups = np.array_split(order, bins)
     response = np.array([np.mean(energy[g] / true[g]) for g in groups])
     error = np.array([np.std(energy[g] / true[g]) / np.sqrt(len(g)) for g in groups])
-    at = np.array([np.mean(np.log(true[g] / 20.0)) for g in groups]) + np.log(response)
+    at = np.array([np.mean(np.log(true[g] / reference)) for g in groups]) + np.log(response)
     return np.polyfit(at, np.log(response), degree, w=1 / error)
 
 
