@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import resource
+import signal
 
 import numpy as np
 import pyarrow as pa
@@ -217,3 +220,29 @@ def test_same_bytes_again(tmp_path):
     for name in ("a.hepmc.gz", "b.hepmc.gz"):
         write_hepmc(made(), tmp_path / name)
     assert (tmp_path / "a.hepmc.gz").read_bytes() == (tmp_path / "b.hepmc.gz").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["hepmc3", "hepmc2"])
+def test_no_damage_crashes_the_reader(tmp_path, texts, kind):
+    """A hundred damaged files, read in a child with 10 s and 4 GiB: values, or one clear line, never a crash."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        os._exit(0 if all(survives(tmp_path / "x.hepmc", texts[kind], seed) for seed in range(100)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def survives(path, text, seed):
+    rng, damaged = np.random.default_rng(seed), list(text)
+    for at in rng.integers(120, len(text), rng.integers(1, 5)):
+        damaged[at] = rng.choice(["", damaged[at] * 2, *"0159 -.eEPVA[],\n"])
+    path.write_text("".join(damaged))
+    try:
+        file = HepmcFile(path)
+        file.events(0, len(file))
+    except InputError as error:
+        return "\n" not in str(error)
+    except Exception:
+        return False
+    return True

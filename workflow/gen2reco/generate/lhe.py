@@ -12,7 +12,7 @@ from gen2reco.campaign.config import Block
 from gen2reco.campaign.process import LheProcess, check_unchanged
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
-from gen2reco.events.lhe import LheEvent, LheFile, write_clean
+from gen2reco.events.lhe import LheEvent, LheFile, LheRun, write_clean
 from gen2reco.generate import engine
 from gen2reco.generate.pythia8 import assemble, merged, run_facts
 
@@ -64,8 +64,7 @@ class Lhe(Backend):
                 break
         table = self._table(given, parts, np.concatenate(numbers), chunk.start)
         missing = {"events_vetoed": len(todo)} if self._vetoes else {"events_failed": len(todo)}
-        own = {"weight_names": self._weight_names(), "idwtup": self._file.run.strategy}
-        return Result(table, run_facts(self._pythia, table) | own | missing)
+        return Result(table, run_facts(self._pythia, table) | self._facts(self._file.run) | missing)
 
     def summary(self, infos: list[dict]) -> dict:
         """Cross section and weights of the shard; with unit weights (IDWTUP 3) its error is the file's."""
@@ -96,6 +95,16 @@ class Lhe(Backend):
                 if len(batch):
                     parts.append(engine.columns(batch))
         return np.concatenate(made)
+
+    def _facts(self, run: LheRun) -> dict:
+        """What the file knows better than the engine: with unit weights, the error of the cross section."""
+        own = {"weight_names": self._weight_names(), "idwtup": run.strategy}
+        if abs(run.strategy) != 3:
+            return own
+        sections = np.array([process[:2] for process in run.processes])
+        relative = np.hypot.reduce(sections[:, 1]) / max(sections[:, 0].sum(), 1e-300)
+        section = self._pythia.infoPython().sigmaGen() * engine.PB_PER_MB
+        return own | {"cross_section_error_pb": float(section * relative)}
 
     def _weight_names(self) -> list[str]:
         return engine.weight_names(self._pythia) + list(self._extra)
