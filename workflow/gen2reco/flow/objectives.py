@@ -33,6 +33,10 @@ class VectorData:
     def __len__(self) -> int:
         return len(self.x)
 
+    def first_vectors(self, n: int) -> "VectorData":
+        """The first n vectors."""
+        return VectorData(self.x[:n], self.condition[:n])
+
     def batch(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The chosen vectors and their conditions."""
         return torch.from_numpy(self.x[chosen]).to(device), torch.from_numpy(self.condition[chosen]).to(device)

@@ -5,4 +5,5 @@ BACKENDS = {
     "gun": "gen2reco.generate.gun:Gun",
     "lhe": "gen2reco.generate.lhe:Lhe",
     "hepmc": "gen2reco.generate.hepmc:Hepmc",
+    "ml": "gen2reco.generate.ml:Learned",
 }

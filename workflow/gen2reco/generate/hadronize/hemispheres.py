@@ -105,6 +105,16 @@ def momenta(x: Tensor, mass: Tensor) -> Tensor:
     return torch.stack([p_t[:, 0], p_t[:, 1], p_z, (p_t2 + p_z.square() + mass.square()).sqrt()], 1)
 
 
+def stretched(four: Tensor) -> Tensor:
+    """`coordinates` for four-momenta (n_items, 4) with pz >= 0 (others count as 0), differentiable."""
+    pt = four[:, :2].square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+    mass2 = (four[:, 3].square() - four[:, :3].square().sum(1)).clamp(min=0)
+    m_t = (pt[:, 0].square() + mass2 + LIGHT**2).sqrt()
+    y = torch.asinh(four[:, 2] / m_t).clamp(min=1e-3)
+    along = y + torch.log(-torch.expm1(-y))
+    return torch.cat([along[:, None], four[:, :2] / pt * torch.log1p(pt / PT_SCALE)], 1)
+
+
 def hemisphere_targets(shapes: Tensor, rest: Tensor, single: Tensor, sqrt_s: float) -> Tensor:
     """Each hemisphere's mass, (n_events, 2), from the drawn shapes: above the sum of its particles' masses (`rest`,
     (n_events, 2)), equal to it where it holds a `single` particle, and both together below sqrt(s)."""

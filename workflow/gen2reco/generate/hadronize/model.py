@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gen2reco.campaign.config import Block
+from gen2reco.campaign.config import Block, parse_block
+from gen2reco.campaign.models import Model
+from gen2reco.errors import InputError
 from gen2reco.flow.categorical import Counts
 from gen2reco.flow.networks import SetNetwork, VectorNetwork
 from gen2reco.flow.path import sample
@@ -54,6 +57,56 @@ class Drawn:
     scale: Tensor
 
 
+class LinearBase(nn.Module):
+    """What is known in closed form: a mean and a logarithmic width, linear in the condition, for each kind, and the
+    correlation of what is left. A flow then learns the rest from a start that is already about right."""
+
+    def __init__(self, n_kinds: int, n_condition: int, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_kinds, n_condition + 1, dim))
+        self.register_buffer("log_width", torch.zeros(n_kinds, n_condition + 1, dim))
+        self.register_buffer("mixing", torch.eye(dim).repeat(n_kinds, 1, 1))
+
+    def _affine(self, kinds: Tensor, condition: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        c = nn.functional.pad(condition, (0, 1), value=1.0)
+        mean, log_width = (torch.einsum("rc,kcd->rkd", c, table)[row, kinds] for table in (self.mean, self.log_width))
+        return mean, log_width.clamp(-4, 4).exp()
+
+    def inward(self, x: Tensor, kinds: Tensor, condition: Tensor, row: Tensor) -> Tensor:
+        """Values (n, dim) to about standard normal ones, given their kind (n,) and the row (n,) of the condition
+        (n_rows, n_condition) that they belong to."""
+        mean, width = self._affine(kinds, condition, row)
+        undo = torch.linalg.inv(self.mixing)
+        return (undo[kinds] @ ((x - mean) / width)[..., None])[..., 0]
+
+    def outward(self, z: Tensor, kinds: Tensor, condition: Tensor, row: Tensor) -> Tensor:
+        """The way back."""
+        mean, width = self._affine(kinds, condition, row)
+        return mean + width * (self.mixing[kinds] @ z[..., None])[..., 0]
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, kinds: Tensor, condition: Tensor, ridge: float = 30.0) -> None:
+        """Least squares of the values, then of the logarithm of what is left, kind by kind; kinds with few examples
+        are drawn towards all kinds together."""
+        c = nn.functional.pad(condition, (0, 1), value=1.0).double()
+        x = x.double()
+        every = _ridge(c, x, ridge)
+        for kind in range(len(self.mean)):
+            at = kinds == kind if len(self.mean) > 1 else slice(None)
+            mean = every + _ridge(c[at], x[at] - c[at] @ every, ridge)
+            left = x[at] - c[at] @ mean
+            log_left = (left.abs() + 1e-3).log() + 0.635  # the mean of log |N(0, 1)| is -0.635
+            width = _ridge(c[at], log_left, ridge)
+            z = left / (c[at] @ width).clamp(-4, 4).exp()
+            covariance = (z.T @ z + ridge * torch.eye(x.shape[1])) / (len(z) + ridge)
+            self.mean[kind], self.log_width[kind] = mean, width
+            self.mixing[kind] = torch.linalg.cholesky(covariance)
+
+
+def _ridge(c: Tensor, x: Tensor, ridge: float) -> Tensor:
+    return torch.linalg.solve(c.T @ c + ridge * torch.eye(c.shape[1], dtype=c.dtype), c.T @ x)
+
+
 class Hadronizer(nn.Module):
     """Draws counts, then shapes, then particles; every method takes a batch of events."""
 
@@ -68,8 +121,8 @@ class Hadronizer(nn.Module):
         self.particles = SetNetwork(3, n_kinds, n_context, 2, a.width, a.depth, a.pooled)
         self.register_buffer("shape_mean", torch.zeros(n_shapes))
         self.register_buffer("shape_std", torch.ones(n_shapes))
-        self.register_buffer("x_mean", torch.zeros(n_kinds, 3))
-        self.register_buffer("x_std", torch.ones(n_kinds, 3))
+        self.shapes_base = LinearBase(1, n_known + 2 * n_kinds + 6, n_shapes)
+        self.particles_base = LinearBase(n_kinds, n_context, 3)
         self.register_buffer("mass", torch.tensor(a.mass, dtype=torch.float64), persistent=False)
         self.register_buffer("classes", torch.stack(self.summary_kinds()), persistent=False)
 
@@ -128,13 +181,9 @@ class Hadronizer(nn.Module):
         kinds = torch.arange(counts.shape[2], device=counts.device).repeat(counts.shape[0] * counts.shape[1])
         return Sets(kinds.repeat_interleave(many), counts.sum(2), self.context(counts, shapes, known))
 
-    def normal(self, x: Tensor, kinds: Tensor) -> Tensor:
-        """Coordinates to what the network sees."""
-        return (x - self.x_mean[kinds]) / self.x_std[kinds]
-
     def decode(self, z: Tensor, sets: Sets, counts: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
         """Network coordinates to exact four-momenta (n_items, 4) float64 and each group's log scale."""
-        x = z * self.x_std[sets.kinds] + self.x_mean[sets.kinds]
+        x = self.particles_base.outward(z, sets.kinds, sets.context.flatten(0, 1), sets.group)
         mass = self.mass[sets.kinds]
         target, _ = self.targets(counts, shapes)
         raw = hemispheres.momenta(x.double(), mass)
@@ -159,9 +208,21 @@ class Hadronizer(nn.Module):
 
     def draw_shapes(self, counts: Tensor, known: Tensor, noise: torch.Generator, evaluations: int) -> Tensor:
         """Shapes (n, 10)."""
-        x_0 = torch.randn(len(known), len(self.shape_mean), generator=noise)
-        drawn = sample(self.shapes, x_0, self.shapes_condition(counts, known), evaluations)
-        return drawn * self.shape_std + self.shape_mean
+        x_0, condition = (
+            torch.randn(len(known), len(self.shape_mean), generator=noise),
+            self.shapes_condition(counts, known),
+        )
+        drawn = sample(self.shapes, x_0, condition, evaluations)
+        row = torch.arange(len(drawn))
+        return self.shapes_base.outward(drawn, torch.zeros_like(row), condition, row)
+
+    def quark_direction(self, drawn: Drawn) -> np.ndarray:
+        """Direction of the hard quark in the frame in which the event was drawn: (n, 3)."""
+        turned = drawn.shapes[:, 8:].double().numpy()
+        stretched = np.linalg.norm(turned, axis=1, keepdims=True)
+        tilt = np.minimum(hemispheres.ANGLE_SCALE * np.expm1(np.minimum(stretched, 5.0)), 0.999)
+        across = turned / np.maximum(stretched, 1e-12) * tilt
+        return np.column_stack([across, np.sqrt(1 - tilt**2)])
 
     @torch.no_grad()
     def draw(self, known: Tensor, noise: torch.Generator, evaluations: int = 1) -> tuple[Drawn, int]:
@@ -172,3 +233,15 @@ class Hadronizer(nn.Module):
         z = sample(self.particles, torch.randn(len(sets.kinds), 3, generator=noise), sets, evaluations)
         momenta, scale = self.decode(z, sets, counts, shapes)
         return Drawn(sets.kinds, sets.group, momenta, shapes, counts, scale), again
+
+
+def load(model: Model) -> Hadronizer:
+    """The networks of an opened model folder. Raises InputError if weights and sizes do not belong together."""
+    hadronizer = Hadronizer(parse_block(model.config["architecture"], Architecture, str(model.folder)))
+    weights = {name: torch.from_numpy(value).float() for name, value in model.weights().items()}
+    try:
+        hadronizer.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise InputError(f"{model.folder}: weights do not fit the networks: {reason}; fetch the model anew") from None
+    return hadronizer.eval()

@@ -7,7 +7,7 @@ every network trains data-parallel.
 import json
 import logging
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block, digest
+from gen2reco.campaign.models import Model, save_model
 from gen2reco.errors import InputError
-from gen2reco.flow import objectives
-from gen2reco.flow.sets import SetData
+from gen2reco.flow import adversary, objectives
+from gen2reco.flow.networks import Critic, SetNetwork
+from gen2reco.flow.sets import SetData, Sets
 from gen2reco.flow.training import Draw, Objective, Part, Training, train
+from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
+from gen2reco.generate.hadronize.features import features
 from gen2reco.generate.hadronize.model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.species import Species
 
@@ -122,23 +126,29 @@ def new_model(recipe: Recipe, prepared: Prepared, species: Species, sqrt_s: floa
     )
     model.shape_mean.copy_(torch.from_numpy(prepared.shapes.mean(0)))
     model.shape_std.copy_(torch.from_numpy(prepared.shapes.std(0)))
-    mean, std = _scales(prepared.x, prepared.kinds, len(species))
-    model.x_mean.copy_(mean)
-    model.x_std.copy_(std)
+    _fit_bases(model, prepared)
+    frequency = np.stack([np.bincount(column, minlength=max(most))[: max(most)] for column in _places(prepared).T])
+    model.counts.bias.data = torch.from_numpy(np.log((frequency + 0.3) / len(prepared.counts))).float()
     return model
 
 
-def _scales(x: np.ndarray, kinds: np.ndarray, n_kinds: int, prior: float = 50.0) -> tuple[Tensor, Tensor]:
-    """Mean and width of each kind's coordinates, rare kinds drawn towards all."""
-    mean, square = x.mean(0, dtype=np.float64), (x.astype(np.float64) ** 2).mean(0)
-    many = np.bincount(kinds, minlength=n_kinds)[:, None] + prior
-    first, second = (
-        np.stack([np.bincount(kinds, x[:, i].astype(np.float64) ** power, n_kinds) for i in range(3)], -1)
-        for power in (1, 2)
-    )
-    m = (first + prior * mean) / many
-    s = np.sqrt((second + prior * square) / many - m**2)
-    return torch.from_numpy(m).float(), torch.from_numpy(s).float()
+def _places(prepared: Prepared, most: int = 50_000) -> np.ndarray:
+    """Counts in the order of their places: (n, n_kinds * 2)."""
+    return np.array(prepared.counts[:most]).transpose(0, 2, 1).reshape(min(most, len(prepared.counts)), -1)
+
+
+@torch.no_grad()
+def _fit_bases(model: Hadronizer, prepared: Prepared, most: int = 40_000) -> None:
+    """Fit the closed-form part of shapes and particles to evenly chosen events."""
+    rows = np.unique(np.linspace(0, len(prepared.counts) - 1, most).astype(int))
+    first = np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))])
+    items = np.concatenate([np.arange(first[row], first[row + 1]) for row in rows])
+    counts, shapes = torch.from_numpy(prepared.counts[rows]), torch.from_numpy(prepared.shapes[rows])
+    known = torch.from_numpy(prepared.conditions[rows])
+    model.shapes_base.fit(shapes, torch.zeros(len(rows)), model.shapes_condition(counts, known))
+    sets = model.sets(counts, shapes, known)
+    x, kinds = torch.from_numpy(prepared.x[items]), torch.from_numpy(prepared.kinds[items])
+    model.particles_base.fit(x, kinds, sets.context.flatten(0, 1)[sets.group])
 
 
 def learn_counts(model: Hadronizer, prepared: Prepared) -> Objective:
@@ -156,27 +166,92 @@ def learn_counts(model: Hadronizer, prepared: Prepared) -> Objective:
 @torch.no_grad()
 def shapes_data(model: Hadronizer, prepared: Prepared) -> objectives.VectorData:
     """Standardised shapes and what they are drawn from."""
-    shapes = (torch.from_numpy(np.array(prepared.shapes)) - model.shape_mean) / model.shape_std
+    shapes = torch.from_numpy(np.array(prepared.shapes))
     condition = model.shapes_condition(
         torch.from_numpy(np.array(prepared.counts)), torch.from_numpy(np.array(prepared.conditions))
     )
-    return objectives.VectorData(shapes.numpy(), condition.numpy())
+    row = torch.arange(len(shapes))
+    z = model.shapes_base.inward(shapes, torch.zeros_like(row), condition, row)
+    return objectives.VectorData(z.numpy(), condition.numpy())
 
 
 @torch.no_grad()
 def particles_data(model: Hadronizer, prepared: Prepared) -> SetData:
     """Standardised coordinates and what the particles are told."""
-    kinds = torch.from_numpy(np.array(prepared.kinds))
-    z = model.normal(torch.from_numpy(np.array(prepared.x)), kinds)
-    counts, shapes = torch.from_numpy(np.array(prepared.counts)), torch.from_numpy(np.array(prepared.shapes))
-    context = model.context(counts, shapes, torch.from_numpy(np.array(prepared.conditions)))
-    return SetData(z.numpy(), kinds.numpy(), counts.sum(2).numpy(), context.numpy())
+    parts = []
+    first = np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))])
+    for start in range(0, len(prepared.counts), 5_000):
+        some = slice(start, start + 5_000)
+        counts, shapes = torch.from_numpy(prepared.counts[some]), torch.from_numpy(prepared.shapes[some])
+        sets = model.sets(counts, shapes, torch.from_numpy(prepared.conditions[some]))
+        x = torch.from_numpy(prepared.x[first[start] : first[start + len(counts)]])
+        z = model.particles_base.inward(x, sets.kinds, sets.context.flatten(0, 1), sets.group)
+        parts.append([a.numpy() for a in (z, sets.kinds, sets.counts, sets.context)])
+    return SetData(*(np.concatenate(column) for column in zip(*parts)))
 
 
-def fit(
-    name: str, network: nn.Module, objective: Objective, settings: Training, folder: Path, device: str = "cpu"
-) -> nn.Module:
-    """Train one network in its own folder, once; returns the averaged weights in `network`."""
+def judge(model: Hadronizer, prepared: Prepared) -> adversary.Look:
+    """What the energy distance and the adversary see of particles: projected onto their hemispheres, as shipped."""
+    charge = torch.from_numpy(model.species.numbers[:, 0]).float()
+    classes = model.classes.T.contiguous()
+
+    def project(x: Tensor, sets: Sets, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        counts = torch.from_numpy(prepared.counts[rows])
+        return model.decode(x, sets, counts, torch.from_numpy(prepared.shapes[rows]))
+
+    def summary(x: Tensor, sets: Sets, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        momenta, scale = project(x, sets, rows)
+        momenta = momenta.float()
+        kinds, n_groups = sets.kinds, len(sets.group_sizes)
+        seen = features(momenta, classes[kinds], charge[kinds], sets.group, n_groups, model.architecture.sqrt_s)
+        return momenta, seen, scale
+
+    with torch.no_grad():
+        rows = np.arange(min(2000, len(prepared.counts)))
+        data = particles_data(model, _first(prepared, len(rows)))
+        x, sets = data.batch(rows)
+        reference = summary(x, sets, rows)[1]
+        mean, std = reference.mean(0), reference.std(0).clamp(min=1e-3)
+
+    def look(x: Tensor, sets: Sets, rows: np.ndarray) -> adversary.Seen:
+        momenta, seen, scale = summary(x, sets, rows)
+        outward = torch.where(sets.group % 2 == 0, 1.0, -1.0)
+        local = momenta * torch.stack([torch.ones_like(outward)] * 2 + [outward, torch.ones_like(outward)], 1)
+        context = sets.context.flatten(0, 1)
+        again = model.particles_base.inward(hemispheres.stretched(local), sets.kinds, context, sets.group)
+        return adversary.Seen(again, (seen - mean) / std, scale.float().square().mean())
+
+    return look
+
+
+def _first(prepared: Prepared, n: int) -> Prepared:
+    """The first n events."""
+    items = int(prepared.counts[:n].sum())
+    by_item = {"kinds", "group", "x"}
+    return Prepared(
+        **{f.name: getattr(prepared, f.name)[: items if f.name in by_item else n] for f in fields(Prepared)}
+    )
+
+
+def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recipe) -> list[Part]:
+    """The student and its adversary, as parts of one training."""
+    a = model.architecture
+    network = SetNetwork(3, len(a.pdg), data.context.shape[2], 2, 64, 2, 48)
+    look = judge(model, prepared)
+    with torch.no_grad():
+        x, sets = data.batch(np.arange(2))
+        n_features = look(x, sets, np.arange(2)).summary.shape[1]
+    critic = Critic(network, n_features)
+    weights = adversary.Weights()
+    return [
+        Part(model.particles, adversary.student_objective(model.particles, critic, data, look, weights)),
+        Part(critic, adversary.critic_objective(model.particles, critic, data, look)),
+    ]
+
+
+def fit(name: str, parts: list[Part], settings: Training, folder: Path, device: str = "cpu") -> nn.Module:
+    """Train one network (and its adversary) in its own folder, once; the averaged weights end up in the network."""
+    network = parts[0].network
     done = folder / name / "done.safetensors"
     if not done.is_file():
 
@@ -185,7 +260,60 @@ def fit(
             with (folder / name / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"step": step, "time": time.time(), **numbers}) + "\n")
 
-        average = train([Part(network, objective)], settings, folder / name, watch, device)
+        average = train(parts, settings, folder / name, watch, device)
         save_file({k: v.cpu().contiguous() for k, v in average.state_dict().items()}, done)
     network.load_state_dict(load_file(done))
     return network.eval().cpu()
+
+
+def run(recipe: Recipe, data: Path, work: Path, device: str = "cpu") -> Hadronizer:
+    """The whole training, top to bottom; every part is done once and kept in `work`."""
+    prepared, species, sqrt_s = load_data(recipe, data, work)
+    model = new_model(recipe, prepared, species, sqrt_s)
+    fit("counts", [Part(model.counts, learn_counts(model, prepared))], recipe.counts, work, device)
+
+    shapes = shapes_data(model, prepared)
+    fit("shapes_teacher", [Part(model.shapes, objectives.matching(model.shapes, shapes))], recipe.shapes, work, device)
+    distil("shapes", model.shapes, shapes, recipe.shapes_distillation, work, device)
+
+    particles = particles_data(model, prepared)
+    teacher = objectives.matching(model.particles, particles)
+    fit("particles_teacher", [Part(model.particles, teacher)], recipe.particles, work, device)
+    distil("particles", model.particles, particles, recipe.particles_distillation, work, device)
+    fit("particles_finetuned", finetune(model, particles, prepared, recipe), recipe.finetune, work, device)
+    return model
+
+
+def distil(
+    name: str,
+    network: nn.Module,
+    data: "objectives.VectorData | SetData",
+    recipe: Distillation,
+    work: Path,
+    device: str,
+) -> None:
+    """Make the teacher's pairs (kept in `work`) and train the network on them, from the teacher's weights."""
+    folder = work / f"{name}_pairs"
+    some = data.first_sets(recipe.pairs) if isinstance(data, SetData) else data.first_vectors(recipe.pairs)
+    if not (folder / "end.npy").is_file():
+        pairs = objectives.make_pairs(network.to(device), some, recipe.evaluations, recipe.training.seed, device=device)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "start.npy", pairs.start)
+        np.save(folder / "end.npy", pairs.data.x)
+    start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
+    pairs = objectives.Pairs(start, replace(some, x=end))
+    fit(f"{name}_student", [Part(network, objectives.reflow(network, pairs))], recipe.training, work, device)
+
+
+def export(model: Hadronizer, recipe: Recipe, alpha_s: tuple[float, float], folder: Path, card: str) -> Model:
+    """Write the model folder that `generate --backend ml` reads. Weights are kept in half precision."""
+    weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
+    config = {
+        "architecture": model.architecture.model_dump(mode="json"),
+        "range": {
+            "sqrt_s": [model.architecture.sqrt_s - 0.1, model.architecture.sqrt_s + 0.1],
+            "alpha_s": list(alpha_s),
+        },
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    return save_model(folder, "generation", config, {}, weights, card)
