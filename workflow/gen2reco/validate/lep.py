@@ -1,0 +1,103 @@
+"""Generated e+e- events at 91.2 GeV against LEP data: charged particles, as ALEPH and DELPHI define them.
+
+Charged are all charged particles after decays of everything with a mean lifetime below 1 ns, K0S and hyperons included.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from gen2reco.errors import InputError
+from gen2reco.events.truth import charge
+from gen2reco.validate.observe.jets import durham
+from gen2reco.validate.observe.shapes import c_parameter, hemispheres, thrust_axes
+from gen2reco.validate.truth import flat
+
+FEWEST = 100
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A published distribution or mean: value and error in bins [low, high)."""
+
+    experiment: str
+    observable: str
+    table: str
+    low: NDArray
+    high: NDArray
+    value: NDArray
+    error: NDArray
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A sample beside a measurement. value, error: what the sample gives in the bins, with its statistical error;
+    chi2 over the bins, both errors taken as uncorrelated."""
+
+    measurement: Measurement
+    value: NDArray
+    error: NDArray
+    chi2: float
+    ndf: int
+
+
+@cache
+def measurements() -> tuple[Measurement, ...]:
+    """The measurements that ship with the package."""
+    data = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    columns = ("low", "high", "value", "error")
+    return tuple(
+        Measurement(m["experiment"], m["observable"], m["table"], *(np.array(m[c], float) for c in columns))
+        for m in data["measurements"]
+    )
+
+
+def observe(events: ak.Array, sqrt_s: float = 91.2) -> dict[str, NDArray]:
+    """Observables of charged particles: one value an event, but `x_p` one a particle. Raises InputError if few."""
+    particles = flat(events.particles)
+    kept = charge(particles["pdg"]) != 0
+    n = len(events)
+    row = particles.row[kept]
+    counts = np.bincount(row, minlength=n)
+    if (counts < 2).mean() > 0.01 or n < FEWEST:
+        raise InputError(f"comparison with LEP: expected at least {FEWEST} hadronic e+e- events, found {n}")
+    momenta = np.stack([particles[c][kept].astype(np.float64) for c in ("px", "py", "pz")], axis=1)
+    energy = particles["energy"][kept].astype(np.float64)
+    starts = np.append(0, np.cumsum(counts))
+    thrust = thrust_axes(np.ascontiguousarray(momenta), starts)
+    heavy, _ = hemispheres(momenta, energy, row, thrust[:, 1:])
+    fields = {"px": momenta[:, 0], "py": momenta[:, 1], "pz": momenta[:, 2], "E": energy}
+    y23, _ = durham(ak.unflatten(ak.zip(fields), counts))
+    return {
+        "thrust": 1 - thrust[:, 0],
+        "heavy_mass": heavy,
+        "c_parameter": c_parameter(momenta, row, n),
+        "y23": -np.log(np.maximum(y23, 1e-12)),
+        "x_p": 2 * np.linalg.norm(momenta, axis=1) / sqrt_s,
+        "n_charged": counts.astype(np.float64),
+    }
+
+
+def compare(observed: dict[str, NDArray]) -> list[Comparison]:
+    """Every measurement beside the sample that `observe` was given."""
+    return [_compare(m, observed) for m in measurements()]
+
+
+def _compare(m: Measurement, observed: dict[str, NDArray]) -> Comparison:
+    n = len(observed["n_charged"])
+    if m.observable == "mean_n_charged":
+        counts = observed["n_charged"]
+        value, error = np.array([counts.mean()]), np.array([counts.std() / np.sqrt(n)])
+    else:
+        edges = np.stack([m.low, m.high], 1)
+        values = np.sort(observed[m.observable])
+        inside = np.diff(np.searchsorted(values, edges - 1e-9), axis=1)[:, 0].astype(float)
+        width = np.ones(len(m.low)) if m.observable == "n_charged" else m.high - m.low
+        value, error = inside / n / width, np.sqrt(np.maximum(inside, 1)) / n / width
+    pull2 = (value - m.value) ** 2 / (error**2 + m.error**2)
+    return Comparison(m, value, error, float(pull2.sum()), len(m.value))
