@@ -14,7 +14,7 @@ from slurm_cluster import Cluster, wait_for
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-MINUTES_3 = 180
+PATIENCE = 450
 
 
 class Production:
@@ -54,6 +54,16 @@ class Production:
         name = "all" if shard is None else str(shard * self.shard_events + 5 * chunk)
         (self.demands / name).write_text(what)
 
+    def hold(self, *shards: int) -> None:
+        """Let shards wait in their second chunk."""
+        for shard in shards:
+            self.demand("hold", shard, chunk=1)
+
+    def release(self) -> None:
+        """Let all go on."""
+        for file in self.demands.iterdir():
+            file.unlink()
+
     def start(self, *arguments: str, targets: list[str] | None = None) -> subprocess.Popen:
         """Start a driver under the shipped profile, quick in all that is slow for good reasons."""
         command = [sys.executable, str(HERE / "quick_driver.py"), "--snakefile", str(REPOSITORY / "Snakefile")]
@@ -67,11 +77,11 @@ class Production:
         self.drivers.append(driver)
         return driver
 
-    def run(self, *arguments: str, seconds: float = MINUTES_3, **given: object) -> int:
+    def run(self, *arguments: str, seconds: float = PATIENCE, **given: object) -> int:
         """Run a driver to its end; returns its exit code."""
         return self.finish(self.start(*arguments, **given), seconds)
 
-    def finish(self, driver: subprocess.Popen, seconds: float = MINUTES_3) -> int:
+    def finish(self, driver: subprocess.Popen, seconds: float = PATIENCE) -> int:
         """Wait for a driver to end; its exit code."""
         try:
             return driver.wait(seconds)
@@ -99,7 +109,7 @@ class Production:
         except OSError:
             return ""
 
-    def job(self, shard: int, chunks_done: int = 1, seconds: float = 90) -> str:
+    def job(self, shard: int, chunks_done: int = 1, seconds: float = 300) -> str:
         """Wait until a shard's job runs and has finished so many chunks; returns its Slurm id."""
 
         def working() -> str | None:

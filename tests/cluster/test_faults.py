@@ -1,9 +1,10 @@
 """Whatever the cluster does, a campaign ends in the bytes of the quiet run, or in an error that names the shard.
 
-Each shard has three chunks of a few seconds; faults strike when a chunk is done, and the next attempt must go on there.
+Each shard has three chunks; faults strike when the first is done, and the next attempt must go on there.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,12 +23,15 @@ def resumed(production: Production, shard: int) -> bool:
 
 
 def test_jobs_killed_cancelled_and_requeued_at_once(production):
-    """Four ways to lose a job, one a shard, in one run of the driver."""
-    production.demand("sleep 3")
+    """Three ways to lose a job, one a shard, in one run of the driver."""
+    production.hold(0, 1, 2)
     driver = production.start()
-    os.kill(production.stage_pids(0)[0] if production.job(0) else 0, signal.SIGKILL)
-    production.cluster.run(f"scancel {production.job(1)}")
-    production.cluster.run(f"scontrol requeue {production.job(2)}")
+    jobs = [production.job(shard) for shard in range(3)]
+    os.kill(production.stage_pids(0)[0], signal.SIGKILL)
+    production.cluster.run(f"scancel {jobs[1]}")
+    production.cluster.run(f"scontrol requeue {jobs[2]}")
+    wait_for(lambda: not any(map(production.stage_pids, range(3))), 30, "all three are gone")
+    production.release()
     assert production.finish(driver) == 0, production.log[-3000:]
     production.same_as_quiet()
     assert all(resumed(production, shard) for shard in range(3))
@@ -35,15 +39,15 @@ def test_jobs_killed_cancelled_and_requeued_at_once(production):
 
 def test_driver_killed_and_started_again(production):
     """The second driver cancels the jobs of the first; no job runs twice, no chunk is made twice."""
-    production.demand("sleep 200", shard=0, chunk=1)
+    production.hold(0)
     driver = production.start()
     first = production.job(0)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     assert first in production.cluster.jobs(), "the orphan runs on"
     driver = production.start()
-    wait_for(lambda: "jobs of an earlier driver" in production.log, 60, "orphans found")
-    production.demand("sleep 1", shard=0, chunk=1)
+    wait_for(lambda: "jobs of an earlier driver" in production.log, 120, "orphans found")
+    production.release()
     assert production.finish(driver) == 0, production.log[-3000:]
     assert "CANCELLED" in production.cluster.run(f"scontrol show job {first}")
     production.same_as_quiet()
@@ -86,41 +90,57 @@ def test_out_of_memory_is_retried_with_more(production):
 @slow
 def test_preempted_by_a_higher_partition(production):
     """Urgent jobs take the nodes; the campaign's jobs wait in the queue and go on."""
-    production.demand("sleep 4")
+    production.hold(0, 1, 2)
     driver = production.start()
     victims = [production.job(shard) for shard in range(3)]
     urgent = production.cluster.run("sbatch --parsable -p urgent -w c1,c2 -N2 --exclusive --wrap 'sleep 8'")
     wait_for(lambda: urgent in production.cluster.jobs(), 60, "urgent job runs")
     assert not set(victims) & set(production.cluster.jobs())
+    production.release()
     assert production.finish(driver) == 0, production.log[-3000:]
+    assert "PREEMPTED" in production.cluster.run("sacct -X -n -D --format=State")
     production.same_as_quiet()
     assert all(resumed(production, shard) for shard in range(3))
 
 
 @slow
 def test_node_lost_and_back(production):
-    """Slurm requeues the jobs of a lost node; what still ran there does no harm."""
-    production.demand("sleep 12")
+    """Slurm requeues the jobs of a lost node; what still runs there does no harm."""
+    production.hold(0)
     driver = production.start()
     job = production.job(0)
     node = production.cluster.run(f"squeue -h -o %N -j {job}")
     production.cluster.lose_node(node)
-    wait_for(lambda: "down" in production.cluster.node_states()[node], 60, "node is down")
-    time.sleep(5)
+    wait_for(lambda: "down" in production.cluster.node_states()[node], 90, "node is down")
+    wait_for(lambda: len(production.stage_pids(0)) == 2, 120, "two copies of the shard run at once")
     production.cluster.start_node(node)
-    assert production.finish(driver, 300) == 0, production.log[-3000:]
+    production.release()
+    assert production.finish(driver) == 0, production.log[-3000:]
     production.same_as_quiet()
 
 
 @slow
-def test_time_limit(production):
-    """Ahead of the limit the stage finishes its chunk and leaves; the next attempt has longer, and goes on."""
-    production.demand("sleep 25")
-    extra = "slurm_extra='--signal=USR1@40'"
-    assert production.run("--default-resources", "runtime=attempt", "mem_mb=1000", extra, seconds=420) == 0
+def test_told_to_stop_ahead_of_the_limit(production):
+    """Slurm's warning lets the stage finish its chunk and leave; the next attempt goes on there."""
+    production.hold(0)
+    driver = production.start()
+    production.cluster.run(f"scancel -s USR1 {production.job(0)}")
+    production.release()
+    wait_for(lambda: "stopped by SIGUSR1 after 2 of 3 chunks" in production.log, 120, "told to stop")
+    assert production.finish(driver) == 0, production.log[-3000:]
     production.same_as_quiet()
-    assert any("stopped by SIGUSR1" in text for text in (production.log, *map(production.shard_log, range(3))))
-    assert all(resumed(production, shard) for shard in range(3))
+    assert resumed(production, 0)
+
+
+@slow
+def test_time_limit(production):
+    """The job ends at its limit; the next attempt has a longer one, and goes on at the chunk."""
+    production.demand("sleep! 400", shard=0, chunk=1)
+    limits = ["--default-resources", "runtime=attempt", "mem_mb=1000", "slurm_partition=cpu"]
+    assert production.run(*limits) == 0, production.log[-3000:]
+    production.same_as_quiet()
+    assert re.search("TIMEOUT", production.cluster.run("sacct -X -n --format=State"))
+    assert resumed(production, 0)
 
 
 @slow
@@ -137,10 +157,11 @@ def test_out_of_memory_for_good_is_named(production):
 @slow
 def test_controller_restarted(production):
     """slurmctld is away for half a minute: jobs run on, the driver waits for it."""
-    production.demand("sleep 6")
+    production.hold(0)
     driver = production.start()
     production.job(0)
     production.cluster.stop_controller()
+    production.release()
     time.sleep(30)
     production.cluster.start_controller()
     assert production.finish(driver) == 0, production.log[-3000:]
@@ -151,7 +172,6 @@ def test_controller_restarted(production):
 def test_accounting_down_throughout(production):
     """slurmdbd is away: nothing that a campaign needs asks it."""
     production.cluster.stop_dbd()
-    production.demand("sleep 1")
     assert production.run() == 0, production.log[-3000:]
     production.same_as_quiet()
     assert "done" in production.command("status", "campaign.yaml").stdout

@@ -70,7 +70,7 @@ def test_shipped_profiles_group_no_gpu_rule_and_use_no_arrays(name):
 
 
 def test_unknown_profile_names_the_known_ones():
-    with pytest.raises(InputError, match="known: .*slurm"):
+    with pytest.raises(InputError, match=r"known: .*slurm"):
         load_profile("slrum")
 
 

@@ -1,7 +1,8 @@
 """Backends for the tests alone: they sleep, eat memory, or fail on demand, and make the same events whatever happens.
 
 Demands are files in the folder GEN2RECO_FAULTS, out of the plan's sight: `all` and `<first event of a chunk>` hold
-words as `sleep 2` or `memory 900`; a demand whose first word ends in `!` is met once, and then forgotten.
+words as `sleep 2`, `memory 900`, or `hold`: wait while the file is there. A demand whose first word ends in `!` is met
+once, and then forgotten.
 """
 
 import os
@@ -13,7 +14,6 @@ import pyarrow as pa
 
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.stage import Backend, Chunk, Result
-from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
 
 EMPTY = {"px", "py", "pz", "energy", "vx", "vy", "vz", "time"}
@@ -52,14 +52,13 @@ def demand(name: str) -> None:
     what = what.rstrip("!")
     if what == "sleep":
         time.sleep(float(value))
+    elif what == "hold":
+        while file.exists():
+            time.sleep(0.1)
     elif what == "memory":
         held = np.ones(int(value) << 17)  # MB
-        time.sleep(20)
+        time.sleep(8)
         del held
-    elif what == "machine":
-        raise InfrastructureError(f"chunk at event {name}: the machine failed on demand")
-    elif what == "data":
-        raise InputError(f"chunk at event {name}: bad data on demand")
 
 
 def _table(chunk: Chunk, fields: dict[str, np.ndarray]) -> pa.Table:
