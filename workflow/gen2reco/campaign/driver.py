@@ -1,6 +1,7 @@
 """What the driving Snakemake process does: make or extend the plan, and keep a second driver away."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,8 +65,9 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
     if found := problems(Request.of(rule, job.resources) for rule, job in jobs.items()):
         raise InputError("; ".join(found))
     if orphans := slurm.shard_jobs(plan.lock["name"]):
-        print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr)
+        print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr, flush=True)
         slurm.cancel(orphans)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # what they left changed what is there: look anew
 
 
 def snakemake_command(campaign_file: Path | str, arguments: list[str]) -> list[str]:
