@@ -68,6 +68,10 @@ class Linking(Block):
 
     close_distance: NonNegativeFloat = 40.0
     """First step: a fragment this near to a more energetic one is a part of it, mm."""
+    em_fraction: Fraction = 0.95
+    """A fragment is electromagnetic with at least this share of its energy in electromagnetic layers, ..."""
+    em_width: PositiveFloat = 30.0
+    """... and at most this transverse energy-weighted width, mm."""
     em_distance: NonNegativeFloat = 50.0
     """Second step, superclustering: reach between electromagnetic fragments, mm."""
     had_distance: NonNegativeFloat = 80.0
@@ -86,8 +90,10 @@ class Linking(Block):
     """Reach for the halo, mm."""
     track_distance: NonNegativeFloat = 30.0
     """A track points at a fragment that it passes within this distance of the barycentre, mm."""
-    attach_distance: NonNegativeFloat = 150.0
-    """Layer clusters that no iteration claimed join the trackster within this transverse distance, mm."""
+    attach_distance: NonNegativeFloat = 350.0
+    """Layer clusters that no iteration claimed join the nearest trackster within this distance, mm."""
+    em_reach: NonNegativeFloat = 100.0
+    """Late fragments and unclaimed layer clusters join an electromagnetic trackster only within this distance, mm."""
     min_energy: NonNegativeFloat = 0.5
     """Tracksters of less energy are dropped after linking, GeV, unless a track points at them."""
 

@@ -31,7 +31,7 @@ class Clue(Backend):
         """Load or compile the kernels."""
         from gen2reco.cluster.jit import load
 
-        for name in ("plain", "tracksters"):
+        for name in ("plain", "tracksters", "shapes"):
             load(name)
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:

@@ -51,11 +51,9 @@ def iterate(clusters: LayerClusters, tracks: Tracks, geometry: Geometry, config:
     label, found = np.full(len(clusters), -1, np.int64), []
     for iteration in config.iterations:
         free = np.flatnonzero((label < 0) & _takes_part(clusters, iteration))
-        if iteration.seeding == "tracks":
-            local, n = along_tracks(clusters.take(free), tracks, iteration)
-        else:
-            local, n = clue3d(clusters.take(free), iteration)
-        local, n = _accept(clusters.take(free), local, n, geometry, iteration)
+        rest = clusters.take(free)
+        local, n = along_tracks(rest, tracks, iteration) if iteration.seeding == "tracks" else clue3d(rest, iteration)
+        local, n = _accept(rest, local, n, geometry, iteration)
         label[free] = np.where(local >= 0, local + sum(found), -1)
         found.append(n)
     return _by_event(Fragments(label, np.repeat(np.arange(len(found)), found)), clusters.event)
@@ -143,7 +141,7 @@ def _accept(
     label, n = _renumber(label, kept)
     if n == 0:
         return label, n
-    shape = measure(clusters, label, n, geometry)
+    shape = measure(clusters, label, n, geometry, axes=False)
     kept = shape["energy"] >= iteration.min_energy
     kept &= shape["energy_em"] >= iteration.min_em_fraction * shape["energy"]
     if iteration.max_width is not None:

@@ -19,6 +19,7 @@ _SOURCES = {
     "plain": ("plain", "groups", "tree", "tiles"),
     "cyclic": ("cyclic", "groups", "tree", "tiles"),
     "tracksters": ("tracksters", "tiles"),
+    "shapes": ("shapes",),
 }
 """Kernel module: the modules in `kernels/` that its compiled code comes from."""
 _caching = False

@@ -111,5 +111,7 @@ def _measure(hits: Hits, label: NDArray, n: int, config: LayerClustering) -> Lay
 
 def _largest(of: NDArray, values: NDArray, n: int) -> NDArray[np.int64]:
     """Position of the largest value of each group 0..n-1."""
-    order = np.lexsort((-values, of))
-    return order[np.searchsorted(of[order], np.arange(n))]
+    order = np.argsort(values, kind="stable")
+    top = np.zeros(n, np.int64)
+    top[of[order]] = order  # the last assignment stays
+    return top

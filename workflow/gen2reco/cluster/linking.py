@@ -19,21 +19,21 @@ def link(
 
     Twice, every group of fragments joins the nearest more energetic one of its endcap within reach: first what lies on
     one line, then what belongs to one shower by `_reach`. Unclaimed layer clusters are attached at the end, and
-    tracksters below `min_energy` that no track points at are dropped.
+    tracksters below `min_energy` without a track are dropped.
     """
     root = np.arange(fragments.n)
     for reach in (_close, _reach):
         label, number = _as_groups(fragments.label, root)
         shape = measure(clusters, label, int(number.max(initial=-1)) + 1, geometry)
-        shape["tracked"] = _track_points(shape, tracks, config)
+        shape["tracked"] = _tracked(shape, tracks, config)
         leader = _leaders(shape, reach, config)
         members = np.unique(number, return_index=True)[1]
         root = root[members][_roots(leader)][number]
     label, number = _as_groups(fragments.label, root)
     n = int(number.max(initial=-1)) + 1
-    label = _attach(clusters, label, measure(clusters, label, n, geometry), config)
-    shape = measure(clusters, label, n, geometry)
-    kept = (shape["energy"] >= config.min_energy) | _track_points(shape, tracks, config)
+    label = _attach(clusters, label, measure(clusters, label, n, geometry, axes=False), config)
+    shape = measure(clusters, label, n, geometry, axes=False)
+    kept = (shape["energy"] >= config.min_energy) | _tracked(shape, tracks, config)
     order = np.lexsort((-shape["energy"], shape["event"]))
     final = np.full(n + 1, -1)
     final[order[kept[order]]] = np.arange(kept.sum())
@@ -88,24 +88,30 @@ def _close(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config
 
 def _reach(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.float64]:
     """How far a follower may be: farther if it starts late in the calorimeter, and then if it is light."""
-    em = shape["energy_em"] > 0.95 * shape["energy"]
+    em = _electromagnetic(shape, config)
     alone = ~shape["tracked"][follower]
     late = alone & (shape["first_layer"][follower] > config.late_layer)
     share = shape["energy"][follower] / shape["energy"][leader]
     reach = np.where(em[follower] & em[leader], config.em_distance, config.had_distance)
     for applies, farther in (
         (alone & (share < config.halo_fraction), config.halo_distance),
-        (late, config.late_distance),
-        (late & (share < config.light_fraction), config.light_distance),
+        (late, np.where(em[leader], config.em_reach, config.late_distance)),
+        (late & ~em[leader] & (share < config.light_fraction), config.light_distance),
     ):
         reach = np.where(applies, np.maximum(reach, farther), reach)
     return reach
 
 
+def _electromagnetic(shape: dict[str, NDArray], config: Linking) -> NDArray[np.bool_]:
+    """Whether each group of fragments looks like an electromagnetic shower: shallow and narrow."""
+    return (shape["energy_em"] >= config.em_fraction * shape["energy"]) & (shape["sigma_r"] <= config.em_width)
+
+
 def _attach(clusters: LayerClusters, label: NDArray, shape: dict[str, NDArray], config: Linking) -> NDArray[np.int64]:
     """Unclaimed layer clusters join the fragment whose line from the origin passes nearest, and so its trackster."""
     free = np.flatnonzero(label < 0)
-    best, chosen = np.full(len(free), config.attach_distance), np.full(len(free), -1)
+    best, chosen = np.full(len(free), np.inf), np.full(len(free), -1)
+    reach = np.where(_electromagnetic(shape, config), config.em_reach, config.attach_distance)
     roots = np.unique(label[label >= 0])
     roots = roots[np.argsort(shape["event"][roots], kind="stable")]
     for i, j in pairs(clusters.event[free], shape["event"][roots]):
@@ -114,19 +120,18 @@ def _attach(clusters: LayerClusters, label: NDArray, shape: dict[str, NDArray], 
         distance = np.hypot(
             clusters.x[one] - scale * shape["x"][trackster], clusters.y[one] - scale * shape["y"][trackster]
         )
-        nearer = (distance < best[i]) & (scale > 0)
+        nearer = (distance < np.minimum(best[i], reach[trackster])) & (scale > 0)
         best[i[nearer]], chosen[i[nearer]] = distance[nearer], trackster[nearer]
     attached = label.copy()
     attached[free] = chosen
     return attached
 
 
-def _track_points(shape: dict[str, NDArray], tracks: Tracks, config: Linking) -> NDArray[np.bool_]:
-    """Whether a track points at each fragment."""
-    near = np.zeros(len(shape["event"]), bool)
+def _tracked(shape: dict[str, NDArray], tracks: Tracks, config: Linking) -> NDArray[np.bool_]:
+    """Whether a track points at each group of fragments."""
+    tracked = np.zeros(len(shape["event"]), bool)
     for i, j in pairs(shape["event"], tracks.event):
         x, y = tracks.at(j, shape["z"][i])
-        near[i] |= (np.hypot(shape["x"][i] - x, shape["y"][i] - y) < config.track_distance) & (
-            shape["z"][i] * tracks.z[j] > 0
-        )
-    return near
+        near = np.hypot(shape["x"][i] - x, shape["y"][i] - y) < config.track_distance
+        tracked[i] |= near & (shape["z"][i] * tracks.z[j] > 0)
+    return tracked

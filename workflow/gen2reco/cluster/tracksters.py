@@ -16,53 +16,42 @@ from gen2reco.cluster.layers import NO_TIME, LayerClusters
 from gen2reco.events.geometry import Geometry
 
 
-def measure(clusters: LayerClusters, label: NDArray, n: int, geometry: Geometry) -> dict[str, NDArray]:
+def measure(
+    clusters: LayerClusters, label: NDArray, n: int, geometry: Geometry, axes: bool = True
+) -> dict[str, NDArray]:
     """Properties of the tracksters 0..n-1 by their record names, and `event`: arrays (n,).
 
-    label: (n_clusters,) the trackster of each layer cluster, -1 for none; every trackster has at least one.
+    label: (n_clusters,) the trackster of each layer cluster, -1 for none; every trackster has at least one. The
+    principal axes are left out if not `axes`.
     """
-    mine = label >= 0
-    of, own = label[mine], clusters.take(mine)
-    weight = own.energy
-    energy = np.bincount(of, weight, n)
-    position = np.column_stack([own.x, own.y, own.z])
-    centre = np.column_stack([np.bincount(of, weight * position[:, a], n) / energy for a in range(3)])
-    radius = np.linalg.norm(centre, axis=1)
-    pointing = centre / radius[:, None]
-    values, axis = _principal(of, position - centre[of], weight, n, pointing)
-    offset = position - (position * pointing[of]).sum(axis=1)[:, None] * pointing[of]
-    timed = weight * (own.time != NO_TIME)
-    norm = np.bincount(of, timed, n)
-    per_layer = energy_per_layer(clusters, label, n, geometry.n_layers)
+    from gen2reco.cluster.jit import load
+
+    label = np.ascontiguousarray(label, np.int64)
+    per_layer, sums = np.zeros((n, geometry.n_layers)), np.zeros((n, 13))
+    counts = np.zeros((n, 3), np.int64)
+    counts[:, 1] = geometry.n_layers + 1
+    c = clusters
+    load("shapes").accumulate(label, c.layer, c.x, c.y, c.z, c.energy, c.time, per_layer, sums, counts)
+    energy, centre, timed = sums[:, 0], sums[:, 1:4], sums[:, 5]
     event = np.zeros(n, np.int64)
-    event[of] = own.event
-    first, last = np.full(n, geometry.n_layers + 1), np.zeros(n, np.int64)
-    np.minimum.at(first, of, own.layer)
-    np.maximum.at(last, of, own.layer)
-    return {
+    event[label[label >= 0]] = c.event[label >= 0]
+    values = {
         "event": event,
         "energy": energy,
-        "x": centre[:, 0],
-        "y": centre[:, 1],
-        "z": centre[:, 2],
+        **{axis: centre[:, k] for k, axis in enumerate("xyz")},
         "eta": np.arcsinh(centre[:, 2] / np.maximum(np.hypot(centre[:, 0], centre[:, 1]), 1e-9)),
         "phi": np.arctan2(centre[:, 1], centre[:, 0]),
-        "time": np.where(norm > 0, np.bincount(of, timed * own.time, n) / np.where(norm > 0, norm, 1.0), NO_TIME),
-        "sigma_r": np.sqrt(np.bincount(of, weight * (offset**2).sum(axis=1), n) / energy),
-        "sigma_z": np.sqrt(np.bincount(of, weight * (own.z - centre[of, 2]) ** 2, n) / energy),
-        "eigenvalue_1": values[:, 0],
-        "eigenvalue_2": values[:, 1],
-        "eigenvalue_3": values[:, 2],
-        "axis_x": axis[:, 0],
-        "axis_y": axis[:, 1],
-        "axis_z": axis[:, 2],
+        "time": np.where(timed > 0, sums[:, 4] / np.where(timed > 0, timed, 1.0), NO_TIME),
+        "sigma_r": np.sqrt(sums[:, 12]),
+        "sigma_z": np.sqrt(sums[:, 11]),
         "energy_em": per_layer[:, geometry.electromagnetic].sum(axis=1),
         "energy_had": per_layer[:, ~geometry.electromagnetic].sum(axis=1),
-        "first_layer": first,
-        "last_layer": last,
+        "first_layer": counts[:, 1],
+        "last_layer": counts[:, 2],
         "shower_max": per_layer.argmax(axis=1) + 1,
-        "n_layer_clusters": np.bincount(of, minlength=n),
+        "n_layer_clusters": counts[:, 0],
     }
+    return {**values, **_principal(sums[:, 6:12], centre, counts[:, 0])} if axes else values
 
 
 def energy_per_layer(clusters: LayerClusters, label: NDArray, n: int, n_layers: int) -> NDArray[np.float64]:
@@ -72,18 +61,12 @@ def energy_per_layer(clusters: LayerClusters, label: NDArray, n: int, n_layers: 
     return np.bincount(flat, clusters.energy[mine], n * n_layers).reshape(n, n_layers)
 
 
-def _principal(
-    of: NDArray, offset: NDArray, weight: NDArray, n: int, pointing: NDArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues (n, 3), largest first, of the weighted covariance, and the first axis (n, 3), turned outwards."""
-    norm = np.bincount(of, weight, n)
-    covariance = np.empty((n, 3, 3))
-    for a in range(3):
-        for b in range(a, 3):
-            covariance[:, a, b] = np.bincount(of, weight * offset[:, a] * offset[:, b], n) / norm
-            covariance[:, b, a] = covariance[:, a, b]
-    values, vectors = np.linalg.eigh(covariance)
+def _principal(covariance: NDArray, centre: NDArray, size: NDArray) -> dict[str, NDArray]:
+    """Eigenvalues, largest first, and the first axis turned outwards, of (n, 6) covariances xx, xy, xz, yy, yz, zz."""
+    values, vectors = np.linalg.eigh(covariance[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3))
+    pointing = centre / np.linalg.norm(centre, axis=1)[:, None]
     axis = vectors[:, :, 2]
     axis = np.where((axis * pointing).sum(axis=1)[:, None] < 0, -axis, axis)
-    few = np.bincount(of, minlength=n) < 3
-    return np.maximum(values[:, ::-1], 0.0), np.where(few[:, None], pointing, axis)
+    axis = np.where((size < 3)[:, None], pointing, axis)
+    found = {f"eigenvalue_{k + 1}": np.maximum(values[:, 2 - k], 0.0) for k in range(3)}
+    return found | {f"axis_{name}": axis[:, k] for k, name in enumerate("xyz")}

@@ -34,22 +34,31 @@ def local_density(i, u, v, z, layer, energy, starts, geometry, radius, siblings,
 
 
 @njit
-def nearest_higher(i, u, v, z, layer, rho, order, starts, geometry, distance, siblings):
-    """(sorted position, transverse distance, layers apart) of the nearest higher layer cluster, -1 if none."""
-    nx, reach = int(geometry[0, 2]), reach_of(distance / z[i])
-    _, _, y0, y1, x0, x1 = windows(u[i], v[i], np.float32(0), reach, geometry, None)
-    best, least, layers = -1, np.float32(distance * distance), 0
-    for row in range(y0, y1 + 1):
-        for j in range(starts[row * nx + x0], starts[row * nx + x1 + 1]):
-            apart = abs(layer[j] - layer[i])
-            if apart <= siblings and (rho[j] > rho[i] or (rho[j] == rho[i] and order[j] > order[i])):
+def nearest_higher(i, u, v, z, layer, rho, order, starts, geometry, near, distance, siblings):
+    """(sorted position, transverse distance, layers apart) of the nearest higher layer cluster, -1 if none.
+
+    What is nearer than `near` is looked for first: most have one there.
+    """
+    nx, best, least, layers = int(geometry[0, 2]), -1, np.float32(0), 0
+    for radius in (near, distance):
+        least = np.float32(radius * radius)
+        _, _, y0, y1, x0, x1 = windows(u[i], v[i], np.float32(0), reach_of(radius / z[i]), geometry, None)
+        for row in range(y0, y1 + 1):
+            for j in range(starts[row * nx + x0], starts[row * nx + x1 + 1]):
                 du, dv = (u[j] - u[i]) * z[i], (v[j] - v[i]) * z[i]
                 d2 = np.float32(du * du + dv * dv)
-                nearer = d2 < least or (d2 == least and (best < 0 or apart < layers))
-                if not nearer and d2 == least and apart == layers:
+                if d2 > least or rho[j] < rho[i] or (rho[j] == rho[i] and order[j] <= order[i]):
+                    continue
+                apart = abs(layer[j] - layer[i])
+                if apart > siblings:
+                    continue
+                nearer = best < 0 or d2 < least or apart < layers
+                if not nearer and apart == layers:
                     nearer = rho[j] > rho[best] or (rho[j] == rho[best] and order[j] > order[best])
                 if nearer:
                     best, least, layers = j, d2, apart
+        if best >= 0:
+            break
     return best, np.sqrt(least), layers
 
 
@@ -89,10 +98,13 @@ def cluster_endcaps(
         for i in range(n):
             rho[i] = local_density(i, us, vs, zs, ls, es, starts, geometry, radius, siblings, kernel)
         farthest = seed_distance * outlier_factor
+        near = min(farthest, np.float32(0.3) * seed_distance)
         layers_out = seed_layers * outlier_factor
         reached = max(siblings, np.int64(layers_out))
         for i in range(n):
-            best, distance, apart = nearest_higher(i, us, vs, zs, ls, rho, order, starts, geometry, farthest, reached)
+            best, distance, apart = nearest_higher(
+                i, us, vs, zs, ls, rho, order, starts, geometry, near, farthest, reached
+            )
             nearest[i] = best
             alone = best < 0 or distance > seed_distance or apart > seed_layers
             if alone and rho[i] >= min_density and es[i] >= min_self * rho[i]:
