@@ -67,7 +67,7 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
     if orphans := slurm.shard_jobs(plan.lock["name"]):
         print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr, flush=True)
         slurm.cancel(orphans)
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # what they left changed what is there: look anew
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # they may have changed what is there
 
 
 def snakemake_command(campaign_file: Path | str, arguments: list[str]) -> list[str]:
