@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+
 from conftest import REPOSITORY
 
 PROCESS = REPOSITORY / "configs/processes/gun_photon.yaml"
@@ -93,7 +94,7 @@ def in_python(code: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("module", ["gen2reco", "gen2reco.cli", "gen2reco.campaign.driver", "gen2reco.campaign.plan"])
 def test_what_every_job_imports_is_light(module):
-    heavy = "torch numba mlflow matplotlib awkward pyarrow uproot pythia8mc geant4_pybind".split()
+    heavy = ["torch", "numba", "mlflow", "matplotlib", "awkward", "pyarrow", "uproot", "pythia8mc", "geant4_pybind"]
     run = in_python(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])")
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
 

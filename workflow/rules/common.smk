@@ -26,9 +26,7 @@ if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # By `exec`, a signal to the job reaches the stage itself.
-shell.prefix(
-    f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec "
-)
+shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec ")
 
 
 wildcard_constraints:
