@@ -42,6 +42,8 @@ def test_what_the_cluster_lacks_is_found_before_submission(production, what):
     profile = site_profile(production, **changed)
     done = production.command("submit", "campaign.yaml", "--profile", profile, check=False)
     assert done.returncode == 2
+    looked = production.command("check", "campaign.yaml", "--profile", profile, check=False)
+    assert looked.returncode == 2 and said in looked.stderr
     line = [line for line in done.stderr.splitlines() if line.startswith("gen2reco: error")]
     assert len(line) == 1 and said in line[0] and "rule generate" in line[0]
     assert not production.cluster.jobs("all") or "PENDING" not in production.cluster.run("squeue -h -o %T")

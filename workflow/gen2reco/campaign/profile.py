@@ -9,7 +9,6 @@ from typing import Any
 
 from gen2reco.campaign import slurm
 from gen2reco.campaign.config import load_yaml
-from gen2reco.campaign.plan import Plan
 from gen2reco.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -85,10 +84,9 @@ def load_profile(name: str) -> Profile:
     return Profile(path, load_yaml(path))
 
 
-def requests(profile: Profile, plan: Plan) -> list[Request]:
-    """What the jobs of a plan will ask for under a profile: one request a rule."""
-    used = {(stage, plan.choice(sample, stage)["device"]) for sample in plan.samples for stage in plan.stages(sample)}
-    rules = sorted(f"{stage}_gpu" if device == "cuda" else stage for stage, device in used)
+def requests(profile: Profile, stages: Iterable[tuple[str, str]]) -> list[Request]:
+    """What jobs will ask for under a profile: one request for each (stage, device)."""
+    rules = sorted({f"{stage}_gpu" if device == "cuda" else stage for stage, device in stages})
     return [Request.of(rule, profile.resources(rule)) for rule in rules]
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
@@ -22,12 +23,13 @@ WARNING_SECONDS = 120
 """How long ahead of its time limit a driver that is a Slurm job hands over to its next run."""
 
 
-def check_cluster(profile: Profile, plan: Plan) -> None:
-    """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for."""
+def check_cluster(profile: Profile, stages: Iterable[tuple[str, str]], folder: Path | None = None) -> None:
+    """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for, for these
+    (stage, device), or that its nodes do not see the results folder."""
     if not profile.on_slurm:
         return
-    asked = requests(profile, plan)
-    found = problems(asked) or unseen(plan.folder, asked)
+    asked = requests(profile, stages)
+    found = problems(asked) or (unseen(folder, asked) if folder else [])
     if found:
         raise InputError(f"{profile.path}: " + "; ".join(found))
 
@@ -44,7 +46,8 @@ def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[s
     name = plan.lock["name"]
     if where == "job" and (queued := slurm.driver_jobs(name)):
         raise InfrastructureError(f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it")
-    check_cluster(profile, plan)
+    stages = {(stage, plan.choice(sample, stage)["device"]) for sample in plan.samples for stage in plan.stages(sample)}
+    check_cluster(profile, stages, plan.folder)
     _remember(plan)
     again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
     command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]

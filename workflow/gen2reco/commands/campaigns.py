@@ -11,7 +11,8 @@ FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("campaign", type=FILE)
-def check(campaign: Path) -> None:
+@click.option("--profile", help="Check as well that the cluster has what this profile asks for.")
+def check(campaign: Path, profile: str | None) -> None:
     """Check CAMPAIGN and everything it refers to; prints what it would make."""
     from gen2reco.campaign.campaign import load_campaign
 
@@ -20,6 +21,13 @@ def check(campaign: Path) -> None:
     for name, chain in chains.items():
         road = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
         print(f"  {name}: {road}")
+    if profile:
+        from gen2reco.campaign.profile import load_profile
+        from gen2reco.campaign.submit import check_cluster
+
+        stages = {(stage, choice.device) for chain in chains.values() for stage, choice in chain.items()}
+        check_cluster(load_profile(profile), stages)
+        print(f"profile `{profile}`: the cluster has what it asks for")
 
 
 @click.command()
