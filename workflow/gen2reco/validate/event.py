@@ -3,11 +3,12 @@
 import awkward as ak
 import numpy as np
 
+from gen2reco.events import records
 from gen2reco.validate.figures.display import Hits
 from gen2reco.validate.samples import Sample
 
 _SEARCHED = 200
-"""Events of the first shard among which the one with the most tracksters above 1 GeV is shown."""
+"""Events of a sample among which the one with the most tracksters above 1 GeV is shown."""
 
 
 def pick(samples: list[Sample]) -> tuple[int, dict[str, Hits]] | None:
@@ -15,26 +16,35 @@ def pick(samples: list[Sample]) -> tuple[int, dict[str, Hits]] | None:
     holding = [s for s in samples if {"hits", "clusters"} <= set(s.shards)]
     if not holding or holding[0] is not samples[0]:
         return None
-    clusters = _first(samples[0], "clusters", ["event", "tracksters"])
-    if clusters is None:
+    best = (-1, -1, -1)
+    for shard in range(len(samples[0].shards["clusters"])):
+        clusters = _shard(samples[0], "clusters", shard, ["event", "tracksters"])
+        if clusters is not None and len(clusters):
+            bright = ak.to_numpy(ak.sum(clusters.tracksters.energy > 1.0, axis=1))
+            best = max(best, (int(bright.max()), -shard, -int(bright.argmax())))
+    if best[0] < 0:
         return None
-    bright = ak.to_numpy(ak.sum(clusters.tracksters.energy > 1.0, axis=1))
-    number = int(clusters.event[int(bright.argmax())])
-    found = {s.name: hits for s in holding if (hits := _hits(s, number)) is not None}
+    number = int(_shard(samples[0], "clusters", -best[1], ["event"]).event[-best[2]])
+    found = {s.name: hits for s in holding if (hits := _hits(s, -best[1], -best[2], number)) is not None}
     return (number, found) if samples[0].name in found else None
 
 
-def _first(sample: Sample, record: str, columns: list[str]) -> ak.Array | None:
-    return next(sample.events(record, columns, _SEARCHED), None)
-
-
-def _hits(sample: Sample, number: int) -> Hits | None:
-    hits = _first(sample, "hits", ["event", "hits"])
-    clusters = _first(sample, "clusters", ["event", "hit_cluster", "cluster_trackster", "tracksters"])
-    rows = [np.flatnonzero(ak.to_numpy(a.event) == number) if a is not None else [] for a in (hits, clusters)]
-    if not len(rows[0]) or not len(rows[1]):
+def _shard(sample: Sample, record: str, shard: int, columns: list[str]) -> ak.Array | None:
+    paths = sample.shards[record]
+    if shard >= len(paths):
         return None
-    of_event, cluster = hits[int(rows[0][0])].hits, clusters[int(rows[1][0])]
+    share = max(_SEARCHED // len(paths), 1)
+    return records.awkward(records.read(paths[shard], record, columns=columns).slice(0, share))
+
+
+def _hits(sample: Sample, shard: int, row: int, number: int) -> Hits | None:
+    hits = _shard(sample, "hits", shard, ["event", "hits"])
+    clusters = _shard(sample, "clusters", shard, ["event", "hit_cluster", "cluster_trackster", "tracksters"])
+    if hits is None or clusters is None or row >= min(len(hits), len(clusters)):
+        return None
+    if int(hits.event[row]) != number:
+        return None
+    of_event, cluster = hits.hits[row], clusters[row]
     label = ak.to_numpy(cluster.hit_cluster).astype(np.int64)
     if len(label) != len(of_event):
         return None

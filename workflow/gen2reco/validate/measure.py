@@ -98,7 +98,7 @@ def bin_edges(over: str, x: np.ndarray, settings: Validation) -> np.ndarray:
     if over == "distance":
         return np.array([0.0, 30, 60, 100, 150, 200, 300, 500, 1000])
     low, high = settings.abs_eta
-    return np.linspace(low, high, int(np.clip(len(x) // 40, 1, 6)) + 1)
+    return np.linspace(low, high, int(np.clip(len(x) // 25, 1, 6)) + 1)
 
 
 def compared(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet) -> Iterator[Metric]:

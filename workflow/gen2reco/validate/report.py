@@ -12,7 +12,7 @@ from gen2reco.validate.costs import chain_seconds, cost_table
 from gen2reco.validate.event import pick
 from gen2reco.validate.samples import Sample
 from gen2reco.validate.sections import Picture, Section
-from gen2reco.validate.verdict import ATTENTION, FAIL, PASS, Metric, excess, worst
+from gen2reco.validate.verdict import ATTENTION, FAIL, PASS, TOO_FEW, Metric, excess, worst
 
 TOPICS = {
     "Classifier": ("auc_",),
@@ -33,6 +33,11 @@ class Cell:
     metric: Metric
     text: str
 
+    @property
+    def what(self) -> str:
+        """Short name of the metric."""
+        return self.metric.name.rpartition("/")[2].replace("_", " ")
+
 
 @dataclass(frozen=True)
 class VerdictRow:
@@ -43,6 +48,7 @@ class VerdictRow:
     candidate: str
     cells: list[Cell | None]
     first: bool
+    first_of_section: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,10 @@ def _verdict_rows(section: Section, candidates: list[str]) -> list[VerdictRow]:
             mine = [m for m in part.metrics if m.headline and m.samples[-1] == candidate and len(m.samples) == 2]
             if mine:
                 own.append((candidate, [_cell(topic, mine) for topic in TOPICS]))
-        rows += [VerdictRow(section, part.title, name, cells, i == 0) for i, (name, cells) in enumerate(own)]
+        rows += [
+            VerdictRow(section, part.title, name, cells, i == 0, first_of_section=not rows and i == 0)
+            for i, (name, cells) in enumerate(own)
+        ]
     return rows
 
 
@@ -115,15 +124,16 @@ def _summary(candidate: str, metrics: list[Metric]) -> dict:
     """Verdict of one candidate in words, with the headline that is farthest beyond its limit."""
     own = [m for m in metrics if m.headline and m.samples[-1] == candidate and m.verdict is not None]
     verdict = worst(m.verdict for m in own)
-    speed = next((m.value for m in metrics if m.name == "cost/speed_up" and m.samples[-1] == candidate
-                  and m.stage in ("simulate", "fuse")), None)  # fmt: skip
+    beyond = [m for m in own if m.verdict == verdict and verdict != PASS and not m.reason.startswith(TOO_FEW)]
+    boxes = [m for m in metrics if m.name == "cost/speed_up" and m.samples[-1] == candidate]
     return {
         "name": candidate,
         "verdict": verdict,
         "words": _WORDS.get(verdict, "shares too few events with the reference to judge"),
         "counts": {v: sum(m.verdict == v for m in own) for v in (FAIL, ATTENTION, PASS)},
-        "worst": max((m for m in own if m.verdict == verdict), key=excess) if verdict in (FAIL, ATTENTION) else None,
-        "speed_up": speed,
+        "too_few": sum(m.reason.startswith(TOO_FEW) for m in own),
+        "worst": max(beyond, key=excess, default=None),
+        "speed_ups": [(m.stage, m.value) for m in boxes if not 0.8 < m.value < 1.25],
     }
 
 

@@ -1,6 +1,6 @@
 """A sample on disk: which records it holds, its events shard by shard, and what each stage cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
 
 if TYPE_CHECKING:
-    import awkward as ak
+    import pyarrow as pa
 
 STAGES = ("particles", "hits", "clusters", "objects")
 """The records at which samples are compared, in the order of the road."""
@@ -50,17 +50,20 @@ class Sample:
     path: Path
     shards: dict[str, list[Path]] = field(default_factory=dict)
 
-    def events(self, record: str, columns: list[str], most: int) -> "Iterator[ak.Array]":
-        """The events of a record, one array a shard, at most `most` in all."""
+    def events(self, record: str, columns: list[str], most: int, optional: Iterable[str] = ()) -> "Iterator[pa.Table]":
+        """The events of a record, one table a shard, at most `most` in all; `optional` columns where they are."""
         from gen2reco.events import records
 
         for path in self.shards[record]:
             if most <= 0:
                 return
-            table = records.read(path, record, columns=columns).slice(0, most)
+            with records.open_file(path, record) as file:
+                present = set(file.schema_arrow.names)
+            wanted = [*columns, *(name for name in optional if name in present)]
+            table = records.read(path, record, columns=wanted).slice(0, most)
             most -= table.num_rows
             if table.num_rows:
-                yield records.awkward(table)
+                yield table
 
     @cached_property
     def detector(self) -> Detector | None:

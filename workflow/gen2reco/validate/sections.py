@@ -23,6 +23,10 @@ TITLES = {
 }
 
 
+FEWEST_DRAWN = 20
+"""Units of the reference below which a part has no figures."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure as data URI, with its title and caption."""
@@ -83,7 +87,7 @@ def observed(module: ModuleType, record: str, sample: Sample, settings: Validati
     """All sheets of a sample at one record, read shard by shard."""
     found: dict[str, list[Sheet]] = {}
     with Progress(f"read {sample.name} {record}", len(sample.shards[record]), "shards") as progress:
-        for events in sample.events(record, module.COLUMNS, settings.max_events):
+        for events in sample.events(record, module.COLUMNS, settings.max_events, getattr(module, "OPTIONAL", ())):
             for name, sheet in module.observe(events, sample.detector, settings).items():
                 found.setdefault(name, []).append(sheet)
             progress.advance(1)
@@ -108,7 +112,8 @@ def _part(
         ruler = measure.Ruler(record, (samples[0].name, sample.name), settings)
         metrics += list(measure.compared(module, ruler, name, sheets[0], sheet))
     counts = [len(sheet) for sheet in sheets]
-    pictures = list(_pictures(module, name, sheets, names, metrics, settings)) if len(sheets[0]) else []
+    enough = len(sheets[0]) >= FEWEST_DRAWN
+    pictures = list(_pictures(module, name, sheets, names, metrics, settings)) if enough else []
     return Part(name, title, counts, pictures, metrics)
 
 

@@ -12,14 +12,14 @@ from gen2reco.validate.metrics.distances import Units
 
 @dataclass(frozen=True)
 class Quantity:
-    """How one observable is named and drawn. `log` bins it in its logarithm; `moments` judges mean and width."""
+    """One observable. `log` bins and measures its logarithm; `moments` judges mean and width; not all are `drawn`."""
 
     name: str
     label: str
     unit: str = ""
     log: bool = False
     moments: bool = False
-    feature: bool = True
+    drawn: bool = True
 
     @property
     def axis(self) -> str:
@@ -29,9 +29,9 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Profile:
-    """A block of values per unit: a mean profile or a spectrum, over bins with the given edges.
+    """A block of values per unit: amounts per bin (energy per layer, counts) over bins with the given edges.
 
-    `share`: the block is an amount per bin (energy per layer, counts), compared where the bins hold 95 % of it.
+    `judged`: the mean content of the bins that hold 95 % of it is compared, not the shape alone.
     """
 
     name: str

@@ -8,6 +8,7 @@ from gen2reco.campaign.validation import Limits
 from gen2reco.validate.metrics.distances import Measured
 
 PASS, ATTENTION, FAIL = "pass", "attention", "fail"
+TOO_FEW = "too few to tell"
 _ORDER = (PASS, ATTENTION, FAIL)
 
 
@@ -54,8 +55,8 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     if excess <= passes and error <= max(scale, 1e-12):
         return PASS, f"within {passes:g}"
     if excess <= passes:
-        return ATTENTION, f"too few to tell: ± {error:.2g} against a limit of {passes:g}"
-    return ATTENTION, f"beyond {passes:g}" + ("" if excess - error > passes else ", by less than its uncertainty")
+        return ATTENTION, f"{TOO_FEW}: ± {error:.2g} against {passes:g}"
+    return ATTENTION, f"beyond {passes:g}" + ("" if excess - error > passes else ", within its error")
 
 
 def worst(verdicts: Iterable[str | None]) -> str | None:

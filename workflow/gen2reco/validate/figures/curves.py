@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gen2reco.validate.figures.style import colour, data_uri, mplhep_style, new_figure, points
+from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style, points
 from gen2reco.validate.metrics.rates import BinnedRate
 from gen2reco.validate.metrics.response import Binned, Terms
 
@@ -28,23 +28,24 @@ class ResponseCurve(NamedTuple):
 def responses(curves: dict[str, list[ResponseCurve]], names: list[str], label: str) -> str:
     """Response and resolution against each variable: a column a variable, fitted terms drawn over energy."""
     with mplhep_style():
-        figure = new_figure(7.8 * len(curves), 5.6)
-        grid = figure.subplots(2, len(curves), squeeze=False, sharex="col")
+        board = Board(1, len(curves), 15.6, 5.0, 0.5, across=2)
         for column, (over, of_samples) in enumerate(curves.items()):
-            top, bottom = grid[:, column]
+            top, bottom = board.panel(0, column)
             for curve in of_samples:
                 _one_response(top, bottom, curve, names[curve.sample])
             top.axhline(1, color="#999999", lw=0.8, ls=":")
-            top.set_ylabel(f"response ⟨{label}⟩")
-            bottom.set_ylabel("resolution σ$_{eff}$ / mean")
+            top.set_ylabel(f"mean {label}")
+            bottom.set_ylabel("σ_eff / mean")
             bottom.set_ylim(0)
             axis, log = AXES[over]
             bottom.set_xlabel(axis)
             if log:
-                bottom.set_xscale("log")
-        grid[0, 0].legend(ncols=2)
-        grid[1, 0].legend(fontsize=8.5)
-        return data_uri(figure)
+                log_axis(top, below=bottom)
+            if column == 0:
+                top.legend(ncols=2)
+            if bottom.get_legend_handles_labels()[1]:
+                bottom.legend(fontsize=8.5)
+        return data_uri(board.figure)
 
 
 def _one_response(top, bottom, curve: ResponseCurve, name: str) -> None:
@@ -74,25 +75,21 @@ def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], name
     """Rates (label, curves by variable): a row a variable, a column a rate."""
     variables = list(dict.fromkeys(over for _, curves in table for over in curves))
     with mplhep_style():
-        figure = new_figure(15.6, 2.75 * len(variables) + 0.35)
-        grid = figure.subplots(len(variables), max(len(table), 4), squeeze=False)
-        for axes in grid[:, len(table) :].ravel():
-            axes.set_visible(False)
+        board = Board(len(variables), max(len(table), 4), 15.6, 2.2)
         for column, (label, curves) in enumerate(table):
-            for row, over in enumerate(variables):
-                axes = grid[row, column]
-                if over not in curves:
-                    axes.set_visible(False)
-                    continue
-                for sample, binned in curves[over]:
+            for over, of_samples in curves.items():
+                row = variables.index(over)
+                axes, _ = board.panel(row, column)
+                for sample, binned in of_samples:
                     points(axes, sample, binned.x, binned.value, np.stack([binned.down, binned.up]), names[sample])
-                _scale(axes, [binned for _, binned in curves[over]])
+                _scale(axes, [binned for _, binned in of_samples])
                 axes.set_title(label)
                 axes.set_xlabel(AXES[over][0])
                 if AXES[over][1]:
-                    axes.set_xscale("log")
-        grid[0, 0].legend()
-        return data_uri(figure)
+                    log_axis(axes)
+                if row == column == 0:
+                    axes.legend()
+        return data_uri(board.figure)
 
 
 def _scale(axes, all_binned: list[BinnedRate]) -> None:

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.validate.figures.style import data_uri, mplhep_style, new_figure
+from gen2reco.validate.figures.style import Board, data_uri, mplhep_style
 
 PALETTE = ("#1f6fd1", "#e8590c", "#2b8a3e", "#c2255c", "#7048e8", "#0c8599", "#f08c00", "#5f3dc4", "#66a80f", "#862e9c")
 FREE = "#b8b8bf"
+FACE = 3200.0
+"""Plane of the second projection, mm."""
 
 
 class Hits(NamedTuple):
@@ -26,14 +28,14 @@ class Hits(NamedTuple):
 def display(events: list[Hits], names: list[str], title: str) -> str:
     """A row a sample: hits along the beam, and across it as seen from the collision point; the fuller endcap alone."""
     with mplhep_style():
-        figure = new_figure(15.6, 4.6 * len(events))
-        grid = figure.subplots(len(events), 2, squeeze=False, width_ratios=(1.5, 1))
+        board = Board(len(events), 2, 15.6, 4.4)
+        grid = np.array([[board.panel(row, column)[0] for column in (0, 1)] for row in range(len(events))])
         side = _fuller_side(events[0])
         for (left, right), hits, name in zip(grid, events, names):
             _draw(left, right, hits._replace(z=hits.z * side), side, name)
-        _same_limits(grid)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        return data_uri(figure, raster=True)
+        _frame(grid, events, side)
+        board.figure.suptitle(title, x=0.04, y=0.995, ha="left", fontsize=11)
+        return data_uri(board.figure, raster=True)
 
 
 def _fuller_side(hits: Hits) -> float:
@@ -49,8 +51,8 @@ def _draw(left, right, hits: Hits, side: float, name: str) -> None:
     order = np.argsort(label >= 0, kind="stable")
     x, y, z, energy, label = (a[order] for a in (x, y, z, energy, label))
     shades = np.array([PALETTE[i % len(PALETTE)] if i >= 0 else FREE for i in rank[label]] or [FREE])
-    size = np.clip(18 * np.sqrt(np.maximum(energy, 0)), 1.2, 90)
-    for axes, u, v in ((left, z, np.hypot(x, y)), (right, x / np.maximum(z, 1) * 3200, y / np.maximum(z, 1) * 3200)):
+    size = np.clip(60 * np.sqrt(np.maximum(energy, 0)), 3, 220)
+    for axes, u, v in ((left, z, np.hypot(x, y)), (right, x / np.maximum(z, 1) * FACE, y / np.maximum(z, 1) * FACE)):
         axes.scatter(u, v, s=size, c=shades[: len(u)], alpha=0.7, lw=0)
     sign = "+" if side > 0 else "−"
     left.set_xlabel("|z| [mm]")
@@ -60,9 +62,25 @@ def _draw(left, right, hits: Hits, side: float, name: str) -> None:
     left.set_title(f"{name}: {len(x)} hits, {energy.sum():.1f} GeV, {len(present)} tracksters ({sign}z endcap)")
 
 
-def _same_limits(grid) -> None:
-    for column in grid.T:
-        for which in ("x", "y"):
-            limits = np.array([getattr(axes, f"get_{which}lim")() for axes in column])
-            for axes in column:
-                getattr(axes, f"set_{which}lim")(limits[:, 0].min(), limits[:, 1].max())
+def _frame(grid, events: list[Hits], side: float) -> None:
+    """The same limits for all samples: where the hits in tracksters are, or all hits where there are none."""
+    inside = [(h.z * side > 0) & (h.trackster >= 0) for h in events]
+    if not any(mask.any() for mask in inside):
+        inside = [h.z * side > 0 for h in events]
+    x, y, z = (np.concatenate([getattr(h, name)[mask] for h, mask in zip(events, inside)]) for name in "xyz")
+    if not len(z):
+        return
+    z = np.abs(z)
+    spans = ((z, np.hypot(x, y)), (x / z * FACE, y / z * FACE))
+    for column, (u, v) in zip(grid.T, spans):
+        for axes in column:
+            axes.set_xlim(*_padded(u))
+            axes.set_ylim(*_padded(v))
+    for axes in grid[:, 1]:
+        axes.set_aspect("equal", adjustable="datalim")
+
+
+def _padded(values: NDArray) -> tuple[float, float]:
+    low, high = np.percentile(values, [0.5, 99.5])
+    margin = max(0.08 * (high - low), 20.0)
+    return low - margin, high + margin

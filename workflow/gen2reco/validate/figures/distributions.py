@@ -5,22 +5,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.validate.figures.style import colour, data_uri, mplhep_style, new_figure
+from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style
 from gen2reco.validate.measure import histogram_edges
 from gen2reco.validate.metrics.distances import Units, bin_of, resampled_weights
 from gen2reco.validate.sheets import Profile, Quantity, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLUMNS = 4
 _RATIO = (0.5, 1.5)
 
 
 def shown(quantities: list[Quantity], sheets: list[Sheet]) -> list[Quantity]:
-    """Those that vary in some sample."""
-    return [q for q in quantities if _varies([s.values[q.name] for s in sheets if q.name in s.values])]
+    """Those to draw that vary in some sample."""
+    return [q for q in quantities if q.drawn and _varies([s.values[q.name] for s in sheets if q.name in s.values])]
 
 
 def distributions(
@@ -28,15 +27,14 @@ def distributions(
 ) -> str:
     """One panel a quantity, of unit area, with the ratio to the first sample; `notes` by quantity go into the panel."""
     with mplhep_style():
-        figure, panels = _grid(len(quantities), ratio=len(sheets) > 1)
+        board, panels = _grid(len(quantities), ratio=len(sheets) > 1)
         for quantity, (top, bottom) in zip(quantities, panels):
             units = [sheet.units(quantity.name) for sheet in sheets]
             edges = histogram_edges(quantity, units)
             filled = [_histogram(u, edges) for u in units]
             _draw(top, bottom, edges, filled, names)
             _finish(top, bottom, quantity.axis, notes.get(quantity.name, ""), log_x=_log_bins(quantity, edges))
-            top.set_ylabel("fraction per bin")
-        return data_uri(_with_legend(figure, panels[0][0], names))
+        return data_uri(_with_legend(board, names).figure)
 
 
 def profiles(
@@ -44,19 +42,19 @@ def profiles(
 ) -> str:
     """One panel a profile: its mean over the units, with the ratio to the first sample."""
     with mplhep_style():
-        figure, panels = _grid(len(wanted), ratio=len(sheets) > 1)
+        board, panels = _grid(len(wanted), ratio=len(sheets) > 1)
         rng = np.random.default_rng(0)
         for profile, (top, bottom) in zip(wanted, panels):
             filled = [_mean(sheet, profile.name, resamples, rng) for sheet in sheets]
             _draw(top, bottom, profile.edges, filled, names)
             _finish(top, bottom, profile.axis, notes.get(profile.name, ""), log_x=profile.log)
-            top.set_ylabel(profile.label)
+            top.set_title(profile.label, fontsize=10)
             largest = max(value.max() for value, _ in filled)
             if largest > 0:
                 top.set_yscale("log")
                 top.set_ylim(largest * 1e-5, largest * 8)
             _zoom(profile, top, bottom, filled)
-        return data_uri(_with_legend(figure, panels[0][0], names))
+        return data_uri(_with_legend(board, names).figure)
 
 
 def _zoom(profile: Profile, top: "Axes", bottom: "Axes | None", filled: list) -> None:
@@ -93,21 +91,10 @@ def _mean(sheet: Sheet, name: str, resamples: int, rng: np.random.Generator) -> 
     return sheet.weight @ block / sheet.weight.sum(), drawn.std(0)
 
 
-def _grid(number: int, *, ratio: bool) -> tuple["Figure", list[tuple["Axes", "Axes | None"]]]:
-    """A figure of `number` panels, each with a ratio panel below it if asked."""
-    rows, columns = -(-number // COLUMNS), min(number, COLUMNS)
-    figure = new_figure(3.9 * COLUMNS, (3.9 if ratio else 3.1) * rows + 0.35)
-    outer = figure.add_gridspec(rows, COLUMNS, hspace=0.06)
-    panels = []
-    for i in range(number):
-        cell = outer[i // columns, i % columns]
-        if ratio:
-            inner = cell.subgridspec(2, 1, height_ratios=(3, 1.1), hspace=0.0)
-            top = figure.add_subplot(inner[0])
-            panels.append((top, figure.add_subplot(inner[1], sharex=top)))
-        else:
-            panels.append((figure.add_subplot(cell), None))
-    return figure, panels
+def _grid(number: int, *, ratio: bool) -> tuple[Board, list[tuple["Axes", "Axes | None"]]]:
+    """A board of `number` panels, each with a ratio panel below it if asked."""
+    board = Board(-(-number // COLUMNS), COLUMNS, 15.6, 3.3 if ratio else 2.5, 0.27 if ratio else 0.0)
+    return board, [board.panel(i // COLUMNS, i % COLUMNS) for i in range(number)]
 
 
 def _draw(top: "Axes", bottom: "Axes | None", edges: NDArray, filled: list, names: list[str | None]) -> None:
@@ -138,15 +125,14 @@ def _draw(top: "Axes", bottom: "Axes | None", edges: NDArray, filled: list, name
         for outside, edge, shape in ((ratio > high, high - 0.06, "^"), (ratio < low, low + 0.06, "v")):
             bottom.plot(centre[outside], np.full(outside.sum(), edge), shape, ms=3.5, color=colour(i), mfc="white")
     bottom.set_ylim(low, high)
+    bottom.set_yticks([0.75, 1.0, 1.25])
     bottom.set_ylabel("ratio", loc="center")
 
 
 def _finish(top: "Axes", bottom: "Axes | None", label: str, note: str, *, log_x: bool) -> None:
     low = bottom or top
     if log_x:
-        top.set_xscale("log")
-    if bottom is not None:
-        top.tick_params(labelbottom=False)
+        log_axis(top, below=bottom)
     top.set_ylim(0, top.get_ylim()[1] * (1.22 if note else 1.08))
     low.set_xlabel(label)
     if note:
@@ -157,10 +143,10 @@ def _log_bins(quantity: Quantity, edges: NDArray) -> bool:
     return quantity.log and edges[0] > 0 and edges[-1] / edges[0] > 5
 
 
-def _with_legend(figure: "Figure", axes: "Axes", names: list[str | None]) -> "Figure":
+def _with_legend(board: Board, names: list[str | None]) -> Board:
     from matplotlib.lines import Line2D
 
     lines = [Line2D([], [], color=colour(i), lw=2, label=name) for i, name in enumerate(names) if name is not None]
     lines[0].set_label(f"{names[0]} (reference)" if len(names) > 1 else names[0])
-    figure.legend(handles=lines, loc="outside upper left", ncols=min(len(lines), 6))
-    return figure
+    board.legend(lines)
+    return board

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gen2reco.validate.figures.style import colour, data_uri, marker, mplhep_style, new_figure
+from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, marker, mplhep_style
 
 
 class Point(NamedTuple):
@@ -20,8 +20,9 @@ class Point(NamedTuple):
 def trade_off(planes: dict[str, list[Point]], reference: dict[str, float], names: list[str]) -> str:
     """One plane a level: AUC against seconds per event; better is lower left. `reference`: its seconds by level."""
     with mplhep_style():
-        figure = new_figure(7.8 * len(planes), 4.4)
-        for axes, (level, points) in zip(figure.subplots(1, len(planes), squeeze=False)[0], planes.items()):
+        board = Board(1, len(planes), 15.6, 3.9, across=2)
+        for column, (level, points) in enumerate(planes.items()):
+            axes, _ = board.panel(0, column)
             series = list(dict.fromkeys(p.series for p in points))
             for p in points:
                 axes.errorbar(
@@ -31,22 +32,22 @@ def trade_off(planes: dict[str, list[Point]], reference: dict[str, float], names
             axes.axvline(reference[level], color=colour(0), lw=1, ls="--")
             axes.text(reference[level], 0.98, f" {names[0]}", transform=axes.get_xaxis_transform(), rotation=90,
                       va="top", ha="right", fontsize=8.5, color=colour(0))  # fmt: skip
-            axes.set_xscale("log")
             every = [p.seconds for p in points] + [reference[level]]
             axes.set_xlim(min(every) / 3, max(every) * 3)
+            log_axis(axes)
             axes.set_ylim(0.45, 1.0)
             axes.set_xlabel("time per event [s]")
             axes.set_ylabel("AUC, candidate against reference")
             axes.set_title(level)
             _legend(axes, points, series, names)
-        return data_uri(figure)
+        return data_uri(board.figure)
 
 
 def evaluations(points: list[Point], names: list[str]) -> str:
     """AUC and time per event against network evaluations: the price of each step."""
     with mplhep_style():
-        figure = new_figure(15.6, 4.2)
-        left, right = figure.subplots(1, 2)
+        board = Board(1, 2, 15.6, 3.7)
+        left, right = board.panel(0, 0)[0], board.panel(0, 1)[0]
         series = list(dict.fromkeys(p.series for p in points))
         for name in series:
             own = sorted((p for p in points if p.series == name), key=lambda p: p.evaluations)
@@ -57,13 +58,15 @@ def evaluations(points: list[Point], names: list[str]) -> str:
         _floor(left, points)
         left.set_ylim(0.45, 1.0)
         left.set_ylabel("AUC against the reference")
-        right.set_yscale("log")
         right.set_ylabel("time per event [ms]")
+        right.set_ylim(0)
+        used = sorted({p.evaluations for p in points})
         for axes in (left, right):
             axes.set_xscale("log", base=2)
+            axes.set_xticks(used, [f"{value:g}" for value in used])
             axes.set_xlabel("network evaluations per shower")
             axes.legend()
-        return data_uri(figure)
+        return data_uri(board.figure)
 
 
 def _floor(axes, points: list[Point]) -> None:

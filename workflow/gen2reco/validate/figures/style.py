@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 REFERENCE = "#3f3f46"
 CANDIDATES = ("#c8102e", "#1f6fd1", "#12846a", "#d97706", "#7c3aed", "#0e7490", "#a21caf", "#65a30d")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_FONT = "TeX Gyre Heros"
+_FONTS = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
+"""mplhep's font lays the figure out; a reader without it gets one as wide."""
 _OVERRIDES = {
     "font.size": 10.5,
-    "font.sans-serif": ["TeX Gyre Heros", "Helvetica", "Arial", "DejaVu Sans"],
+    "font.family": [_FONT, "DejaVu Sans"],
     "axes.labelsize": 10.5,
     "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
@@ -40,7 +44,10 @@ _OVERRIDES = {
     "lines.linewidth": 1.4,
     "lines.markersize": 4.5,
     "errorbar.capsize": 0,
-    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.use": False,
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
+    "svg.fonttype": "none",
     "svg.hashsalt": "gen2reco",
     "savefig.bbox": None,
     "mathtext.default": "regular",
@@ -70,11 +77,56 @@ def marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """A figure that pyplot does not know of, so that it is freed with its last reference."""
-    from matplotlib.figure import Figure
+def log_axis(axes: "Axes", below: "Axes | None" = None) -> None:
+    """A logarithmic x axis labelled with plain numbers: 1, 2, 5, 10 over less than two decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    return Figure(figsize=(width, height), layout="constrained")
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    narrow = high / low < 300
+    for own in (axes, below):
+        if own is not None:
+            own.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+            own.xaxis.set_minor_locator(NullLocator())
+            own.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+class Board:
+    """A figure laid out by hand, in inches: panels of one size in rows and columns, an optional ratio panel below each.
+
+    matplotlib's own layout engines draw everything twice to find the same places.
+    """
+
+    LEFT, BOTTOM, GAP_X, GAP_Y, TOP = 0.62, 0.52, 0.68, 0.72, 0.55
+
+    def __init__(self, rows: int, columns: int, width: float, height: float, ratio: float = 0.0, across: int = 0):
+        from matplotlib.figure import Figure
+
+        self.rows, self.columns, self.height, self.ratio = rows, columns, height, ratio
+        self.width = (width - self.LEFT - 0.12 - self.GAP_X * ((across or columns) - 1)) / (across or columns)
+        self.size = (width, self.TOP + rows * height + (rows - 1) * self.GAP_Y + self.BOTTOM)
+        self.figure = Figure(figsize=self.size)
+
+    def panel(self, row: int, column: int) -> "tuple[Axes, Axes | None]":
+        """The main axes of a panel and its ratio axes, None without."""
+        x = self.LEFT + column * (self.width + self.GAP_X)
+        y = self.size[1] - self.TOP - self.height - row * (self.height + self.GAP_Y)
+        low = self.height * self.ratio
+        main = self._axes(x, y + low, self.height - low)
+        main.locator_params(nbins=5)
+        if not self.ratio:
+            return main, None
+        below = self._axes(x, y, low * 0.93, sharex=main)
+        main.tick_params(labelbottom=False)
+        return main, below
+
+    def _axes(self, x: float, y: float, height: float, **more) -> "Axes":
+        width, full = self.size
+        return self.figure.add_axes((x / width, y / full, self.width / width, height / full), **more)
+
+    def legend(self, handles: list) -> None:
+        """One legend above all panels."""
+        self.figure.legend(handles=handles, loc="upper left", ncols=6, bbox_to_anchor=(0.03, 1.0), borderaxespad=0.2)
 
 
 def data_uri(figure: "Figure", *, raster: bool = False) -> str:
@@ -84,12 +136,15 @@ def data_uri(figure: "Figure", *, raster: bool = False) -> str:
         figure.savefig(buffer, format="png", dpi=150)
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    text = buffer.getvalue().replace(f"'{_FONT}', 'DejaVu Sans'".encode(), _FONTS.encode())
+    text = re.sub(rb"(\d\.\d\d)\d+", rb"\1", text)  # a hundredth of a point is enough
+    return "data:image/svg+xml;base64," + base64.b64encode(text).decode()
 
 
 def points(axes: "Axes", index: int, x: NDArray, y: NDArray, error: NDArray, label: str | None, **more) -> None:
     """Points with error bars in the colour and marker of a sample, shifted so that samples do not hide each other."""
     good = np.isfinite(x) & np.isfinite(y)
     error = np.asarray(error)[..., good]
+    x = x * (1 + 0.012 * index)
     settings = {"fmt": marker(index), "color": colour(index), "label": label, "elinewidth": 1.1, **more}
     axes.errorbar(x[good], y[good], error, **settings)

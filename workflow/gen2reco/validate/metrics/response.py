@@ -79,7 +79,7 @@ def binned_response(ratio: NDArray, x: NDArray, edges: NDArray, resamples: int, 
     return Binned(*np.array(rows, dtype=float).T)
 
 
-def energy_bins(energy: NDArray, most: int = 8, least: int = 40) -> NDArray:
+def energy_bins(energy: NDArray, most: int = 8, least: int = 25) -> NDArray:
     """Edges equidistant in log(energy) over the sample, so few that a flat one would hold `least` in each bin."""
     low, high = energy.min() * 0.999, energy.max() * 1.001
     if high / low < 1.3:
@@ -87,22 +87,23 @@ def energy_bins(energy: NDArray, most: int = 8, least: int = 40) -> NDArray:
     return np.geomspace(low, high, int(np.clip(len(energy) // least, 1, most)) + 1)
 
 
-def fit_terms(binned: Binned) -> Terms | None:
-    """Fit sigma/E = a/sqrt(E) (+) b/E (+) c with terms >= 0 to bins in energy; None of fewer than four good bins."""
-    from scipy.optimize import curve_fit
+def fit_terms(binned: Binned, toys: int = 200) -> Terms | None:
+    """Fit (sigma/E)^2 = a^2/E + b^2/E^2 + c^2, squares >= 0, to bins in energy; None of fewer than four good bins.
+
+    Uncertainties come from fits to resolutions varied by theirs.
+    """
+    from scipy.optimize import nnls
 
     good = np.isfinite(binned.resolution) & (binned.resolution_error > 0) & (binned.n >= 10)
     if good.sum() < 4:
         return None
     energy, width, error = binned.x[good], binned.resolution[good], binned.resolution_error[good]
+    design = np.stack([1 / energy, 1 / energy**2, np.ones_like(energy)], axis=1)
+    weight = 1 / (2 * width * error)
 
-    def model(e: NDArray, a: float, b: float, c: float) -> NDArray:
-        return np.sqrt(a**2 / e + b**2 / e**2 + c**2)
+    def solve(value: NDArray) -> NDArray:
+        return np.sqrt(nnls(design * weight[:, None], value**2 * weight)[0])
 
-    guess = (max(width[0] * np.sqrt(energy[0]), 1e-3), 1e-2, max(0.5 * width[-1], 1e-4))
-    try:
-        best, covariance = curve_fit(model, energy, width, guess, error, True, bounds=(0, np.inf))
-    except (RuntimeError, ValueError):
-        return None
-    errors = np.sqrt(np.diag(covariance))
-    return Terms(*(Measured(float(v), float(e)) for v, e in zip(best, errors)))
+    varied = width + error * np.random.default_rng(0).normal(size=(toys, len(width)))
+    errors = np.std([solve(np.maximum(value, 0)) for value in varied], axis=0)
+    return Terms(*(Measured(float(v), float(e)) for v, e in zip(solve(width), errors)))

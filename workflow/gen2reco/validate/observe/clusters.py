@@ -1,28 +1,21 @@
-"""Clustering observables: TICL scores of particles and tracksters from their associations, and shapes."""
+"""Clustering observables: TICL scores of particles and tracksters, trackster shapes, whole events."""
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
+from gen2reco.events import records, scores
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Sheet
-from gen2reco.validate.truth import Flat, at_face, flat, kind_of, nearest_neighbour, true_energy
+from gen2reco.validate.truth import flat, kind_of
 
 COLUMNS = [
-    "event",
-    "weight",
-    "particles",
-    "layer_clusters",
-    "hit_cluster",
-    "tracksters",
-    "cluster_trackster",
+    "event", "weight", "particles", "tracks", "layer_clusters", "hit_cluster", "tracksters", "cluster_trackster",
     "associations",
-]
-RELATED, PURE, SHARED, PART = 0.6, 0.2, 0.5, 0.1
-"""TICL: scores below RELATED link, below PURE are pure; SHARED of the energy makes efficient; PART makes a split."""
-FAINT = 1.0
-"""Tracksters below it are not counted as fake or merged, GeV."""
+]  # fmt: skip
+OPTIONAL = ["deposited"]
 
 QUANTITIES = {
     "tracksters": [
@@ -33,7 +26,7 @@ QUANTITIES = {
         Quantity("first_layer", "first layer", "layer"),
         Quantity("shower_max", "layer of the maximum", "layer"),
         Quantity("hadronic", "share of the energy behind the electromagnetic section"),
-        Quantity("time", "time", "ns", feature=False),
+        Quantity("time", "time", "ns"),
     ],
     "events": [
         Quantity("n_tracksters", "tracksters per event", moments=True),
@@ -51,78 +44,51 @@ CLASSIFIERS = {"tracksters": [Classifier("trackster", "trackster features", _OWN
 RATES = {
     "particles": [
         Rate("efficiency", "efficiency", ("energy", "abs_eta", "distance")),
+        Rate("purity", "purity", ("energy", "abs_eta", "distance")),
         Rate("duplicate", "duplicate rate", ("energy", "abs_eta", "distance")),
         Rate("split", "split rate", ("energy", "abs_eta", "distance")),
     ],
     "tracksters": [
-        Rate("purity", "purity", ("energy", "abs_eta")),
         Rate("fake", "fake rate", ("energy", "abs_eta")),
         Rate("merge", "merge rate", ("energy", "abs_eta")),
+        Rate("surplus", "surplus rate", ("energy", "abs_eta")),
     ],
 }
 
 
-def observe(events: ak.Array, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
-    """Sheets `particles` (judged true particles), `tracksters` and `events` of a shard of clusters."""
-    particles, tracksters, links = (flat(events[name]) for name in ("particles", "tracksters", "associations"))
-    number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
-    face, energy, kind = at_face(particles, detector), true_energy(particles), kind_of(particles["pdg"])
-    low, high = settings.abs_eta
-    chosen = face.reached & (np.abs(face.eta) > low) & (np.abs(face.eta) < high)
-    chosen &= (energy >= settings.min_energy) & (kind >= 0) & (kind != 2)
-    loud = face.reached & (energy > 1.0) & (kind >= 0)
-    distance = nearest_neighbour(face, particles.row, loud)
-    of_particle, of_trackster = scores(particles, tracksters, links, energy)
-    own = {"energy": energy, "abs_eta": np.abs(face.eta), "distance": distance, "kind": kind.astype(float)}
-    sheet = Sheet(number[particles.row], weight[particles.row], {**own, **of_particle}).select(chosen)
-    return {
-        "particles": sheet,
-        "tracksters": _tracksters(tracksters, of_trackster, number, weight),
-        "events": _whole(events, number, weight),
-    }
+def observe(events: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+    """Sheets `particles` (those that TICL's rates count), `tracksters` and `events` of a shard of clusters.
 
-
-def scores(
-    particles: Flat, tracksters: Flat, links: Flat, energy: NDArray
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """TICL flags, 0 or 1, of particles (efficiency, duplicate, split) and tracksters (purity, fake, merge).
-
-    `energy` (n_particles,) is that of which a trackster must share half to find a particle, GeV.
+    Rates need the optional column `deposited`; a file without it has none.
     """
-    particle = links["particle"] + particles.starts[links.row]
-    trackster = links["trackster"] + tracksters.starts[links.row]
-    share = links["shared_energy"] / np.maximum(energy[particle], 1e-9)
-
-    def count(index: NDArray, mask: NDArray, size: int) -> NDArray:
-        return np.bincount(index[mask], minlength=size)
-
-    n, m = len(energy), len(tracksters.row)
-    related = count(trackster, links["reco_to_sim"] < RELATED, m)
-    of_particle = {
-        "efficiency": count(particle, share >= SHARED, n) > 0,
-        "duplicate": count(particle, links["sim_to_reco"] < PURE, n) > 1,
-        "split": count(particle, share >= PART, n) > 1,
-    }
-    of_trackster = {
-        "purity": count(trackster, links["reco_to_sim"] < PURE, m) > 0,
-        "fake": related == 0,
-        "merge": related > 1,
-    }
-    return tuple({k: v.astype(np.float64) for k, v in flags.items()} for flags in (of_particle, of_trackster))
+    data = records.awkward(events)
+    number, weight = (ak.to_numpy(data[name]) for name in ("event", "weight"))
+    sheets = {"tracksters": _tracksters(data, number, weight), "events": _whole(data, number, weight)}
+    if "deposited" not in events.schema.names:
+        return sheets
+    particles, tracksters = scores.score(events)
+    low, high = settings.abs_eta
+    kind, eta = kind_of(particles.pdg), np.abs(particles.eta)
+    chosen = particles.counted & (particles.energy >= settings.min_energy) & (eta > low) & (eta < high) & (kind != 2)
+    values = {"energy": particles.energy, "abs_eta": eta, "distance": particles.distance, "kind": kind.astype(float)}
+    values |= {rate.name: getattr(particles, rate.name).astype(float) for rate in RATES["particles"]}
+    sheets["particles"] = Sheet(number[particles.event], weight[particles.event], values).select(chosen)
+    flags = {rate.name: getattr(tracksters, rate.name).astype(float) for rate in RATES["tracksters"]}
+    sheets["tracksters"].values.update(flags)
+    return sheets
 
 
-def _tracksters(tracksters: Flat, flags: dict, number: NDArray, weight: NDArray) -> Sheet:
-    energy = tracksters["energy"].astype(np.float64)
+def _tracksters(data: ak.Array, number: NDArray, weight: NDArray) -> Sheet:
+    tracksters = flat(data.tracksters)
     names = ("energy", "n_layer_clusters", "sigma_r", "sigma_z", "first_layer", "shower_max")
-    both = tracksters["energy_em"] + tracksters["energy_had"]
+    both = (tracksters["energy_em"] + tracksters["energy_had"]).astype(np.float64)
     values = {name: tracksters[name].astype(np.float64) for name in names}
     values |= {
         "abs_eta": np.abs(tracksters["eta"]).astype(np.float64),
         "hadronic": tracksters["energy_had"] / np.where(both > 0, both, np.nan),
-        "time": np.where(tracksters["time"] >= 0, tracksters["time"], np.nan),
-        **flags,
+        "time": np.where(tracksters["time"] >= 0, tracksters["time"], np.nan).astype(np.float64),
     }
-    return Sheet(number[tracksters.row], weight[tracksters.row], values).select(energy >= FAINT)
+    return Sheet(number[tracksters.row], weight[tracksters.row], values)
 
 
 def _whole(events: ak.Array, number: NDArray, weight: NDArray) -> Sheet:

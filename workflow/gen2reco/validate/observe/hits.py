@@ -2,17 +2,19 @@
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
+from gen2reco.events import records
 from gen2reco.validate.observe.particles import counts_in
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Response, Sheet
 from gen2reco.validate.truth import KIND_LABELS, KINDS, Flat, at_face, flat, kind_of, true_energy
 
 COLUMNS = ["event", "weight", "particles", "hits", "contributions"]
 LAYERS = np.arange(0.5, 48.5)
-RINGS = np.array([0.0, 5, 10, 15, 20, 30, 40, 60, 80, 120, 180, 300, 600])
+RINGS = np.array([1.0, 5, 10, 15, 20, 30, 40, 60, 80, 120, 180, 300, 600])
 SPECTRUM = np.geomspace(1e-3, 30.0, 31)
 TIMES = np.linspace(-0.2, 5.0, 27)
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -45,7 +47,7 @@ PROFILES = {
     **{
         kind: [
             Profile("layers", "energy per layer / true energy", "layer", LAYERS),
-            Profile("rings", "energy per ring / true energy", "distance to the axis [mm]", RINGS),
+            Profile("rings", "energy per ring / true energy", "distance to the axis [mm]", RINGS, log=True),
             Profile("layer_hits", "hits per layer", "layer", LAYERS),
             Profile("spectrum", "hit energies", "E [GeV]", SPECTRUM, log=True),
             Profile("times", "hit times", "t − |r|/c [ns]", TIMES, judged=False),
@@ -105,12 +107,13 @@ CLASSIFIERS = {
 RESPONSES = {kind: [Response("energy_ratio", "ΣE / true E", ("energy", "abs_eta"))] for kind in KINDS}
 
 
-def observe(events: ak.Array, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(table: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
     """Sheets of showers by kind of particle, and `events`, of a shard of hits.
 
     A shower is a particle above `min_energy` whose state at the face lies in `abs_eta`, with its contributions;
     one without any has zero energy and no position (NaN).
     """
+    events = records.awkward(table)
     particles, hits, links = (flat(events[name]) for name in ("particles", "hits", "contributions"))
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
     face, energy, kind = at_face(particles, detector), true_energy(particles), kind_of(particles["pdg"])
@@ -200,7 +203,7 @@ def _showers(c: _Cells, energy: NDArray, abs_eta: NDArray, row: NDArray, number:
         "layers": layers / energy[:, None],
         "layer_groups": np.add.reduceat(layers, np.arange(0, 47, 2), axis=1) / energy[:, None],
         "layer_hits": counts_in(c.shower, c.layer, LAYERS, n, everything),
-        "rings": counts_in(c.shower, c.r, RINGS, n, everything, c.energy) / energy[:, None],
+        "rings": counts_in(c.shower, np.maximum(c.r, RINGS[0]), RINGS, n, everything, c.energy) / energy[:, None],
         "spectrum": counts_in(c.shower, c.energy, SPECTRUM, n, everything),
         "times": counts_in(c.shower, c.time, TIMES, n, c.time >= 0),
     }

@@ -2,10 +2,12 @@
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
+from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import is_neutrino
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Response, Sheet
@@ -94,8 +96,9 @@ CLASSIFIERS = {
 }
 
 
-def observe(events: ak.Array, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(table: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
     """Sheets of isolated particles by kind, of `jets`, `objects` and `events`, of a shard of objects."""
+    events = records.awkward(table)
     particles, objects = flat(events.particles), flat(events.objects)
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
     face, energy, kind = at_face(particles, detector), true_energy(particles), kind_of(particles["pdg"])

@@ -1,0 +1,248 @@
+"""Metrics against closed forms, peers and properties."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+
+from gen2reco.campaign.config import parse_block
+from gen2reco.campaign.validation import Validation
+from gen2reco.errors import InputError
+from gen2reco.validate.metrics import distances, frechet, profiles, rates, response
+from gen2reco.validate.metrics.classifier import two_sample_auc
+from gen2reco.validate.metrics.distances import Measured, Units
+from gen2reco.validate.verdict import Metric, judge, worst
+
+FLOATS = st.floats(-1e3, 1e3)
+WEIGHTS = st.floats(0.1, 10)
+
+
+def units(values, weight=None, event=None) -> Units:
+    values = np.asarray(values, float)
+    return Units(
+        values,
+        np.ones(len(values)) if weight is None else np.asarray(weight, float),
+        np.arange(len(values)) if event is None else np.asarray(event),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 30), st.integers(1, 30))
+def test_wasserstein_is_scipys(data, n, m):
+    a, b = (data.draw(hnp.arrays(float, size, elements=FLOATS)) for size in (n, m))
+    u, v = (data.draw(hnp.arrays(float, size, elements=WEIGHTS)) for size in (n, m))
+    assert distances.wasserstein(units(a, u), units(b, v)) == pytest.approx(
+        stats.wasserstein_distance(a, b, u, v), rel=1e-9, abs=1e-9
+    )
+
+
+def test_wasserstein_of_a_shift_is_the_shift_in_sigmas():
+    rng = np.random.default_rng(1)
+    a, b = units(rng.normal(0, 2, 4000)), units(rng.normal(1, 2, 4000))
+    found = distances.wasserstein_measured(a, b, 50, rng)
+    assert abs(found.value - 0.5) < 4 * found.uncertainty
+    assert found.floor < 0.06 < found.value
+
+
+@pytest.mark.parametrize("sizes", [(300, 300), (300, 60)])
+def test_the_floor_is_what_independent_reference_samples_give(sizes):
+    rng = np.random.default_rng(2)
+    draws = [rng.normal(size=n) for _ in range(60) for n in sizes]
+    true = [stats.wasserstein_distance(a, b) for a, b in zip(draws[::2], draws[1::2])]
+    found = distances.wasserstein_measured(units(draws[0]), units(rng.normal(size=sizes[1])), 60, rng)
+    assert found.floor == pytest.approx(np.mean(true), rel=0.35)
+    assert found.value < found.floor + 5 * found.floor_uncertainty
+
+
+@settings(max_examples=40, deadline=None)
+@given(hnp.arrays(float, 12, elements=st.floats(0, 50)), hnp.arrays(float, 12, elements=st.floats(0, 50)))
+def test_separation_lies_between_nothing_and_one(p, q):
+    p, q = p + 1e-3, q + 1e-3
+    apart = distances.separation(p, q)
+    assert -1e-12 <= apart <= 1 + 1e-12
+    assert apart == pytest.approx(distances.separation(q, p))
+    assert distances.separation(p, 3 * p) == pytest.approx(0, abs=1e-12)
+
+
+def test_separation_of_disjoint_histograms_is_one():
+    assert distances.separation(np.array([1.0, 0, 0]), np.array([0, 2.0, 1.0])) == pytest.approx(1)
+
+
+def test_what_two_samples_of_the_same_events_share_cancels():
+    rng = np.random.default_rng(3)
+    values = rng.exponential(10, 400)
+    same = distances.shift_measured(units(values), units(1.02 * values), "mean", 50, rng)
+    other = distances.shift_measured(units(values), units(1.02 * values, event=np.arange(400) + 7), "mean", 50, rng)
+    assert same.value == pytest.approx(0.02)
+    assert same.uncertainty < 0.002 < 0.03 < other.uncertainty
+
+
+def test_units_of_one_event_are_drawn_together():
+    rng = np.random.default_rng(4)
+    event = np.repeat(np.arange(50), 20)
+    values = rng.normal(size=50)[event]
+    error = distances.shift_measured(
+        units(values + 100, event=event), units(values + 100, event=event + 99), "mean", 200, rng
+    )
+    assert error.uncertainty == pytest.approx(math.sqrt(2 / 50) * values.std() / 100, rel=0.3)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.5), (1.0, stats.norm.cdf(1 / math.sqrt(2)))])
+def test_auc_of_gaussians(shift, expected):
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0, 1, (1200, 3)), rng.normal(0, 1, (1200, 3))
+    b[:, 0] += shift
+    found, n = two_sample_auc(a, b, np.arange(1200), np.arange(1200) + 5000, most=600, seed=1)
+    assert n == 600
+    assert found.value == pytest.approx(expected, abs=4 * found.uncertainty)
+    assert found.floor == pytest.approx(0.5, abs=4 * found.uncertainty)
+
+
+def test_pairs_of_one_event_share_a_fold():
+    """Both classes hold the same rows: a classifier that saw a row's twin of the other class would fall below 0.5."""
+    x = np.random.default_rng(6).normal(size=(400, 2))
+    found, _ = two_sample_auc(x, x, np.arange(400), np.arange(400), most=200, seed=1)
+    assert found.value == pytest.approx(0.5, abs=1e-9)
+
+
+def test_too_few_for_a_classifier_is_no_number():
+    found, n = two_sample_auc(np.zeros((30, 2)), np.zeros((30, 2)), np.arange(30), np.arange(30), most=1000, seed=1)
+    assert n == 15 and math.isnan(found.value)
+
+
+def test_frechet_distance_of_shifted_gaussians():
+    rng = np.random.default_rng(7)
+    a, b = rng.uniform(-1, 1, (4000, 3)), rng.uniform(-1, 1, (4000, 3))
+    same, n = frechet.with_floor(frechet.frechet_physics_distance, a, b, 1)
+    b[:, 0] += 0.3
+    apart, _ = frechet.with_floor(frechet.frechet_physics_distance, a, np.clip(b, -1, 2), 1)
+    assert n == 2000
+    assert same.value < 0.005 and same.floor < 0.005
+    assert apart.value == pytest.approx(0.09, rel=0.25)
+
+
+def test_kernel_distance_is_unbiased_and_sees_a_shift():
+    rng = np.random.default_rng(8)
+    a, b = rng.normal(size=(1000, 4)), rng.normal(size=(1000, 4))
+    same = frechet.kernel_physics_distance(a, b, seed=1)
+    apart = frechet.kernel_physics_distance(a, b + 1.5, seed=1)
+    assert abs(same.value) < 4 * max(same.uncertainty, 1e-4)
+    assert apart.value > 10 * abs(same.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(hnp.arrays(float, st.integers(3, 40), elements=FLOATS))
+def test_sigma_eff_is_the_smallest_interval(values):
+    inside = min(math.ceil(0.6827 * len(values)), len(values) - 1)
+    ordered = sorted(values)
+    brute = min(ordered[i + inside] - ordered[i] for i in range(len(values) - inside)) / 2
+    assert response.sigma_eff(values) == pytest.approx(brute)
+
+
+def test_response_of_a_gaussian():
+    rng = np.random.default_rng(9)
+    mean, width = response.response(rng.normal(0.98, 0.1, 4000), 100, rng)
+    assert mean.value == pytest.approx(0.98, abs=4 * mean.uncertainty)
+    assert mean.uncertainty == pytest.approx(0.1 / math.sqrt(4000), rel=0.3)
+    assert width.value == pytest.approx(0.1 / 0.98, abs=4 * width.uncertainty)
+
+
+def test_terms_of_a_calorimeter_are_found_again():
+    rng = np.random.default_rng(10)
+    energy = np.exp(rng.uniform(np.log(5), np.log(200), 20_000))
+    width = np.hypot(0.23 / np.sqrt(energy), 0.01)
+    binned = response.binned_response(rng.normal(1, width), energy, response.energy_bins(energy), 50, rng)
+    terms = response.fit_terms(binned)
+    assert terms.stochastic.value == pytest.approx(0.23, abs=0.02)
+    assert terms.constant.value == pytest.approx(0.01, abs=0.006)
+    assert terms.at(np.array([25.0]))[0] == pytest.approx(np.hypot(0.046, 0.01), rel=0.06)
+
+
+def test_no_fit_of_three_bins():
+    flat = response.binned_response(
+        np.ones(60), np.linspace(1, 3, 60), np.array([1, 2, 2.5, 3.1]), 20, np.random.default_rng(0)
+    )
+    assert response.fit_terms(flat) is None
+
+
+@pytest.mark.parametrize(("passed", "tried"), [(0, 10), (10, 10), (3, 10), (500, 1000)])
+def test_wilson_interval_holds_the_rate_and_stays_in_range(passed, tried):
+    p, low, high = rates.wilson(np.array(passed), np.array(tried))
+    assert 0 <= low <= p <= high <= 1
+    assert high > low
+
+
+def test_wilson_of_many_is_the_binomial_error():
+    p, low, high = rates.wilson(np.array(2000), np.array(8000))
+    assert (high - low) / 2 == pytest.approx(math.sqrt(p * (1 - p) / 8000), rel=1e-3)
+
+
+def test_rates_fall_into_their_bins():
+    found = rates.binned_rate(
+        np.array([True, False, True, True]), np.array([1.0, 2, 11, 12]), np.array([0, 10, 20, 30])
+    )
+    assert found.n.tolist() == [2, 2, 0]
+    assert found.value[:2].tolist() == [0.5, 1.0] and math.isnan(found.value[2])
+
+
+def test_profile_bins_that_hold_the_content():
+    assert profiles.holding(np.array([0.5, 0.0, 0.3, 0.17, 0.03])).tolist() == [True, False, True, True, False]
+
+
+def test_largest_deviation_of_a_profile():
+    rng = np.random.default_rng(11)
+    block = rng.gamma(50, 1, (500, 4))
+    changed = block * np.array([1, 1, 1.2, 1])
+    own = units(np.zeros(500))
+    found = profiles.deviation_measured(block, own, changed, own, 50, rng)
+    assert found.value == pytest.approx(0.2)
+    assert found.floor < 0.05
+
+
+@pytest.mark.parametrize(
+    ("measured", "limits", "above_floor", "verdict"),
+    [
+        (Measured(0.05, 0.01, 0.04, 0.01), (0.1, 0.25), True, "pass"),
+        (Measured(0.20, 0.01, 0.04, 0.01), (0.1, 0.25), True, "attention"),
+        (Measured(0.40, 0.02, 0.04, 0.01), (0.1, 0.25), True, "fail"),
+        (Measured(0.40, 0.20, 0.04, 0.01), (0.1, 0.25), True, "attention"),
+        (Measured(0.30, 0.02, 0.28, 0.20), (0.1, 0.25), True, "attention"),
+        (Measured(-0.05, 0.01, 0.01), (0.01, 0.03), False, "fail"),
+        (Measured(-0.005, 0.002, 0.01), (0.01, 0.03), False, "pass"),
+        (Measured(0.002, 0.05, 0.04), (0.01, 0.03), False, "attention"),
+        (Measured(0.55, 0.02, 0.5), (0.6, 0.75), False, "pass"),
+        (Measured(0.55, 0.2, 0.5), (0.6, 0.75), False, "attention"),
+        (Measured(0.9, 0.02, 0.5), (0.6, 0.75), False, "fail"),
+        (Measured(math.nan, math.nan), (0.6, 0.75), False, None),
+    ],
+)
+def test_verdicts(measured, limits, above_floor, verdict):
+    assert judge(measured, limits, above_floor=above_floor)[0] == verdict
+
+
+def test_the_gravest_verdict():
+    assert worst(["pass", None, "fail", "attention"]) == "fail"
+    assert worst([None]) is None
+
+
+def test_a_metric_is_plain_json():
+    plain = Metric("hits", "photon/fpd", "FPD", math.nan, math.inf, 0.1, 5, ("a", "b")).as_json()
+    assert plain["value"] is None and plain["uncertainty"] is None and plain["floor"] == 0.1
+    assert {"stage", "name", "value", "uncertainty", "floor", "n", "samples"} <= set(plain)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"auc": [0.7, 0.6]}, "smaller number first"),
+        ({"acu": [0.5, 0.6]}, "did you mean `auc`"),
+        ({"max_events": 0}, "max_events"),
+    ],
+)
+def test_limits_are_checked(given, said):
+    with pytest.raises(InputError, match=said):
+        parse_block(given, Validation, "campaign.yaml")
