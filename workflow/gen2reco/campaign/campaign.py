@@ -9,6 +9,7 @@ from gen2reco.campaign.config import Block, Name, load_yaml, parse_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.process import process_from
 from gen2reco.campaign.stage import RECORDS, backend_class
+from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
 
 CHAIN = ("generate", "simulate", "cluster", "calibrate")
@@ -103,8 +104,8 @@ class Campaign(Block):
     """Tolerated fraction of a sample's shards that fail."""
     allow_cpu: bool = False
     """Let `cuda` stages run on the CPU where no device is visible."""
-    validation: dict[str, Any] = {}
-    """Thresholds of the report's verdict; left out: the usual ones."""
+    validation: Validation = Validation()
+    """Limits of the report's verdict."""
 
 
 def load_campaign(path: Path | str) -> tuple[Campaign, Detector, dict[str, dict[str, StageChoice]]]:

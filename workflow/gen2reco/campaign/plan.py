@@ -209,7 +209,7 @@ def _lock(
         "failed_shards": campaign.failed_shards,
         "job_minutes": campaign.job_minutes,
         "allow_cpu": campaign.allow_cpu,
-        "validation": campaign.validation,
+        "validation": campaign.validation.model_dump(mode="json"),
         "compare": [c.model_dump(mode="json") for c in comparisons(campaign)],
         **content,
     }
