@@ -15,7 +15,13 @@ from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events.schemas import COLUMNS, INDICES, OPTIONAL, SCHEMAS, VERSION
 
 SCHEMA_KEY = "gen2reco.schema"
-_WRITER = {"compression": "zstd", "compression_level": 3, "version": "2.6", "store_schema": True}
+_WRITER = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": False,
+    "version": "2.6",
+    "store_schema": True,
+}
 
 
 def schema_of(record: str, names: list[str]) -> pa.Schema:
