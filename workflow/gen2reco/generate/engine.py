@@ -105,15 +105,17 @@ def without_missing(batch: ak.Array) -> tuple[np.ndarray, ak.Array]:
 
 def columns(batch: ak.Array) -> dict[str, pa.Array | np.ndarray]:
     """The columns `partons`, `particles`, and (n_events, n_weights) `weights`, of a batch without missing events."""
-    layout = ak.to_packed(ak.drop_none(batch)).layout
+    layout = batch.layout
+    if not layout.is_record:  # events were dropped from it
+        layout = ak.to_packed(ak.drop_none(batch)).layout
     record = layout.content("prt")
-    offsets, entry = np.asarray(record.offsets), record.content
+    offsets, entry = np.asarray(record.offsets), record.content[: record.offsets[-1]]
     field = {name: np.asarray(entry.content(name).data) for name in ("id", "status", "col", "acol", "m")}
     momentum = {name: np.asarray(entry.content("p").content(name).data) for name in ("px", "py", "pz", "e")}
     return {
         "partons": _lists(offsets, _hard(field["status"]), lambda at: _partons(field, momentum, at)),
         "particles": _lists(offsets, field["status"] > 0, lambda at: _particles(field, momentum, entry, at)),
-        "weights": ak.to_numpy(ak.to_regular(ak.drop_none(batch).info.weights, axis=1)),
+        "weights": ak.to_numpy(ak.to_regular(ak.Array(layout.content("info").content("weights")), axis=1)),
     }
 
 
