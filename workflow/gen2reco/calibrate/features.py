@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.calibrate.candidates import Candidates, flat_index
+from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.objects import Summary, take
 from gen2reco.events.geometry import Geometry
 
@@ -102,14 +102,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class _Points:
-    """The layer clusters that belong to candidates, sorted by candidate and falling energy."""
+    """The layer clusters that belong to candidates, sorted by candidate and falling energy; all (m,) float32."""
 
     owner: NDArray[np.int64]
     layer: NDArray[np.int64]
-    position: NDArray[np.float64]
-    energy: NDArray[np.float64]
-    size: NDArray[np.float64]
-    time: NDArray[np.float64]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    z: NDArray[np.float32]
+    energy: NDArray[np.float32]
+    size: NDArray[np.float32]
+    time: NDArray[np.float32]
     loose: NDArray[np.bool_]
     n: int
 
@@ -124,45 +126,55 @@ class _Points:
         return np.where(total > 0, total, 1.0)
 
     @cached_property
-    def share(self) -> NDArray[np.float64]:
+    def share(self) -> NDArray[np.float32]:
         """Each point's part of its candidate's energy."""
-        return self.energy / self.sum[self.owner]
+        return self.energy / self.sum.astype(np.float32)[self.owner]
 
     def mean(self, values: NDArray) -> NDArray[np.float64]:
         """Energy-weighted mean of values over the points of each candidate, 0 where it has none."""
         return self.total(self.share * values)
-
-    def std(self, values: NDArray) -> NDArray[np.float64]:
-        """Energy-weighted standard deviation."""
-        return np.sqrt(self.mean((values - self.mean(values)[self.owner]) ** 2))
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """First point of each candidate, and the end: (n + 1,)."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.owner, minlength=self.n))])
 
+    @cached_property
+    def timed(self) -> NDArray[np.bool_]:
+        """Whether each point has a time."""
+        return self.time > -0.5
+
+    @cached_property
+    def late(self) -> NDArray[np.float32]:
+        """Times held within 0 ... 5 ns, 0 for none."""
+        return np.clip(self.time, 0.0, 5.0) * self.timed
+
 
 def make_inputs(events: ak.Array, candidates: Candidates, plain: Summary, geometry: Geometry) -> Inputs:
     """Features, points and track of every candidate of `clusters` events."""
     points = _points(events, candidates)
-    face = geometry.detector.front_face
-    track_names = ("x", "y", "z", "px", "py", "pz")
-    track = take(events.tracks, candidates.track, candidates.event, track_names)
-    projected = points.position[:, :2] * (face / np.abs(points.position[:, 2:]))
-    side = np.sign(np.where(points.total(points.energy) > 0, points.mean(points.position[:, 2]), track["z"]))
-    weight = np.maximum(0.0, LOG_WEIGHT + np.log(np.maximum(points.share, 1e-9)))
+    face = np.float32(geometry.detector.front_face)
+    track = take(events.tracks, candidates.track, candidates.event, ("x", "y", "z", "px", "py", "pz"))
+    scale = face / np.abs(points.z)
+    u, v = points.x * scale, points.y * scale
+    weight = np.maximum(0.0, np.float32(LOG_WEIGHT) + np.log(np.maximum(points.share, 1e-9)))
     norm = points.total(weight)
-    centre = np.stack([points.total(weight * projected[:, i]) / np.where(norm > 0, norm, 1.0) for i in (0, 1)], axis=1)
+    per = np.where(norm > 0, norm, 1.0)
+    centre = np.stack([points.total(weight * u) / per, points.total(weight * v) / per], axis=1)
     centre = np.where((norm > 0)[:, None], centre, np.stack([track["x"], track["y"]], axis=1))
-    place = projected - centre[points.owner]
-    radius = np.hypot(place[:, 0], place[:, 1]) * np.abs(points.position[:, 2]) / face
-    centre = np.column_stack([centre, np.where(side == 0, 1.0, side) * face])
-    density = points.energy / geometry.gev_per_mip[points.layer - 1] / np.maximum(points.size, 1.0)
+    place = np.empty((len(u), 2), np.float32)
+    place[:, 0] = u - centre[:, 0].astype(np.float32)[points.owner]
+    place[:, 1] = v - centre[:, 1].astype(np.float32)[points.owner]
+    radius = np.sqrt(place[:, 0] ** 2 + place[:, 1] ** 2) / scale
+    first = np.append(points.z, 0.0)[np.where(norm > 0, points.offsets[:-1], -1)]
+    centre = np.column_stack([centre, np.sign(np.where(norm > 0, first, track["z"])) * face])
+    density = points.energy / geometry.gev_per_mip.astype(np.float32)[points.layer - 1] / points.size
+    calorimeter, mean_depth = _calorimeter(events, candidates, points, radius, density, centre, geometry)
     return Inputs(
-        _calorimeter(events, candidates, points, radius, density, centre, geometry).astype(np.float32),
-        _track(candidates, plain, track, points, centre).astype(np.float32),
-        _point_columns(points, radius, density, geometry).astype(np.float32),
-        place.astype(np.float32),
+        calorimeter,
+        _track(candidates, plain, track, centre * (mean_depth / face)[:, None]),
+        _point_columns(points, radius, density, geometry),
+        place,
         points.offsets,
         centre,
     )
@@ -170,19 +182,18 @@ def make_inputs(events: ak.Array, candidates: Candidates, plain: Summary, geomet
 
 def _points(events: ak.Array, candidates: Candidates) -> _Points:
     clusters = ak.flatten(events.layer_clusters)
-    energy = ak.to_numpy(clusters.energy).astype(np.float64)
-    order = np.lexsort((-energy, candidates.of_cluster))
-    order = order[np.searchsorted(candidates.of_cluster[order], 0) :]
-    column = {name: ak.to_numpy(clusters[name])[order] for name in ("x", "y", "z", "size", "time", "layer")}
+    energy = ak.to_numpy(clusters.energy)
+    owned = np.flatnonzero(candidates.of_cluster >= 0)
+    order = owned[np.argsort(candidates.of_cluster[owned] * 1.0e6 - energy[owned], kind="stable")]
+    column = {name: ak.to_numpy(clusters[name])[order] for name in ("x", "y", "z", "time")}
     return _Points(
         candidates.of_cluster[order],
-        column["layer"].astype(np.int64),
-        np.stack([column[name].astype(np.float64) for name in ("x", "y", "z")], axis=1),
-        energy[order],
-        column["size"].astype(np.float64),
-        column["time"].astype(np.float64),
-        ak.to_numpy(ak.flatten(events.cluster_trackster))[order] < 0,
-        len(candidates),
+        ak.to_numpy(clusters.layer)[order].astype(np.int64),
+        **column,
+        energy=energy[order],
+        size=np.maximum(ak.to_numpy(clusters["size"])[order], 1).astype(np.float32),
+        loose=ak.to_numpy(ak.flatten(events.cluster_trackster))[order] < 0,
+        n=len(candidates),
     )
 
 
@@ -194,53 +205,57 @@ def _calorimeter(
     density: NDArray,
     centre: NDArray,
     geometry: Geometry,
-) -> NDArray[np.float64]:
-    """The columns of `names(geometry)`."""
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The columns of `names(geometry)`, and the mean |z| of each candidate, mm."""
     n, n_layers = points.n, geometry.n_layers
     by_layer = np.bincount(points.owner * n_layers + points.layer - 1, points.share, n * n_layers).reshape(n, n_layers)
-    depth = geometry.depth_lambda[points.layer - 1]
+    depth = geometry.depth_lambda
     hit = by_layer > 0
     first, last = np.argmax(hit, axis=1), n_layers - 1 - np.argmax(hit[:, ::-1], axis=1)
-    em = geometry.electromagnetic
-    em_share = by_layer[:, em].sum(axis=1)
+    em_share = by_layer[:, geometry.electromagnetic].sum(axis=1)
     cumulative = np.cumsum(by_layer, axis=1)
-    in_em = em[points.layer - 1]
-    timed = points.time > -0.5
-    timed_share = points.mean(timed)
-    late = np.clip(points.time, 0.0, 5.0) * timed
-    time_mean = points.mean(late) / np.maximum(timed_share, 1e-6)
+    mean_depth = by_layer @ depth
+    radius_mean, radius_em = points.mean(radius), points.mean(radius * geometry.electromagnetic[points.layer - 1])
+    timed_share = points.mean(points.timed)
     per_time = np.where(timed_share > 0, timed_share, 1.0)
-    time_std = np.sqrt(points.mean(timed * (late - time_mean[points.owner]) ** 2) / per_time)
+    time_mean = points.mean(points.late) / per_time
     counts = np.diff(points.offsets)
-    largest = np.append(points.share, 0.0)[np.where(counts > 0, points.offsets[:-1], -1)]
     columns = [
         np.log(points.sum),
         *by_layer.T,
         em_share,
         by_layer[:, -LEAK_LAYERS:].sum(axis=1),
         points.mean(points.loose),
-        points.mean(depth),
-        points.std(depth),
-        geometry.depth_lambda[first],
-        geometry.depth_lambda[last],
-        *(geometry.depth_lambda[np.minimum((cumulative < q).sum(axis=1), n_layers - 1)] for q in QUANTILES),
-        np.log1p(points.mean(radius * in_em) / np.maximum(em_share, 1e-6) / 10),
-        np.log1p(points.mean(radius * ~in_em) / np.maximum(1 - em_share, 1e-6) / 10 * (em_share < 1)),
-        np.log1p(points.std(radius) / 10),
+        mean_depth,
+        np.sqrt(np.maximum(by_layer @ depth**2 - mean_depth**2, 0.0)),
+        depth[first],
+        depth[last],
+        *(depth[np.minimum((cumulative < q).sum(axis=1), n_layers - 1)] for q in QUANTILES),
+        np.log1p(radius_em / np.maximum(em_share, 1e-6) / 10),
+        np.log1p(np.maximum(radius_mean - radius_em, 0.0) / np.maximum(1 - em_share, 1e-3) / 10),
+        np.log1p(np.sqrt(np.maximum(points.mean(radius**2) - radius_mean**2, 0.0)) / 10),
         *(points.mean(density > d) for d in DENSITIES),
         np.log1p(counts),
         np.log1p(points.total(points.size)),
-        largest,
+        np.append(points.share, 0.0)[np.where(counts > 0, points.offsets[:-1], -1)],
         np.log1p(np.bincount(candidates.of_trackster, minlength=n)),
         take(events.tracksters, candidates.trackster, candidates.event, ("energy",))["energy"] / points.sum,
         timed_share,
         time_mean,
-        time_std,
+        np.sqrt(np.maximum(points.mean(points.late**2) / per_time - time_mean**2, 0.0)),
         *_neighbours(candidates.event, centre, points),
         np.arcsinh(np.abs(centre[:, 2]) / np.maximum(np.hypot(centre[:, 0], centre[:, 1]), 1.0)),
         *_shape(events, candidates),
     ]
-    return np.stack(columns, axis=1)
+    return _filled(columns, n), by_layer @ geometry.z
+
+
+def _filled(columns: list[NDArray], n: int) -> NDArray[np.float32]:
+    """Columns (n,) side by side."""
+    table = np.empty((n, len(columns)), np.float32)
+    for i, column in enumerate(columns):
+        table[:, i] = column
+    return table
 
 
 def _neighbours(event: NDArray, centre: NDArray, points: _Points) -> list[NDArray[np.float64]]:
@@ -273,16 +288,13 @@ def _shape(events: ak.Array, candidates: Candidates) -> list[NDArray[np.float64]
     return [values[1] / largest, values[0] / largest, np.minimum(cosine, 1.0)]
 
 
-def _track(
-    candidates: Candidates, plain: Summary, track: dict, points: _Points, centre: NDArray
-) -> NDArray[np.float64]:
-    """The columns of `TRACK_NAMES`, zeros where there is no track."""
+def _track(candidates: Candidates, plain: Summary, track: dict, mean: NDArray) -> NDArray[np.float32]:
+    """The columns of `TRACK_NAMES`, zeros where there is no track; mean: (n, 3) barycentre, 0 where there is none."""
     has = candidates.track >= 0
     momentum = np.where(has, plain.momentum, 1.0)
-    mean = np.stack([points.mean(points.position[:, i]) for i in range(3)])
-    seen = has & (points.total(points.energy) > 0)
-    step = (mean[2] - track["z"]) / np.where(has, track["pz"], 1.0)
-    off = np.hypot(mean[0] - track["x"] - step * track["px"], mean[1] - track["y"] - step * track["py"])
+    seen = has & (mean[:, 2] != 0)
+    step = (mean[:, 2] - track["z"]) / np.where(has, track["pz"], 1.0)
+    off = np.hypot(mean[:, 0] - track["x"] - step * track["px"], mean[:, 1] - track["y"] - step * track["py"])
     columns = [
         np.ones(len(has)),
         np.log1p(momentum),
@@ -290,25 +302,21 @@ def _track(
         np.clip(np.log(np.maximum(plain.em_energy, 1e-6) / momentum), -5.0, 3.0),
         np.log1p(np.where(seen, off, 0.0) / 10),
     ]
-    return np.stack(columns, axis=1) * has[:, None]
+    return _filled(columns, len(has)) * has[:, None]
 
 
-def _point_columns(points: _Points, radius: NDArray, density: NDArray, geometry: Geometry) -> NDArray[np.float64]:
+def _point_columns(points: _Points, radius: NDArray, density: NDArray, geometry: Geometry) -> NDArray[np.float32]:
     """The columns of `POINT_NAMES`."""
-    timed = points.time > -0.5
+    per_layer = np.stack([np.arange(1, geometry.n_layers + 1) / geometry.n_layers, geometry.depth_lambda / 10])
     columns = [
-        points.layer / geometry.n_layers,
-        geometry.depth_lambda[points.layer - 1] / 10,
+        *per_layer.astype(np.float32)[:, points.layer - 1],
         np.log(np.maximum(points.energy, 1e-6)),
         np.log(np.maximum(points.share, 1e-6)),
         np.log(np.maximum(density, 1e-3)),
-        np.log(np.maximum(points.size, 1.0)),
+        np.log(points.size),
         np.log1p(radius / 10),
-        timed,
-        np.clip(points.time, 0.0, 5.0) * timed,
+        points.timed,
+        points.late,
         points.loose,
     ]
-    return np.stack(columns, axis=1)
-
-
-__all__ = ["POINT_NAMES", "TRACK_NAMES", "VERSION", "Inputs", "flat_index", "make_inputs", "names"]
+    return _filled(columns, len(radius))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block
 
-MAX_POINTS = 96
+MAX_POINTS = 64
 """Layer clusters of a candidate that the network looks at: those of most energy."""
 COMPONENTS = 2
 """Gaussians in the mixture of ln(true energy / raw energy)."""
@@ -34,7 +34,7 @@ class Sizes(Block):
     """Features of a layer cluster."""
     identities: int = Field(default=5, ge=2)
     """Kinds of particles."""
-    point_width: int = Field(default=40, ge=1)
+    point_width: int = Field(default=32, ge=1)
     """Width of the layers that act on each point."""
     width: int = Field(default=96, ge=1)
     """Width of the layers that act on a candidate."""
@@ -67,9 +67,11 @@ class CalibrationNetwork(nn.Module):
             self.register_buffer(f"{name}_mean", torch.zeros(n))
             self.register_buffer(f"{name}_std", torch.ones(n))
         w, h = sizes.point_width, sizes.width
-        self.point = nn.Sequential(nn.Linear(sizes.points, w), nn.ReLU(), nn.Linear(w, w), nn.ReLU())
+        self.point = nn.Sequential(
+            nn.Linear(sizes.points, w), nn.ReLU(inplace=True), nn.Linear(w, w), nn.ReLU(inplace=True)
+        )
         self.context = nn.Linear(w + sizes.calorimeter, w)
-        self.second = nn.Sequential(nn.ReLU(), nn.Linear(w, w), nn.ReLU())
+        self.second = nn.Sequential(nn.Linear(w, w), nn.ReLU(inplace=True))
         self.per_point = nn.Linear(w, 2)
         self.trunk = _mlp(3 * w + sizes.calorimeter, h, h, sizes.dropout)
         self.energy = nn.Linear(h, 3 * COMPONENTS)
@@ -90,18 +92,17 @@ class CalibrationNetwork(nn.Module):
         share = torch.exp(points[..., LOG_SHARE]) * mask
         f, t = self._scaled("calorimeter", calorimeter), self._scaled("track", track)
         x = self.point(self._scaled("points", points))
-        pooled = (share[..., None] * x).sum(1)
-        x = self.second(x + self.context(torch.cat([pooled, f], 1))[:, None])
+        pooled = torch.bmm(share[:, None], x)[:, 0]
+        x = self.second(torch.relu(x + self.context(torch.cat([pooled, f], 1))[:, None]))
         compensation, attention = self.per_point(x).unbind(-1)
-        seen = share.sum(1)
-        weighted = ((share * torch.exp(compensation)).sum(1) + 1e-6) / (seen + 1e-6)
-        n = mask.sum(1, keepdim=True)
-        pool = [(share[..., None] * x).sum(1), (mask[..., None] * x).sum(1) / (n + 1e-6)]
-        pool.append((x * mask[..., None]).max(1).values)
-        h = self.trunk(torch.cat([*pool, f], 1))
-        weight, mean, log_sigma = self.energy(h).chunk(3, 1)
+        weighted = ((share * torch.exp(compensation)).sum(1) + 1e-6) / (share.sum(1) + 1e-6)
+        even = mask / (mask.sum(1, keepdim=True) + 1e-6)
         pull = share * torch.exp(attention)
-        shift = (pull[..., None] * place).sum(1) / (pull.sum(1, keepdim=True) + 1e-6)
+        pull = pull / (pull.sum(1, keepdim=True) + 1e-6)
+        pool = torch.bmm(torch.stack([share, even, pull], 1), torch.cat([x, place], 2))
+        shift, pool = pool[:, 2, -2:], pool[:, :, :-2].flatten(1)
+        h = self.trunk(torch.cat([pool, f], 1))
+        weight, mean, log_sigma = self.energy(h).chunk(3, 1)
         return Answer(
             self.identity(torch.cat([h, f, t], 1)),
             weight,

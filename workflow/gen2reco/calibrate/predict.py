@@ -13,7 +13,7 @@ from gen2reco.campaign.models import Model
 from gen2reco.events.schemas import IDENTITIES
 
 KIND = "calibration"
-BATCH_POINTS = 32768
+BATCH_POINTS = 16384
 """Padded points in a batch, which bounds memory."""
 EM = (IDENTITIES.index("photon"), IDENTITIES.index("electron"))
 
@@ -104,7 +104,8 @@ def padded(inputs: Inputs, chosen: NDArray, width: int) -> tuple[NDArray, NDArra
             0.0 * mask,
         )
     points, place = inputs.points[at], inputs.place[at]
-    return points * mask[..., None], place * mask[..., None], mask.astype(np.float32)
+    points[~mask], place[~mask] = 0.0, 0.0
+    return points, place, mask.astype(np.float32)
 
 
 def batches(inputs: Inputs) -> Iterator[tuple[NDArray[np.int64], int]]:

@@ -30,7 +30,7 @@ DIRECTION_SCALE = 5.0
 class CalibrationTraining(Block):
     """How the calibration network is trained."""
 
-    point_width: int = Field(default=40, ge=1)
+    point_width: int = Field(default=32, ge=1)
     """Width of the layers that act on each layer cluster."""
     width: int = Field(default=96, ge=1)
     """Width of the layers that act on a candidate."""
