@@ -1,0 +1,405 @@
+"""Observables of small events whose answer is known, and samples on disk."""
+
+import json
+
+import awkward as ak
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gen2reco.campaign.config import load_block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.validation import Validation
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.geometry import Geometry, encode
+from gen2reco.validate import truth
+from gen2reco.validate.observe import clusters, hits, objects, particles, shapes
+from gen2reco.validate.samples import open_sample, open_samples
+
+FACE = 3200.0
+
+
+@pytest.fixture(scope="module")
+def detector(repository) -> Detector:
+    return load_block(repository / "configs/detectors/hgcal.yaml", Detector)
+
+
+def particle(pdg=22, eta=2.0, phi=0.3, energy=50.0, **more) -> dict:
+    pt = energy / np.cosh(eta)
+    momentum = {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta), "energy": energy}
+    return {"pdg": pdg, **momentum, "vx": 0.0, "vy": 0.0, "vz": 0.0, "time": 0.0, **more}
+
+
+def particles_table(events: list[list[dict]]):
+    columns = {"event": np.arange(len(events)), "weight": np.ones(len(events)), "partons": ak.Array([[]] * len(events))}
+    return records.table("particles", {**columns, "particles": ak.Array(events)})
+
+
+def flat_particles(*members: dict) -> truth.Flat:
+    return truth.flat(records.awkward(particles_table([list(members)])).particles)
+
+
+# --- true particles at the face
+
+
+def test_a_neutral_particle_flies_straight(detector):
+    face = truth.at_face(flat_particles(particle(22, 2.0, 0.3), particle(22, -2.5, -2.0)), detector)
+    assert face.reached.all()
+    assert face.eta == pytest.approx([2.0, -2.5], abs=1e-5)
+    assert face.phi == pytest.approx([0.3, -2.0], abs=1e-5)
+    assert face.z.tolist() == [FACE, -FACE]
+
+
+def test_a_charged_particle_follows_the_integrated_orbit(detector):
+    """Against small steps of dp/dt = q v x B."""
+    face = truth.at_face(flat_particles(particle(211, 1.9, 1.0, 15.0), particle(-211, 1.9, 1.0, 15.0)), detector)
+    for index, charge in enumerate((1, -1)):
+        p = np.array([particle(211, 1.9, 1.0, 15.0)[k] for k in ("px", "py", "pz")])
+        x, steps = np.zeros(3), 20_000
+        dz = FACE / steps
+        for _ in range(steps):
+            turn = 0.299792458e-3 * charge * detector.solenoid.field * dz / p[2]
+            half = p[0] + 0.5 * turn * p[1], p[1] - 0.5 * turn * p[0]
+            x += np.array([half[0], half[1], p[2]]) / p[2] * dz
+            p[:2] = p[0] + turn * half[1], p[1] - turn * half[0]
+        assert (face.x[index], face.y[index]) == pytest.approx((x[0], x[1]), abs=0.1)
+        assert (face.slope_x[index], face.slope_y[index]) == pytest.approx((p[0] / p[2], p[1] / p[2]), abs=1e-4)
+
+
+def test_agrees_with_the_simulators_propagation(detector):
+    propagate = pytest.importorskip("gen2reco.simulate.propagate").propagate
+    rng = np.random.default_rng(1)
+    sign = rng.choice([-1, 1], 40)
+    members = [
+        particle(int(pdg), float(s * eta), float(phi), float(e))
+        for pdg, s, eta, phi, e in zip(
+            rng.choice([22, 211, -211, 11, 130], 40), sign, rng.uniform(1.7, 2.7, 40), rng.uniform(-3, 3, 40),
+            rng.uniform(5, 80, 40),
+        )
+    ]  # fmt: skip
+    table = particles_table([members])
+    theirs = propagate(records.awkward(table).particles, detector)
+    ours = truth.at_face(truth.flat(records.awkward(table).particles), detector)
+    index = np.asarray(theirs.particle)
+    assert len(index) > 30
+    assert np.asarray(theirs.position[:, 0]) == pytest.approx(ours.x[index], abs=0.5)
+    assert np.asarray(theirs.position[:, 1]) == pytest.approx(ours.y[index], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "member", [particle(22, 2.0, pz=0.0), particle(211, 1.6, energy=0.2), particle(22, 2.0, vz=4000.0)]
+)
+def test_who_never_reaches_the_face(member, detector):
+    assert not truth.at_face(flat_particles(member), detector).reached[0]
+
+
+@pytest.mark.parametrize(
+    ("pdg", "kind"),
+    [(22, "photon"), (-11, "electron"), (13, "muon"), (-211, "charged_hadron"), (2112, "neutral_hadron"), (14, None)],
+)
+def test_kinds(pdg, kind):
+    index = truth.kind_of(np.array([pdg]))[0]
+    assert (truth.KINDS[index] if index >= 0 else None) == kind
+
+
+def test_nearest_neighbour_is_of_the_same_event_and_side(detector):
+    table = particles_table([[particle(phi=0.0), particle(phi=0.1), particle(eta=-2.0)], [particle(phi=0.01)]])
+    column = truth.flat(records.awkward(table).particles)
+    face = truth.at_face(column, detector)
+    distance = truth.nearest_neighbour(face, column.row, np.ones(4, bool))
+    chord = 2 * FACE / np.sinh(2.0) * np.sin(0.05)
+    assert distance[:2] == pytest.approx([chord, chord], rel=1e-3)
+    assert np.isinf(distance[2:]).all()
+
+
+# --- particles
+
+
+def momenta(rows) -> tuple[np.ndarray, np.ndarray]:
+    p = np.array(rows, float)
+    return p, np.array([0, len(p)])
+
+
+MERCEDES = [(1, 0, 0), (-0.5, np.sqrt(3) / 2, 0), (-0.5, -np.sqrt(3) / 2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "thrust", "c"),
+    [
+        ([(1, 0, 0), (-1, 0, 0)], 1.0, 0.0),
+        (MERCEDES, 2 / 3, 0.75),
+        (np.vstack([np.eye(3), -np.eye(3)]), 1 / np.sqrt(3), 1.0),
+    ],
+)
+def test_shapes_of_simple_events(rows, thrust, c):
+    p, starts = momenta(rows)
+    assert shapes.thrust_axes(p, starts)[0, 0] == pytest.approx(thrust)
+    assert shapes.c_parameter(p, np.zeros(len(p), int), 1)[0] == pytest.approx(c)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 12), st.integers(0, 10_000))
+def test_no_axis_beats_the_thrust_axis(n, seed):
+    rng = np.random.default_rng(seed)
+    p = rng.normal(size=(n, 3))
+    value, *axis = shapes.thrust_axes(p, np.array([0, n]))[0]
+    total = np.linalg.norm(p, axis=1).sum()
+    assert np.abs(p @ np.array(axis)).sum() / total == pytest.approx(value)
+    tried = rng.normal(size=(2000, 3))
+    tried /= np.linalg.norm(tried, axis=1, keepdims=True)
+    assert (np.abs(tried @ p.T).sum(1) / total).max() <= value + 1e-9
+
+
+def test_an_annihilation_has_shapes_and_a_gun_has_none():
+    pair = [particle(211, 0.5, 0.1, 20.0), particle(-211, 0.3, 0.4, 20.0), particle(22, -0.2, 2.0, 15.0)]
+    sums = -sum(np.array([m[k] for k in ("px", "py", "pz")]) for m in pair)
+    last = {**particle(130), **dict(zip(("px", "py", "pz"), sums)), "energy": float(np.linalg.norm(sums))}
+    found = particles.observe(particles_table([[*pair, last], [particle(energy=30.0)]]), None, Validation())["events"]
+    assert np.isfinite(found.values["thrust"]).tolist() == [True, False]
+    assert found.values["n_charged"].tolist() == [2, 0]
+    assert found.values["n_kaon_long"].tolist() == [1, 0]
+    assert found.values["y23"][0] > 0
+    assert found.blocks["xi"].sum(1).tolist() == [2, 0]
+
+
+def test_jets_of_a_hadronic_event():
+    rng = np.random.default_rng(2)
+    jet = [particle(211 if i % 2 else 22, 2.0 + 0.1 * rng.normal(), 0.1 * rng.normal(), 60.0) for i in range(8)]
+    soft = [particle(2212, 4.5, 2.0, 100.0)]
+    found = particles.observe(particles_table([jet + soft]), None, Validation())
+    assert found["events"].values["n_jets"].tolist() == [1]
+    assert found["jets"].values["n_constituents"].tolist() == [8]
+    assert found["jets"].values["eta"][0] == pytest.approx(2.0, abs=0.15)
+
+
+# --- hits
+
+
+def shower_table(detector, energies=(1.0, 2.0, 1.0), layers=(5, 6, 7), offset=0.0, linked=True):
+    """One photon of 50 GeV at eta 2, one hit a layer on its axis, moved in x by `offset`, mm."""
+    axis = particle()
+    z = Geometry(detector).z[np.array(layers) - 1]
+    x, y = z * axis["px"] / axis["pz"] + offset, z * axis["py"] / axis["pz"]
+    size = detector.cell_size
+    cell = encode(1, np.array(layers), np.floor(x / size), np.floor(y / size))
+    fields = {"cell": cell, "layer": np.array(layers), "x": x, "y": y, "z": z, "energy": np.array(energies)}
+    fields["time"] = np.array([0.1] * len(layers))
+    own = [{"hit": i, "particle": 0, "energy": e} for i, e in enumerate(energies)] if linked else []
+    empty = particles_table([[axis]])
+    return records.table(
+        "hits",
+        {
+            "event": [4], "weight": [1.0], "particles": empty["particles"], "tracks": ak.Array([[]]),
+            "hits": ak.Array([[dict(zip(fields, values)) for values in zip(*fields.values())]]),
+            "contributions": ak.Array([own]),
+        },
+    )  # fmt: skip
+
+
+def test_a_shower_on_its_axis(detector):
+    found = hits.observe(shower_table(detector), detector, Validation())
+    photon = {name: value[0] for name, value in found["photon"].values.items()}
+    assert photon["energy_ratio"] == pytest.approx(4 / 50)
+    assert photon["depth"] == pytest.approx(6)
+    assert photon["depth_width"] == pytest.approx(np.sqrt(0.5))
+    assert photon["radius"] == pytest.approx(0, abs=0.5)
+    assert photon["hottest"] == pytest.approx(0.5) and photon["second"] == pytest.approx(0.25)
+    assert photon["start"] == 5 and photon["last"] == 7
+    assert found["photon"].blocks["layers"][0, 4:7] == pytest.approx(np.array([1, 2, 1]) / 50)
+    assert found["events"].values["n_unlinked"].tolist() == [0]
+
+
+def test_a_shower_off_its_axis(detector):
+    found = hits.observe(shower_table(detector, offset=40.0), detector, Validation())["photon"]
+    assert found.values["offset_x"][0] == pytest.approx(40, abs=0.5)
+    assert found.values["radius"][0] == pytest.approx(40, abs=0.5)
+    assert found.values["width_x"][0] == pytest.approx(0, abs=0.5)
+
+
+def test_a_particle_without_hits_is_a_shower_of_no_energy(detector):
+    found = hits.observe(shower_table(detector, linked=False), detector, Validation())
+    assert found["photon"].values["energy_ratio"].tolist() == [0]
+    assert np.isnan(found["photon"].values["depth"][0])
+    assert found["events"].values["n_unlinked"].tolist() == [3]
+
+
+def test_neighbours_in_a_layer_are_counted(detector):
+    size, z = detector.cell_size, Geometry(detector).z[4]
+    ix, iy = 60, 40
+    cell = encode(1, 5, np.array([ix, ix + 1, ix + 4]), np.array([iy, iy, iy]))
+    x = (np.array([ix, ix + 1, ix + 4]) + 0.5) * size
+    fields = [
+        {"cell": int(c), "layer": 5, "x": a, "y": (iy + 0.5) * size, "z": z, "energy": 1.0, "time": -1.0}
+        for c, a in zip(cell, x)
+    ]
+    base = shower_table(detector)
+    columns = {name: base[name] for name in base.schema.names}
+    table = records.table("hits", {**columns, "hits": ak.Array([fields])})
+    found = hits.observe(table, detector, Validation())["photon"]
+    assert found.values["pairs"][0] == pytest.approx(1 / 3)
+
+
+# --- clusters and objects
+
+
+def test_a_file_without_deposits_has_shapes_but_no_rates(detector):
+    trackster = dict.fromkeys(records.SCHEMAS["clusters"].field("tracksters").type.value_type.names, 1.0)
+    one = {"layer": 3, "x": 1.0, "y": 1.0, "z": 1.0, "energy": 2.0, "time": -1.0, "size": 4}
+    table = records.table(
+        "clusters",
+        {
+            "event": [0], "weight": [1.0], "particles": particles_table([[particle()]])["particles"],
+            "tracks": ak.Array([[]]),
+            "layer_clusters": ak.Array([[one]]),
+            "hit_cluster": ak.Array([[0, 0, 0, 0, -1]]), "tracksters": ak.Array([[{**trackster, "iteration": 0}]]),
+            "cluster_trackster": ak.Array([[0]]), "associations": ak.Array([[]]),
+        },
+    )  # fmt: skip
+    found = clusters.observe(table, detector, Validation())
+    assert set(found) == {"tracksters", "events"}
+    assert found["events"].values["hits_clustered"].tolist() == [0.8]
+    assert found["events"].values["clustered"].tolist() == [1.0]
+
+
+def object_of(eta=2.0, phi=0.3, energy=49.0, **more) -> dict:
+    chances = dict.fromkeys(("p_electron", "p_muon", "p_charged_hadron", "p_neutral_hadron"), 0.025)
+    plain = {"pdg": 22, "p_photon": 0.9, **chances, "energy_raw": 45.0, "energy": energy, "energy_sigma": 2.0}
+    return {**plain, "eta": eta, "phi": phi, "trackster": 0, **more}
+
+
+def objects_table(members, found, jets=(), gen_jets=()):
+    return records.table(
+        "objects",
+        {
+            "event": [0], "weight": [1.0], "particles": particles_table([list(members)])["particles"],
+            "objects": ak.Array([list(found)]), "jets": ak.Array([list(jets)]), "gen_jets": ak.Array([list(gen_jets)]),
+        },
+    )  # fmt: skip
+
+
+def test_response_pull_and_identity_of_an_object(detector):
+    found = objects.observe(objects_table([particle()], [object_of()]), detector, Validation())
+    photon = {name: value[0] for name, value in found["photon"].values.items()}
+    assert photon["response"] == pytest.approx(0.98) and photon["raw_response"] == pytest.approx(0.9)
+    assert photon["pull"] == pytest.approx(-0.5)
+    assert (photon["efficiency"], photon["split"], photon["identified"]) == (1, 0, 1)
+    assert found["objects"].values["fake"].tolist() == [0]
+
+
+def test_an_object_far_from_all_particles_is_fake(detector):
+    far = object_of(phi=2.0, energy=10.0)
+    found = objects.observe(objects_table([particle()], [object_of(), far]), detector, Validation())
+    assert found["objects"].values["fake"].tolist() == [0, 1]
+
+
+def test_two_large_parts_are_a_split_and_none_is_a_loss(detector):
+    parts = [object_of(energy=30.0), object_of(phi=0.33, energy=18.0)]
+    split = objects.observe(objects_table([particle()], parts), detector, Validation())["photon"]
+    lost = objects.observe(objects_table([particle()], []), detector, Validation())["photon"]
+    assert split.values["split"].tolist() == [1]
+    assert lost.values["efficiency"].tolist() == [0] and np.isnan(lost.values["response"][0])
+
+
+def test_particles_too_near_to_each_other_have_no_response(detector):
+    near = [particle(), particle(phi=0.35)]
+    found = objects.observe(objects_table(near, [object_of()]), detector, Validation())
+    assert "photon" not in found
+
+
+def test_a_bent_particle_is_matched_at_the_face_or_at_its_vertex(detector):
+    """Calorimeter objects lie where the particle enters, those with a track along its momentum."""
+    soft = particle(211, 2.2, 0.3, 8.0)
+    face = truth.at_face(flat_particles(soft), detector)
+    assert abs(face.phi[0] - 0.3) > 0.15
+    for phi in (0.3, float(face.phi[0])):
+        table = objects_table([soft], [object_of(eta=2.2, phi=phi, energy=8.0)])
+        assert objects.observe(table, detector, Validation())["charged_hadron"].values["efficiency"].tolist() == [1]
+
+
+def test_pairs_are_found_across_the_seam_in_phi():
+    i, j, distance = objects.match(
+        np.array([0, 1]),
+        np.array([2.0, 2.0]),
+        np.array([3.13, 3.13]),
+        np.array([0]),
+        np.array([2.0]),
+        np.array([-3.13]),
+        0.1,
+    )
+    assert (i.tolist(), j.tolist()) == ([0], [0])
+    assert distance[0] == pytest.approx(2 * np.pi - 6.26)
+
+
+def test_jets_are_compared_with_the_nearest_particle_jet(detector):
+    members = [particle(phi=0.3 + 0.01 * i, energy=40.0) for i in range(6)]
+    jet = {"pt": 45.0, "eta": 2.02, "phi": 0.31, "mass": 4.0, "constituents": [0, 1]}
+    true = {"pt": 50.0, "eta": 2.0, "phi": 0.3, "mass": 5.0, "constituents": [0]}
+    found = objects.observe(objects_table(members, [object_of(), object_of()], [jet], [true]), detector, Validation())
+    jets = {name: value[0] for name, value in found["jets"].values.items()}
+    assert jets["response"] == pytest.approx(0.9) and jets["mass_response"] == pytest.approx(0.8)
+    assert jets["raw_response"] == pytest.approx(2 * 45 / np.cosh(2.0) / 50, rel=1e-5)
+
+
+# --- samples
+
+
+def store(folder, stage, table, record, **sidecar):
+    path = folder / stage / "00000.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records.write(path, table, record)
+    if sidecar:
+        path.with_suffix(".json").write_text(json.dumps({"stage": stage, "status": "ok", "device": "cpu", **sidecar}))
+    return folder
+
+
+def test_a_sample_knows_its_records_and_costs(tmp_path, detector):
+    folder = store(tmp_path / "a", "generate", particles_table([[particle()]]), "particles")
+    store(
+        folder,
+        "simulate",
+        shower_table(detector),
+        "hits",
+        events_in=4,
+        cpu_seconds=2.0,
+        wall_seconds=9.0,
+        backend="geant4",
+    )
+    sample = open_sample(folder)
+    assert list(sample.shards) == ["particles", "hits"]
+    assert list(sample.costs) == ["simulate"]
+    assert sample.costs["simulate"].seconds_per_event == pytest.approx(0.5)
+
+
+def test_samples_of_one_name_are_told_apart(tmp_path):
+    folders = [
+        store(tmp_path / c / "gun", "generate", particles_table([[particle()]]), "particles") for c in ("one", "two")
+    ]
+    assert [s.name for s in open_samples(folders)] == ["one_gun", "two_gun"]
+
+
+def missing(tmp_path, detector):
+    return [tmp_path / "nowhere"], "no such sample"
+
+
+def empty_folder(tmp_path, detector):
+    (tmp_path / "empty").mkdir()
+    return [tmp_path / "empty"], "holds no record files"
+
+
+def nothing_shared(tmp_path, detector):
+    first = store(tmp_path / "a", "generate", particles_table([[particle()]]), "particles")
+    return [first, store(tmp_path / "b", "simulate", shower_table(detector), "hits")], "a stage that both have"
+
+
+def not_parquet(tmp_path, detector):
+    (tmp_path / "x.parquet").write_text("no")
+    return [tmp_path / "x.parquet"], "not a readable Parquet file"
+
+
+@pytest.mark.parametrize("mistake", [missing, empty_folder, nothing_shared, not_parquet])
+def test_bad_samples_are_one_clear_line(mistake, tmp_path, detector):
+    paths, said = mistake(tmp_path, detector)
+    with pytest.raises(InputError, match=said):
+        open_samples(paths)

@@ -1,0 +1,194 @@
+"""`gen2reco validate` as a user runs it, and its report as a browser shows it."""
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import warnings
+
+import pytest
+from synthetic_samples import write_sample
+
+from gen2reco.campaign.validation import Validation
+from gen2reco.validate.run import validate
+
+QUICK = Validation(resamples=20, classifier_events=60)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """A reference, a twin that differs by chance alone, and a candidate with wrong energies."""
+    folder = tmp_path_factory.mktemp("results")
+    write_sample(folder / "reference", events=160, seed=1)
+    write_sample(folder / "twin", events=160, seed=2, cpu=3.0, evaluations=8, backend="ml")
+    write_sample(folder / "wrong", events=160, seed=3, scale=1.3, cpu=0.3, evaluations=1, backend="ml")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(samples):
+    """metrics.json and report.html of the three together."""
+    out = samples / "report"
+    validate([samples / name for name in ("reference", "twin", "wrong")], out, QUICK)
+    return out
+
+
+@pytest.fixture(scope="module")
+def metrics(compared):
+    return json.loads((compared / "metrics.json").read_text())
+
+
+def pick(metrics, stage, name, sample):
+    found = [m for m in metrics if (m["stage"], m["name"], m["samples"][-1]) == (stage, name, sample)]
+    assert len(found) == 1, (stage, name, sample)
+    return found[0]
+
+
+def test_metrics_are_a_flat_list_of_finite_numbers(metrics):
+    assert {m["stage"] for m in metrics} >= {"particles", "hits", "clusters", "objects", "simulate"}
+    for metric in metrics:
+        assert {"stage", "name", "value", "uncertainty", "floor", "n", "samples", "verdict"} <= set(metric)
+        assert re.fullmatch(r"[A-Za-z0-9_\-./ ]+", metric["name"])
+        assert all(metric[k] is None or math.isfinite(metric[k]) for k in ("value", "uncertainty", "floor"))
+    keys = [(m["stage"], m["name"], *m["samples"]) for m in metrics]
+    assert len(keys) == len(set(keys))
+
+
+def test_what_differs_by_chance_never_fails(metrics):
+    assert [m["name"] for m in metrics if m["samples"][-1] == "twin" and m["verdict"] == "fail"] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("hits", "photon/shift_response"), ("hits", "photon/w1_energy_ratio"), ("objects", "photon/shift_response"),
+     ("hits", "photon/profile_layers")],
+)  # fmt: skip
+def test_wrong_energies_fail(metrics, stage, name):
+    assert pick(metrics, stage, name, "wrong")["verdict"] == "fail"
+
+
+def test_numbers_that_are_known(metrics):
+    response = pick(metrics, "hits", "photon/response", "wrong")
+    assert response["value"] == pytest.approx(1.3, abs=5 * response["uncertainty"])
+    shift = pick(metrics, "objects", "photon/shift_response", "wrong")
+    assert shift["value"] == pytest.approx(0.3, abs=5 * shift["uncertainty"])
+    assert pick(metrics, "simulate", "cost/speed_up", "wrong")["value"] == pytest.approx(100)
+    assert pick(metrics, "particles", "events/w1_scalar_pt", "wrong")["value"] == 0
+    assert pick(metrics, "clusters", "particles/efficiency", "twin")["value"] == 1
+
+
+def test_the_same_seed_gives_the_same_metrics(samples, tmp_path):
+    paths = [samples / "reference" / "calibrate/00000.parquet", samples / "twin" / "calibrate/00000.parquet"]
+    texts = []
+    for name in ("one", "two"):
+        validate(paths, tmp_path / name, QUICK)
+        texts.append([(tmp_path / name / file).read_text() for file in ("metrics.json", "report.html")])
+    assert texts[0] == texts[1]
+
+
+def test_one_sample_alone_from_the_command_line(samples, gen2reco, tmp_path):
+    done = gen2reco("validate", samples / "reference", "--out", tmp_path / "alone")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "alone/metrics.json").read_text())
+    assert {m["samples"][0] for m in found} == {"reference"}
+    html = (tmp_path / "alone/report.html").read_text()
+    assert 'id="verdict"' not in html and "<img" in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no such sample"),
+        (["{reference}", "--settings", "{typo}"], "did you mean `auc`"),
+        (["{reference}", "--plan", "no.json"], "no.json: no such plan"),
+        (["{particles}", "{hits}"], "expected a stage that both have"),
+    ],
+)
+def test_mistakes_are_one_line(samples, gen2reco, tmp_path, arguments, said):
+    (tmp_path / "typo.yaml").write_text("acu: [0.5, 0.6]\n")
+    reference = samples / "reference"
+    places = {"reference": reference, "typo": tmp_path / "typo.yaml", "particles": reference / "generate/00000.parquet",
+              "hits": reference / "simulate/00000.parquet"}  # fmt: skip
+    done = gen2reco("validate", *(a.format(**places) for a in arguments), "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert said in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_fetched_from_elsewhere(compared):
+    html = (compared / "report.html").read_text()
+    targets = re.findall(r'(?:src|href)="([^"]*)"', html) + re.findall(
+        r"url\(([^)]*)\)", re.sub(r'src="[^"]*"', "", html)
+    )
+    assert targets
+    assert [t[:60] for t in targets if not t.startswith(("data:", "#"))] == []
+    assert "<script" not in html
+
+
+def test_names_of_samples_are_escaped(samples, tmp_path):
+    evil = tmp_path / "a<img src=x onerror=alert(1)>"
+    shutil.copytree(samples / "reference/generate", evil / "generate")
+    validate([evil], tmp_path / "out", QUICK)
+    assert "<img src=x" not in (tmp_path / "out/report.html").read_text()
+
+
+# --- in the browser
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    """Run headless Chromium; returns its standard output and error."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        message = "no chromium: the report is not looked at (Debian: apt-get install chromium)"
+        assert not os.environ.get("CI"), message
+        warnings.warn(message, stacklevel=1)
+        pytest.skip(message)
+    profile = tmp_path_factory.mktemp("chromium")
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--disable-dev-shm-usage", "--enable-logging=stderr", f"--user-data-dir={profile}"]  # fmt: skip
+
+    def run(*arguments):
+        done = subprocess.run([program, *quiet, *arguments], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done
+
+    return run
+
+
+PROBE = """<script>addEventListener("load", () => {
+  const images = [...document.images];
+  const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+  document.body.dataset.probe = JSON.stringify({
+    images: images.length, missing: images.filter(i => !(i.complete && i.naturalWidth > 0)).length,
+    unnamed: images.filter(i => !i.alt).length, wide: wide,
+    rows: document.querySelectorAll("table.verdict tbody tr").length,
+  });
+});</script></body>"""
+
+
+def test_the_browser_shows_every_figure(compared, chromium, tmp_path):
+    html = (compared / "report.html").read_text()
+    probed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", PROBE)
+    (tmp_path / "probed.html").write_text(probed)
+    dom = chromium("--window-size=1300,2000", "--dump-dom", f"file://{tmp_path / 'probed.html'}").stdout
+    found = json.loads(re.search(r'data-probe="([^"]*)"', dom)[1].replace("&quot;", '"'))
+    assert found["images"] > 15
+    assert (found["missing"], found["unnamed"], found["wide"]) == (0, 0, False)
+    assert found["rows"] >= 10
+
+
+def test_the_browser_has_nothing_to_complain_about(compared, chromium, tmp_path):
+    """The report as it is, its content policy on: no refused resource, no script error, and it is not blank."""
+    picture = tmp_path / "report.png"
+    done = chromium("--window-size=1300,1600", f"--screenshot={picture}", f"file://{compared / 'report.html'}")
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    from PIL import Image
+
+    image = Image.open(picture).convert("RGB")
+    assert image.size == (1300, 1600)
+    assert len(set(image.resize((130, 160)).getdata())) > 50
