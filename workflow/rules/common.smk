@@ -25,8 +25,16 @@ ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# By `exec`, a signal to the job reaches the stage itself.
-shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec ")
+# The software of the driver, unless conda or Apptainer bring it. By `exec`, a signal to a job reaches the stage.
+if workflow.deployment_settings.deployment_method:
+    shell.prefix("exec ")
+else:
+    shell.prefix(
+        f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; exec "
+    )
+
+
+container: os.path.join(workflow.basedir, "envs", "gen2reco.sif")
 
 
 wildcard_constraints:
