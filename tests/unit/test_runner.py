@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gen2reco.campaign.runner import Interrupted, Job, run
-from gen2reco.campaign.sidecar import read_sidecar
+from gen2reco.campaign.sidecar import file_digest, read_sidecar
 from gen2reco.campaign.stage import Backend, Result
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
@@ -102,3 +102,29 @@ def test_too_many_failed_events_give_a_valid_empty_shard(tmp_path):
     assert records.read(tmp_path / "out.parquet", "particles").num_rows == 6
     assert run(job(tmp_path, Lossy, failed_events_allowed=0.1))["status"] == "failed"
     assert records.read(tmp_path / "out.parquet", "particles").num_rows == 0
+
+
+@pytest.mark.parametrize("what", ["removed", "changed in place", "extended"])
+def test_a_kept_file_is_brought_back_unless_it_is_another(tmp_path, what):
+    class Counted(Inline):
+        runs = 0
+
+        def run(self, chunk, events):
+            Counted.runs += 1
+            return super().run(chunk, events)
+
+    first = run(job(tmp_path, Counted, keep=True))
+    output, again = tmp_path / "out.parquet", job(tmp_path, Counted, keep=True)
+    made = Counted.runs
+    if what == "removed":
+        output.unlink()
+        (tmp_path / "out.json").unlink()
+    elif what == "changed in place":
+        os.truncate(output, 100)
+    else:
+        again.events = range(12)
+    second = run(again)
+    assert (Counted.runs == made) == (what == "removed")
+    assert (second["sha256"] == first["sha256"]) == (what != "extended")
+    assert read_sidecar(output)["sha256"] == second["sha256"] == file_digest(output)
+    assert not list(tmp_path.glob(".partial/*/[0-9]*.parquet"))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from gen2reco import __version__
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.forks import run_forked
+from gen2reco.campaign.kept import bring_back, keep
 from gen2reco.campaign.progress import Progress
 from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.campaign.sidecar import file_digest, peak_memory_mb, sidecar_path, write_sidecar
@@ -36,7 +37,8 @@ class Interrupted(InfrastructureError):
 
 @dataclass
 class Job:
-    """One stage of one shard. `events` numbers the events to generate; other stages take those of `source`."""
+    """One stage of one shard. `events` numbers the events to generate; other stages take those of `source`. `keep`: the
+    file can be brought back without making it again, until its sample is verified."""
 
     backend: Backend
     output: Path
@@ -48,6 +50,7 @@ class Job:
     chunk_events: int | None = None
     workers: int = 1
     failed_events_allowed: float = 0.0
+    keep: bool = False
     facts: dict = field(default_factory=dict)
 
 
@@ -58,6 +61,9 @@ def run(job: Job) -> dict:
     job.backend.accept(inherited)
     chunks = _chunks(job, table)
     partial = _partial_folder(job)
+    span = range(chunks[0].start, chunks[-1].stop) if chunks else range(0)
+    if job.keep and (before := bring_back(job.output, partial, span)):
+        return before
     try:
         with _stop_requested() as stopping:
             usage = _run_chunks(job, table, chunks, partial, stopping)
@@ -89,7 +95,10 @@ def run(job: Job) -> dict:
         **job.facts,
     }
     write_sidecar(job.output, sidecar)
-    shutil.rmtree(partial, ignore_errors=True)
+    if job.keep and status == "ok":
+        keep(job.output, partial, span)
+    else:
+        shutil.rmtree(partial, ignore_errors=True)
     _remove_if_empty(partial)
     return sidecar
 

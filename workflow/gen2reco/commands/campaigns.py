@@ -76,11 +76,13 @@ def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
 @click.argument("output", type=FILE)
 def verify(lock: Path, sample: str, output: Path) -> None:
     """Check that SAMPLE of the plan LOCK is whole, and write what was found to OUTPUT."""
+    from gen2reco.campaign.kept import forget
     from gen2reco.campaign.plan import read_plan
     from gen2reco.campaign.sidecar import write_text
     from gen2reco.campaign.status import verify_sample
 
     found = verify_sample(read_plan(lock), sample)
+    forget(read_plan(lock), sample)
     write_text(output, json.dumps(found, indent=1) + "\n")
     print(f"{sample}: {found['shards']} shards whole, {found['failed']} failed within tolerance", file=sys.stderr)
 

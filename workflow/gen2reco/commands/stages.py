@@ -108,6 +108,7 @@ def execute(
 
         job = planned_job(plan, stage, sample, shard, output, source, workers)
         job.backend.device = planned_device(plan, stage, sample)
+        job.keep = True
     else:
         given = _parse_options(options)
         if process is not None:
