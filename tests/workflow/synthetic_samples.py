@@ -7,8 +7,9 @@ import awkward as ak
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.config import load_block
+from gen2reco.campaign.config import Block, load_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry, encode
 from gen2reco.events.schemas import IDENTITIES, SHAPES
@@ -45,6 +46,27 @@ def write_sample(
             "network_evaluations": evaluations * events if simulated else 0,
         })  # fmt: skip
     return folder
+
+
+class LearnedSimulation(Backend):
+    """Stands for a learned simulation: the fewer evaluations, the farther off its energies."""
+
+    name, stage, needs_detector = "toy", "simulate", True
+
+    class Options(Block):
+        """Options."""
+
+        evaluations: int = 1
+        """Network evaluations per shower."""
+
+    def run(self, chunk: Chunk, events: pa.Table) -> Result:
+        """Hits of a chunk."""
+        scale, rng = 1 + 0.3 / self.options.evaluations, np.random.default_rng(chunk.seed)
+        particles = records.awkward(events).particles.tolist()
+        hits = _hits(particles, Geometry(self.detector), rng, scale, 0.2)
+        base = {name: events[name] for name in ("event", "weight", "particles")}
+        table = records.table("hits", {**base, "tracks": ak.Array([[]] * len(particles)), **hits})
+        return Result(table, {"network_evaluations": self.options.evaluations * events.num_rows})
 
 
 def _store(folder: Path, stage: str, record: str, table: pa.Table, metadata: dict, facts: dict) -> None:

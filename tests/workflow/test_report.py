@@ -12,7 +12,8 @@ import pytest
 from synthetic_samples import write_sample
 
 from gen2reco.campaign.validation import Validation
-from gen2reco.validate.run import validate
+from gen2reco.validate.run import compare, validate
+from gen2reco.validate.samples import Sample, open_samples
 
 QUICK = Validation(resamples=20, classifier_events=60)
 
@@ -116,6 +117,41 @@ def test_mistakes_are_one_line(samples, gen2reco, tmp_path, arguments, said):
     assert said in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_quality_against_evaluations(samples, tmp_path, monkeypatch):
+    """The particles of the reference go through the simulation once per setting."""
+    from gen2reco import simulate
+    from gen2reco.commands.validate import validate as command
+
+    monkeypatch.setitem(simulate.BACKENDS, "toy", "synthetic_samples:LearnedSimulation")
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("{resamples: 10, classifier_events: 60, max_events: 100}\n")
+    arguments = [
+        "showers",
+        samples / "reference",
+        "--backend",
+        "toy",
+        "--vary",
+        "evaluations=1,30",
+        "--settings",
+        limits,
+    ]
+    command.main([*map(str, arguments), "--out", str(tmp_path / "out")], standalone_mode=False)
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    shift = [pick(metrics, "hits", "photon/shift_response", f"toy_{n}")["value"] for n in (1, 30)]
+    assert shift[0] > 0.2 > shift[1]
+    assert pick(metrics, "simulate", "cost/evaluations_per_event", "toy_30")["value"] == 30
+    assert "Quality against network evaluations" in (tmp_path / "out/report.html").read_text()
+
+
+def test_stages_on_shared_files_are_not_compared(samples, tmp_path):
+    reference, twin = open_samples([samples / "reference", samples / "twin"])
+    twin.shards["particles"] = reference.shards["particles"]
+    only = [Sample(s.name, s.path, {r: s.shards[r] for r in ("particles", "hits")}) for s in (reference, twin)]
+    found = compare(only, tmp_path / "out", QUICK)
+    assert {m.stage for m in found if len(m.samples) == 2 and m.verdict} == {"hits"}
+    assert "the same files as reference" in (tmp_path / "out/report.html").read_text()
 
 
 def test_nothing_is_fetched_from_elsewhere(compared):

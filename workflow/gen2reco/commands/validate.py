@@ -1,22 +1,51 @@
 """`gen2reco validate`: compare samples and write metrics.json and report.html."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import yaml
 
 from gen2reco.campaign.config import load_block, load_yaml, parse_block
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
 
+if TYPE_CHECKING:
+    from gen2reco.validate.verdict import Metric
+
 FILE = click.Path(path_type=Path)
 
 
-@click.command()
+class SamplesFirst(click.Group):
+    """A group whose first command needs no name: `validate A B` is `validate samples A B`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name in where it is left out."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["samples", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=SamplesFirst)
+def validate() -> None:
+    """Compare samples at every stage that they share: metrics.json and report.html.
+
+    `gen2reco validate REFERENCE CANDIDATE …` is short for `gen2reco validate samples REFERENCE CANDIDATE …`.
+    """
+
+
+_OUT = click.option("--out", type=FILE, default="validation", show_default=True, help="Folder of the report.")
+_SETTINGS = click.option(
+    "--settings", type=FILE, help="YAML file of limits and selection, or a campaign file with `validation`."
+)
+
+
+@validate.command()
 @click.argument("samples", nargs=-1, required=True, type=FILE)
-@click.option("--out", type=FILE, default="validation", show_default=True, help="Folder of metrics.json, report.html.")
-@click.option("--settings", type=FILE, help="YAML file of limits and selection, or a campaign file with `validation`.")
+@_OUT
+@_SETTINGS
 @click.option("--plan", type=FILE, help="plan.lock.json: SAMPLES names a reference of this plan.")
-def validate(samples: tuple[Path, ...], out: Path, settings: Path | None, plan: Path | None) -> None:
+def samples(samples: tuple[Path, ...], out: Path, settings: Path | None, plan: Path | None) -> None:
     """Compare SAMPLES, of which the first is the reference, at every stage that both have.
 
     A sample is a folder results/<campaign>/<sample> or a lone record file. One alone gives a report of itself.
@@ -30,7 +59,52 @@ def validate(samples: tuple[Path, ...], out: Path, settings: Path | None, plan: 
         opened, chosen = planned_samples(plan, str(samples[0]))
     else:
         opened, chosen = open_samples(list(samples)), read_settings(settings)
-    for metric in compare(opened, out, chosen):
+    _tell(compare(opened, out, chosen), out)
+
+
+@validate.command()
+@click.argument("reference", type=FILE)
+@_OUT
+@_SETTINGS
+@click.option("--backend", default="ml", show_default=True, help="The learned simulation.")
+@click.option(
+    "--vary",
+    multiple=True,
+    metavar="KEY=V1,V2,…",
+    default=("evaluations=1,2,4,8,25,50",),
+    show_default=True,
+    help="Settings of an option to go through; several options: all combinations.",
+)
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A fixed option of the backend.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the simulations.")
+def showers(
+    reference: Path, out: Path, settings: Path | None, backend: str, vary: tuple[str, ...], options: tuple[str, ...],
+    seed: int,
+) -> None:  # fmt: skip
+    """Quality and time of the learned simulation against network evaluations, on the particles of REFERENCE."""
+    from gen2reco.validate.run import compare
+    from gen2reco.validate.samples import open_sample
+    from gen2reco.validate.scan import scan_showers
+
+    opened, chosen = open_sample(reference), read_settings(settings)
+    varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
+    candidates = scan_showers(opened, out, varied, _pairs(options), backend, seed)
+    _tell(compare([opened, *candidates], out, chosen), out)
+
+
+def _pairs(given: tuple[str, ...], *, many: bool = False) -> dict:
+    """KEY=VALUE → {"KEY": value}, values read as YAML; with `many` as lists."""
+    parsed = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"`{pair}`: expected KEY=VALUE")
+        parsed[key] = yaml.safe_load(f"[{value}]" if many else value)
+    return parsed
+
+
+def _tell(metrics: "list[Metric]", out: Path) -> None:
+    for metric in metrics:
         if metric.headline and metric.verdict in ("fail", "attention"):
             click.echo(
                 f"{metric.verdict}: {metric.samples[-1]} {metric.stage} {metric.name}: {metric.reason}", err=True

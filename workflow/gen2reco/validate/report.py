@@ -11,6 +11,7 @@ from gen2reco.campaign.validation import Validation
 from gen2reco.validate.costs import chain_seconds, cost_table
 from gen2reco.validate.event import pick
 from gen2reco.validate.samples import Sample
+from gen2reco.validate.scan import variants
 from gen2reco.validate.sections import Picture, Section
 from gen2reco.validate.verdict import ATTENTION, FAIL, PASS, TOO_FEW, Metric, excess, worst
 
@@ -160,6 +161,7 @@ def _planes(samples: list[Sample], sections: list[Section]) -> list[Picture | No
     from gen2reco.validate.figures import planes
 
     levels, reference, curve = {}, {}, []
+    told = variants(samples)
     for section in sections:
         if section.record not in ("hits", "objects") or chain_seconds(samples[0], section.record) is None:
             continue
@@ -167,7 +169,11 @@ def _planes(samples: list[Sample], sections: list[Section]) -> list[Picture | No
         if points:
             levels[section.title], reference[section.title] = points, chain_seconds(samples[0], section.record)
         if section.record == "hits":
-            curve = [p for p in points if p.evaluations > 0]
+            curve = [
+                p._replace(series=f"{p.series}, {told[p.sample]}" if told[p.sample] else p.series)
+                for p in points
+                if p.evaluations > 0
+            ]
     names = [sample.name for sample in samples]
     pictures = []
     if levels:

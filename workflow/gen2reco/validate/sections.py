@@ -69,9 +69,13 @@ class Section:
 
 
 def build(record: str, samples: list[Sample], settings: Validation) -> Section:
-    """Read a record of all samples that hold it, measure, and draw."""
+    """Read a record of all samples that hold it, measure and draw; candidates on the reference's files are left out."""
     module = importlib.import_module(f"gen2reco.validate.observe.{record}")
-    holding = [record in sample.shards for sample in samples]
+    first, others = samples[0], samples[1:]
+    same = [s.name for s in others if record in s.shards and s.shards[record] == first.shards[record]]
+    holding = [s is first or (record in s.shards and s.name not in same) for s in samples]
+    if not any(holding[1:]):
+        samples, holding = [first], [True]
     names = [sample.name if held else None for sample, held in zip(samples, holding)]
     sheets = [observed(module, record, sample, settings) if held else {} for sample, held in zip(samples, holding)]
     parts = []
@@ -80,6 +84,8 @@ def build(record: str, samples: list[Sample], settings: Validation) -> Section:
         if any(len(sheet) for sheet in of_samples):
             parts.append(_part(module, record, name, title, samples, of_samples, names, settings))
     notes = [] if parts else ["No events to compare at this stage."]
+    if same:
+        notes.append(f"{', '.join(same)}: the same files as {first.name}, nothing to compare.")
     return Section(record, TITLES[record], parts, names, notes)
 
 

@@ -52,11 +52,11 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     scale = passes - 0.5 if passes >= 0.5 and not above_floor else passes
     if excess - error > fails:
         return FAIL, f"beyond {fails:g}"
-    if excess <= passes and error <= max(scale, 1e-12):
-        return PASS, f"within {passes:g}"
-    if excess <= passes:
+    if excess - error > passes:
+        return ATTENTION, f"beyond {passes:g}"
+    if error > max(scale, 1e-12):
         return ATTENTION, f"{TOO_FEW}: ± {error:.2g} against {passes:g}"
-    return ATTENTION, f"beyond {passes:g}" + ("" if excess - error > passes else ", within its error")
+    return (PASS, f"within {passes:g}") if excess <= passes else (ATTENTION, f"beyond {passes:g}, within its error")
 
 
 def worst(verdicts: Iterable[str | None]) -> str | None:

@@ -137,7 +137,7 @@ def data_uri(figure: "Figure", *, raster: bool = False) -> str:
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().replace(f"'{_FONT}', 'DejaVu Sans'".encode(), _FONTS.encode())
-    text = re.sub(rb"(\d\.\d\d)\d+", rb"\1", text)  # a hundredth of a point is enough
+    text = re.sub(rb"(\d\.\d\d)\d{4}(?=\D)", rb"\1", text)  # of coordinates, which have six decimals, two are enough
     return "data:image/svg+xml;base64," + base64.b64encode(text).decode()
 
 
