@@ -53,7 +53,7 @@ def folder(tmp_path_factory) -> Path:
     model = Hadronizer(architecture)
     for p in (*model.shapes.parameters(), *model.particles.parameters()):
         torch.nn.init.normal_(p, std=0.2)
-    model.shapes_base.mean[0, -1, :2] = 2.5
+    model.shapes_start.mean[0, -1, :2] = 2.5
     config = {
         "architecture": architecture.model_dump(mode="json"),
         "range": {"sqrt_s": [91.1, 91.3], "alpha_s": [0.115, 0.159]},

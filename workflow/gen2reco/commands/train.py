@@ -19,10 +19,12 @@ def train() -> None:
 @click.argument("source", type=FILE)
 @click.argument("output", type=FILE)
 @click.option("--model", type=FILE, help="Settings of the training (configs/models/calibration.yaml).")
-@click.option("--other", type=FILE, help="Folder of `clusters` files that are not trained on: jets of another process.")
+@click.option("--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
 @click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
-def calibration(source: Path, output: Path, model: Path | None, other: Path | None, device: str, cores: str) -> None:
+def calibration(
+    source: Path, output: Path, model: Path | None, others: tuple[Path, ...], device: str, cores: str
+) -> None:
     """Train the calibration of objects and of jets; they go to OUTPUT/objects and OUTPUT/jets.
 
     SOURCE is a folder with `clusters` files in it, or a campaign (.yaml), which is made first.
@@ -32,10 +34,41 @@ def calibration(source: Path, output: Path, model: Path | None, other: Path | No
 
     settings = load_block(model, CalibrationModel) if model else CalibrationModel()
     folder = _data_of(source, cores) if source.suffix in (".yaml", ".yml") else source
-    others = _clusters(other) if other else []
-    paths = [path for path in _clusters(folder) if path not in others]
-    for made in make_calibration(paths, others, output, settings, device, _spool):
+    judged = {other.name: _clusters(other) for other in others}
+    paths = sorted(set(_clusters(folder)).difference(*judged.values()))
+    for made in make_calibration(paths, judged, output, settings, device, _spool):
         print(f"{made.folder}: {made.digest}", file=sys.stderr)
+
+
+@train.command()
+@click.argument("source", type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--model", type=FILE, required=True, help="Recipe (configs/models/generation_ee_qq_91.yaml).")
+@click.option("--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
+@click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
+def generation(source: Path, output: Path, model: Path, card: Path | None, device: str, cores: str) -> None:
+    """Train a learned parton shower and hadronisation; the model folder is OUTPUT.
+
+    SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
+    """
+    from gen2reco.campaign.config import load_block
+    from gen2reco.errors import InputError
+    from gen2reco.generate.hadronize.train import Recipe, make_generation
+
+    recipe = load_block(model, Recipe)
+    folder = _data_of(source, cores) if source.suffix in (".yaml", ".yml") else source
+    paths = sorted(path for path in folder.rglob("*.parquet") if ".partial" not in path.parts)
+    if not paths:
+        raise InputError(f"{folder}: holds no particles files (.parquet); make the campaign first")
+    spool = _spool(output, recipe.model_dump(mode="json"))
+
+    def watch(part: str, step: int, numbers: dict[str, float]) -> None:
+        spool(step, {f"{part}_{name}": value for name, value in numbers.items()})
+
+    text = card.read_text(encoding="utf-8") if card else None
+    made = make_generation(paths, output, recipe, text, device, watch)
+    print(f"{made.folder}: {made.digest}", file=sys.stderr)
 
 
 @click.command("export-model")

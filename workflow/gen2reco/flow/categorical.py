@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 
 class Counts(nn.Module):
-    """Models counts (n, n_places) with values below `n_values[place]`, given a condition (n, n_context)."""
+    """Models counts (n, n_places) with values below `n_values[place]`, given a condition (n, n_context).
+
+    It starts from a closed form (`fit_start`): a mean linear in the counts before and in the condition, a bell of fixed
+    width about it for common places, odds of one (and of more) for rare ones. The network learns what is missing.
+    """
 
     def __init__(self, n_values: list[int], n_context: int, width: int = 96):
         super().__init__()
@@ -18,10 +22,39 @@ class Counts(nn.Module):
         self.seen = nn.Parameter(torch.randn(places, most, width) * 0.02)
         self.place = nn.Parameter(torch.randn(places, width) * 0.1)
         self.hidden = nn.Linear(width, width)
-        self.logit = nn.Parameter(torch.randn(places, width, most) * width**-0.5)
+        self.logit = nn.Parameter(torch.zeros(places, width, most))
         self.bias = nn.Parameter(torch.zeros(places, most))
-        closed = torch.arange(most)[None] >= torch.tensor(n_values)[:, None]
-        self.register_buffer("closed", closed, persistent=False)
+        self.register_buffer("linear", torch.zeros(places, places + n_context + 1))
+        self.register_buffer("width", torch.full((places,), 3.0))
+        self.register_buffer("more", torch.zeros(places))
+        self.register_buffer("rare", torch.zeros(places))
+        values = torch.arange(most).float()
+        self.register_buffer("values", values, persistent=False)
+        self.register_buffer("closed", values[None] >= torch.tensor(n_values)[:, None], persistent=False)
+
+    @torch.no_grad()
+    def fit_start(self, counts: Tensor, condition: Tensor, ridge: float = 10.0, rare: float = 0.35) -> None:
+        """Least squares, place by place, on counts (n, n_places) and conditions (n, n_context)."""
+        places = counts.shape[1]
+        x = torch.cat([counts.double(), condition.double(), torch.ones(len(counts), 1, dtype=torch.float64)], 1)
+        gram = x.T @ x
+        for place in range(places):
+            used = torch.cat([torch.arange(place), torch.arange(places, x.shape[1])])
+            normal = gram[used][:, used] + ridge * torch.eye(len(used), dtype=torch.float64)
+            weights = torch.linalg.solve(normal, gram[used, place])
+            self.linear[place, used] = weights.float()
+            left = (counts[:, place] - x[:, used] @ weights).square().mean().sqrt()
+            self.width[place] = left.clamp(min=0.1)
+            none, one, two = (((counts[:, place] == n).sum() + 0.5).log() for n in range(3))
+            self.more[place] = none + two - 2 * one
+            self.rare[place] = float(counts[:, place].double().mean() < rare)
+
+    def _start(self, mean: Tensor, places: slice) -> Tensor:
+        """Logits of the closed form: mean (n, k) at k places to (n, k, n_values)."""
+        v = self.values
+        bell = -((v - mean[..., None]) ** 2) / (2 * self.width[places, None] ** 2)
+        odds = torch.logit(mean.clamp(1e-5, 0.97))[..., None] * v + self.more[places, None] * v * (v - 1) / 2
+        return torch.where(self.rare[places, None] > 0, odds, bell).masked_fill(self.closed[places], -1e9)
 
     def loss(self, counts: Tensor, condition: Tensor) -> Tensor:
         """Mean negative log-likelihood of a vector: counts (n, n_places) int64, condition (n, n_context)."""
@@ -29,8 +62,9 @@ class Counts(nn.Module):
         embedded = nn.functional.embedding(entry, self.seen.flatten(0, 1))  # (n, places, width)
         before = embedded.cumsum(1) - embedded
         state = before + self.context(condition)[:, None] + self.place
-        logits = torch.einsum("npw,pwv->npv", self._read(state), self.logit) + self.bias
-        logits = logits.masked_fill(self.closed, -1e9)
+        x = torch.cat([counts.float(), condition, condition.new_ones(len(condition), 1)], 1)
+        start = self._start(x @ self.linear.T, slice(None))
+        logits = torch.einsum("npw,pwv->npv", self._read(state), self.logit) + self.bias + start
         return nn.functional.cross_entropy(logits.flatten(0, 1), counts.flatten(), reduction="sum") / len(counts)
 
     @torch.no_grad()
@@ -43,13 +77,17 @@ class Counts(nn.Module):
         state = self.context(condition)
         counts = torch.zeros(len(condition), len(self.n_values), dtype=torch.long, device=condition.device)
         draws = torch.rand(counts.shape, generator=noise).to(condition.device)
+        x = torch.cat([counts.float(), condition, condition.new_ones(len(condition), 1)], 1)
         for place, n in enumerate(self.n_values):
-            logits = self._read(state + self.place[place]) @ self.logit[place, :, :n] + self.bias[place, :n]
-            below = logits.softmax(1).cumsum(1)[:, :-1]
-            counts[:, place] = (draws[:, place : place + 1] > below).sum(1)
             if closing and place in closing:
-                weights = closing[place][: place + 1]
-                counts[:, place] -= (counts[:, : place + 1] @ weights) * weights[place]
+                weights = closing[place][:place]
+                counts[:, place] = -(counts[:, :place] @ weights) * closing[place][place]
+            else:
+                start = self._start((x @ self.linear[place])[:, None], slice(place, place + 1))[:, 0, :n]
+                logits = self._read(state + self.place[place]) @ self.logit[place, :, :n] + self.bias[place, :n] + start
+                below = logits.softmax(1).cumsum(1)[:, :-1]
+                counts[:, place] = (draws[:, place : place + 1] > below).sum(1)
+            x[:, place] = counts[:, place].float()
             state = state + self.seen[place, counts[:, place].clamp(0, n - 1)]
         return counts
 

@@ -87,6 +87,24 @@ def reflow(network: Network, pairs: Pairs, at_start: float = 0.5) -> Objective:
     return objective
 
 
+def energy_score(network: Network, data: VectorData) -> Objective:
+    """The energy score of one-step samples, a strictly proper scoring rule (Gneiting & Raftery, J. Am. Stat. Assoc. 102
+    (2007) 359): trains a one-step generator of few dimensions without a teacher."""
+
+    def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        y, condition = data.batch(draw.indices(len(data)), draw.device)
+        twice = torch.cat([condition, condition])
+        first, second = sample(network, draw.normal(2 * len(y), y.shape[1]), twice, 1).chunk(2)
+
+        def distance(a: Tensor, b: Tensor) -> Tensor:
+            return ((a - b).square().sum(1) + 1e-9).sqrt().mean()
+
+        loss = 0.5 * (distance(first, y) + distance(second, y) - distance(first, second))
+        return loss, {"score": loss.item()}
+
+    return objective
+
+
 @torch.no_grad()
 def make_pairs(
     network: Network,

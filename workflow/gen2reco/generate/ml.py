@@ -1,5 +1,6 @@
 """Learned parton shower and hadronisation: hard partons in, stable particles out, in one evaluation of each network."""
 
+import logging
 import re
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ from gen2reco.generate.hadronize.model import Drawn, Hadronizer, load
 from gen2reco.generate.ml_hard import Hard, source
 from gen2reco.generate.pythia8 import merged
 
+logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
 KIND = "generation"
 BATCH = 500
@@ -68,6 +70,8 @@ class Learned(Backend):
         """Load the model, start Pythia8's process level and decays. Raises InputError for what does not fit."""
         torch.set_num_threads(1)
         self._range = self._opened.config["range"]
+        if note := self._opened.config.get("experimental"):
+            logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, note)
         self._alpha_s = self._coupling()
         self._model: Hadronizer = load(self._opened)
         self._hard, self._decays, self._fresh = source(self.options.process), Decays(), True

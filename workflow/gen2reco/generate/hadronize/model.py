@@ -1,6 +1,7 @@
 """The three networks of a domain, and what each is told."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -57,50 +58,90 @@ class Drawn:
     scale: Tensor
 
 
-class LinearBase(nn.Module):
-    """What is known in closed form: a mean and a logarithmic width, linear in the condition, for each kind, and the
-    correlation of what is left. A flow then learns the rest from a start that is already about right."""
+class Start(nn.Module):
+    """What is known in closed form: mean and logarithmic width, linear in the condition, for each kind; the shape of
+    what is left, by its quantiles; and its correlation. A network then starts from about the right distribution."""
+
+    KNOTS, REACH = 41, 4.0
 
     def __init__(self, n_kinds: int, n_condition: int, dim: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(n_kinds, n_condition + 1, dim))
         self.register_buffer("log_width", torch.zeros(n_kinds, n_condition + 1, dim))
+        grid = torch.linspace(-self.REACH, self.REACH, self.KNOTS)
+        self.register_buffer("knots", grid.repeat(n_kinds, dim, 1))
         self.register_buffer("mixing", torch.eye(dim).repeat(n_kinds, 1, 1))
+        self.register_buffer("grid", grid, persistent=False)
 
     def _affine(self, kinds: Tensor, condition: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         c = nn.functional.pad(condition, (0, 1), value=1.0)
         mean, log_width = (torch.einsum("rc,kcd->rkd", c, table)[row, kinds] for table in (self.mean, self.log_width))
         return mean, log_width.clamp(-4, 4).exp()
 
-    def inward(self, x: Tensor, kinds: Tensor, condition: Tensor, row: Tensor) -> Tensor:
-        """Values (n, dim) to about standard normal ones, given their kind (n,) and the row (n,) of the condition
-        (n_rows, n_condition) that they belong to."""
-        mean, width = self._affine(kinds, condition, row)
-        undo = torch.linalg.inv(self.mixing)
-        return (undo[kinds] @ ((x - mean) / width)[..., None])[..., 0]
-
     def outward(self, z: Tensor, kinds: Tensor, condition: Tensor, row: Tensor) -> Tensor:
+        """Standard normal values (n, dim) to the data's, given their kind (n,) and the row (n,) of the condition
+        (n_rows, n_condition) that they belong to; differentiable."""
+        mean, width = self._affine(kinds, condition, row)
+        g = (self.mixing[kinds] @ z[..., None])[..., 0].clamp(-2 * self.REACH, 2 * self.REACH)
+        place = (g + self.REACH) * ((self.KNOTS - 1) / (2 * self.REACH))
+        low = place.detach().floor().clamp(0, self.KNOTS - 2).long()
+        knots = self.knots[kinds]
+        left, right = knots.gather(2, low[..., None])[..., 0], knots.gather(2, low[..., None] + 1)[..., 0]
+        return mean + width * (left + (place - low) * (right - left))
+
+    @torch.no_grad()
+    def inward(self, x: Tensor, kinds: Tensor, condition: Tensor, row: Tensor) -> Tensor:
         """The way back."""
         mean, width = self._affine(kinds, condition, row)
-        return mean + width * (self.mixing[kinds] @ z[..., None])[..., 0]
+        g = self._gaussian(((x - mean) / width).numpy(), kinds.numpy())
+        return (torch.linalg.inv(self.mixing)[kinds] @ torch.from_numpy(g).float()[..., None])[..., 0]
+
+    def _gaussian(self, left: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """Undo the quantiles: values (n, dim) to about standard normal ones."""
+        g, grid, knots = np.empty_like(left), self.grid.numpy(), self.knots.numpy()
+        order = np.argsort(kinds, kind="stable")
+        ends = np.searchsorted(kinds[order], np.arange(len(knots) + 1))
+        for kind, (start, stop) in enumerate(pairwise(ends)):
+            at = order[start:stop]
+            for d in range(left.shape[1]):
+                g[at, d] = np.interp(left[at, d], knots[kind, d], grid)
+        return g
 
     @torch.no_grad()
     def fit(self, x: Tensor, kinds: Tensor, condition: Tensor, ridge: float = 30.0) -> None:
-        """Least squares of the values, then of the logarithm of what is left, kind by kind; kinds with few examples
-        are drawn towards all kinds together."""
+        """Least squares of the values x (n, dim), given the condition (n, n_condition) of each, then of the logarithm
+        of what is left, kind by kind; kinds with few examples are drawn towards all kinds together."""
         c = nn.functional.pad(condition, (0, 1), value=1.0).double()
         x = x.double()
         every = _ridge(c, x, ridge)
+        wide = _ridge(c, _log_size(x - c @ every), ridge)
         for kind in range(len(self.mean)):
-            at = kinds == kind if len(self.mean) > 1 else slice(None)
+            at = kinds == kind
             mean = every + _ridge(c[at], x[at] - c[at] @ every, ridge)
             left = x[at] - c[at] @ mean
-            log_left = (left.abs() + 1e-3).log() + 0.635  # the mean of log |N(0, 1)| is -0.635
-            width = _ridge(c[at], log_left, ridge)
+            width = wide + _ridge(c[at], _log_size(left) - c[at] @ wide, ridge)
             z = left / (c[at] @ width).clamp(-4, 4).exp()
-            covariance = (z.T @ z + ridge * torch.eye(x.shape[1])) / (len(z) + ridge)
             self.mean[kind], self.log_width[kind] = mean, width
+            if len(z) > 50:
+                self.knots[kind] = self._quantiles(z.numpy())
+            g = torch.from_numpy(self._gaussian(z.numpy(), np.zeros(len(z), int) + kind))
+            covariance = (g.T @ g + ridge * torch.eye(x.shape[1])) / (len(g) + ridge)
             self.mixing[kind] = torch.linalg.cholesky(covariance)
+
+    def _quantiles(self, z: np.ndarray) -> Tensor:
+        """Values (n, dim) at the normal quantiles of the grid, strictly rising: (dim, KNOTS)."""
+        from scipy.special import ndtr
+
+        at = ndtr(self.grid.numpy()).clip(0.5 / len(z), 1 - 0.5 / len(z))
+        knots = np.quantile(z, at, axis=0).T
+        step = np.maximum(np.diff(knots, axis=1), 0.01)
+        middle = self.KNOTS // 2
+        rising = np.concatenate([np.zeros((len(knots), 1)), np.cumsum(step, axis=1)], 1)
+        return torch.from_numpy(rising - rising[:, middle : middle + 1] + knots[:, middle : middle + 1]).float()
+
+
+def _log_size(left: Tensor) -> Tensor:
+    return (left.abs() + 1e-3).log() + 0.635  # the mean of log |N(0, 1)| is -0.635
 
 
 def _ridge(c: Tensor, x: Tensor, ridge: float) -> Tensor:
@@ -121,8 +162,8 @@ class Hadronizer(nn.Module):
         self.particles = SetNetwork(3, n_kinds, n_context, 2, a.width, a.depth, a.pooled)
         self.register_buffer("shape_mean", torch.zeros(n_shapes))
         self.register_buffer("shape_std", torch.ones(n_shapes))
-        self.shapes_base = LinearBase(1, n_known + 2 * n_kinds + 6, n_shapes)
-        self.particles_base = LinearBase(n_kinds, n_context, 3)
+        self.shapes_start = Start(1, n_known + 2 * n_kinds + 6, n_shapes)
+        self.particles_start = Start(n_kinds, n_context, 3)
         self.register_buffer("mass", torch.tensor(a.mass, dtype=torch.float64), persistent=False)
         self.register_buffer("classes", torch.stack(self.summary_kinds()), persistent=False)
 
@@ -183,7 +224,7 @@ class Hadronizer(nn.Module):
 
     def decode(self, z: Tensor, sets: Sets, counts: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
         """Network coordinates to exact four-momenta (n_items, 4) float64 and each group's log scale."""
-        x = self.particles_base.outward(z, sets.kinds, sets.context.flatten(0, 1), sets.group)
+        x = self.particles_start.outward(z, sets.kinds, sets.context.flatten(0, 1), sets.group)
         mass = self.mass[sets.kinds]
         target, _ = self.targets(counts, shapes)
         raw = hemispheres.momenta(x.double(), mass)
@@ -214,7 +255,7 @@ class Hadronizer(nn.Module):
         )
         drawn = sample(self.shapes, x_0, condition, evaluations)
         row = torch.arange(len(drawn))
-        return self.shapes_base.outward(drawn, torch.zeros_like(row), condition, row)
+        return self.shapes_start.outward(drawn, torch.zeros_like(row), condition, row)
 
     def quark_direction(self, drawn: Drawn) -> np.ndarray:
         """Direction of the hard quark in the frame in which the event was drawn: (n, 3)."""

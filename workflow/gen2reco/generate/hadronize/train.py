@@ -6,7 +6,7 @@ every network trains data-parallel.
 
 import json
 import logging
-import time
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -23,13 +23,22 @@ from gen2reco.flow import adversary, objectives
 from gen2reco.flow.networks import Critic, SetNetwork
 from gen2reco.flow.sets import SetData, Sets
 from gen2reco.flow.training import Draw, Objective, Part, Training, train
-from gen2reco.generate.hadronize import hemispheres
+from gen2reco.generate.hadronize import dataset, hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
 from gen2reco.generate.hadronize.features import features
 from gen2reco.generate.hadronize.model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.species import Species
 
 logger = logging.getLogger(__name__)
+
+
+Watch = Callable[[str, int, dict[str, float]], None]
+"""Told the part's name, the step and the mean losses at every checkpoint."""
+
+
+def log(part: str, step: int, numbers: dict[str, float]) -> None:
+    """Write the losses to the log."""
+    logger.info("%s %d %s", part, step, json.dumps({name: round(value, 5) for name, value in numbers.items()}))
 
 
 class Sizes(Block):
@@ -63,8 +72,6 @@ class Distillation(Block):
 class Recipe(Block):
     """A training of the learned generator."""
 
-    samples: list[str] = Field(min_length=1)
-    """Particles records to learn from, made with `ParticleDecays:limitTau0`; relative to the data folder."""
     events: int | None = Field(default=None, ge=1)
     """Most events to take of each sample; left out: all."""
     least_per_event: float = Field(default=1e-4, gt=0)
@@ -73,40 +80,51 @@ class Recipe(Block):
     """Sizes of the networks."""
     counts: Training
     """Training of the counts."""
-    shapes: Training
-    """Training of the shapes' teacher."""
-    shapes_distillation: Distillation
-    """Distillation of the shapes' teacher."""
-    particles: Training
-    """Training of the particles' teacher."""
-    particles_distillation: Distillation
+    shapes: Training | None = None
+    """Training of the shapes' teacher; left out: the closed form."""
+    shapes_score: Training | None = None
+    """Training of the one-step shapes by their energy score, after whatever comes before."""
+    shapes_distillation: Distillation | None = None
+    """Distillation of the shapes' teacher; left out: the teacher is used as it is."""
+    particles: Training | None = None
+    """Training of the particles' teacher; left out: the student starts from the closed form."""
+    particles_distillation: Distillation | None = None
     """Distillation of the particles' teacher."""
-    finetune: Training
+    finetune: Training | None = None
     """Fine-tuning of the one-step student against data, with an adversary and an energy distance."""
+    critic_learning_rate: float = Field(default=1e-3, gt=0)
+    """Largest learning rate of the adversary."""
 
 
-def load_data(recipe: Recipe, data: Path, cache: Path) -> tuple[Prepared, Species, float]:
-    """The prepared training events (kept in `cache` once made), their species and sqrt(s)."""
-    key = digest([recipe.samples, recipe.events, recipe.least_per_event])[:16]
+def load_data(recipe: Recipe, samples: list[Path], cache: Path) -> tuple[Prepared, Species, float]:
+    """The events of particles records, prepared (and kept in `cache` once made), their species and sqrt(s).
+
+    Records are made with `ParticleDecays:limitTau0 = on` and `ParticleDecays:tau0Max` = LIFETIME; of others (HepMC,
+    say) what is stable there is learned.
+    """
+    key = digest([[path.name for path in samples], recipe.events, recipe.least_per_event])[:16]
     folder = cache / f"prepared-{key}"
     if not (folder / "facts.json").is_file():
-        _prepare(recipe, data, folder)
+        _prepare(recipe, samples, folder)
     facts = json.loads((folder / "facts.json").read_text())
     arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(Prepared)}
     return Prepared(**arrays), Species(tuple(facts["pdg"]), tuple(facts["mass"])), facts["sqrt_s"]
 
 
-def _prepare(recipe: Recipe, data: Path, folder: Path) -> None:
-    events = [read_events(data / name, recipe.events) for name in recipe.samples]
+def _prepare(recipe: Recipe, samples: list[Path], folder: Path) -> None:
+    events = [read_events(path, recipe.events) for path in samples]
     energies = np.concatenate([e.sqrt_s for e in events])
     if np.ptp(energies) > 1e-3 * energies.mean():
-        raise InputError(f"{data}: samples of several energies ({energies.min():.4g} to {energies.max():.4g} GeV)")
+        raise InputError(
+            f"{samples[0].parent}: samples of several energies ({energies.min():.4g} to {energies.max():.4g} GeV)"
+        )
     species = species_of(events, recipe.least_per_event)
     parts, kept = zip(*(prepare(e, species) for e in events))
     folder.mkdir(parents=True, exist_ok=True)
     for field in fields(Prepared):
         np.save(folder / f"{field.name}.npy", np.concatenate([getattr(p, field.name) for p in parts]))
     facts = {**asdict(species), "sqrt_s": float(energies.mean()), "kept": float(np.concatenate(kept).mean())}
+    facts["alpha_s"] = [float(f([e.alpha_s.min() for e in events])) for f in (np.min, np.max)]
     (folder / "facts.json").write_text(json.dumps(facts))
     logger.info("prepared %d events, %.3f %% kept", len(energies), 100 * facts["kept"])
 
@@ -126,29 +144,23 @@ def new_model(recipe: Recipe, prepared: Prepared, species: Species, sqrt_s: floa
     )
     model.shape_mean.copy_(torch.from_numpy(prepared.shapes.mean(0)))
     model.shape_std.copy_(torch.from_numpy(prepared.shapes.std(0)))
-    _fit_bases(model, prepared)
-    frequency = np.stack([np.bincount(column, minlength=max(most))[: max(most)] for column in _places(prepared).T])
-    model.counts.bias.data = torch.from_numpy(np.log((frequency + 0.3) / len(prepared.counts))).float()
+    _fit_starts(model, prepared)
     return model
 
 
-def _places(prepared: Prepared, most: int = 50_000) -> np.ndarray:
-    """Counts in the order of their places: (n, n_kinds * 2)."""
-    return np.array(prepared.counts[:most]).transpose(0, 2, 1).reshape(min(most, len(prepared.counts)), -1)
-
-
 @torch.no_grad()
-def _fit_bases(model: Hadronizer, prepared: Prepared, most: int = 40_000) -> None:
-    """Fit the closed-form part of shapes and particles to evenly chosen events."""
+def _fit_starts(model: Hadronizer, prepared: Prepared, most: int = 40_000) -> None:
+    """Fit the closed forms of counts, shapes and particles to evenly chosen events."""
     rows = np.unique(np.linspace(0, len(prepared.counts) - 1, most).astype(int))
     first = np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))])
     items = np.concatenate([np.arange(first[row], first[row + 1]) for row in rows])
     counts, shapes = torch.from_numpy(prepared.counts[rows]), torch.from_numpy(prepared.shapes[rows])
     known = torch.from_numpy(prepared.conditions[rows])
-    model.shapes_base.fit(shapes, torch.zeros(len(rows)), model.shapes_condition(counts, known))
+    model.counts.fit_start(counts.transpose(1, 2).flatten(1), known)
+    model.shapes_start.fit(shapes, torch.zeros(len(rows)), model.shapes_condition(counts, known))
     sets = model.sets(counts, shapes, known)
     x, kinds = torch.from_numpy(prepared.x[items]), torch.from_numpy(prepared.kinds[items])
-    model.particles_base.fit(x, kinds, sets.context.flatten(0, 1)[sets.group])
+    model.particles_start.fit(x, kinds, sets.context.flatten(0, 1)[sets.group])
 
 
 def learn_counts(model: Hadronizer, prepared: Prepared) -> Objective:
@@ -171,7 +183,7 @@ def shapes_data(model: Hadronizer, prepared: Prepared) -> objectives.VectorData:
         torch.from_numpy(np.array(prepared.counts)), torch.from_numpy(np.array(prepared.conditions))
     )
     row = torch.arange(len(shapes))
-    z = model.shapes_base.inward(shapes, torch.zeros_like(row), condition, row)
+    z = model.shapes_start.inward(shapes, torch.zeros_like(row), condition, row)
     return objectives.VectorData(z.numpy(), condition.numpy())
 
 
@@ -185,7 +197,7 @@ def particles_data(model: Hadronizer, prepared: Prepared) -> SetData:
         counts, shapes = torch.from_numpy(prepared.counts[some]), torch.from_numpy(prepared.shapes[some])
         sets = model.sets(counts, shapes, torch.from_numpy(prepared.conditions[some]))
         x = torch.from_numpy(prepared.x[first[start] : first[start + len(counts)]])
-        z = model.particles_base.inward(x, sets.kinds, sets.context.flatten(0, 1), sets.group)
+        z = model.particles_start.inward(x, sets.kinds, sets.context.flatten(0, 1), sets.group)
         parts.append([a.numpy() for a in (z, sets.kinds, sets.counts, sets.context)])
     return SetData(*(np.concatenate(column) for column in zip(*parts)))
 
@@ -213,15 +225,31 @@ def judge(model: Hadronizer, prepared: Prepared) -> adversary.Look:
         reference = summary(x, sets, rows)[1]
         mean, std = reference.mean(0), reference.std(0).clamp(min=1e-3)
 
+        local = hemispheres.stretched(_outward(summary(x, sets, rows)[0], sets.group))
+        center, spread = _scales(local, sets.kinds, len(model.species))
+
     def look(x: Tensor, sets: Sets, rows: np.ndarray) -> adversary.Seen:
         momenta, seen, scale = summary(x, sets, rows)
-        outward = torch.where(sets.group % 2 == 0, 1.0, -1.0)
-        local = momenta * torch.stack([torch.ones_like(outward)] * 2 + [outward, torch.ones_like(outward)], 1)
-        context = sets.context.flatten(0, 1)
-        again = model.particles_base.inward(hemispheres.stretched(local), sets.kinds, context, sets.group)
+        local = _outward(momenta, sets.group)
+        again = (hemispheres.stretched(local) - center[sets.kinds]) / spread[sets.kinds]
         return adversary.Seen(again, (seen - mean) / std, scale.float().square().mean())
 
     return look
+
+
+def _outward(momenta: Tensor, group: Tensor) -> Tensor:
+    """Four-momenta with z away from the other hemisphere."""
+    flip = torch.ones_like(momenta)
+    flip[group % 2 == 1, 2] = -1
+    return momenta * flip
+
+
+def _scales(x: Tensor, kinds: Tensor, n_kinds: int, prior: float = 50.0) -> tuple[Tensor, Tensor]:
+    """Mean and width of each kind's coordinates (n_items, 3), rare kinds drawn towards all."""
+    many = torch.bincount(kinds, minlength=n_kinds)[:, None] + prior
+    first, second = (torch.zeros(n_kinds, x.shape[1]).index_add(0, kinds, x**power) for power in (1, 2))
+    mean = (first + prior * x.mean(0)) / many
+    return mean, ((second + prior * x.square().mean(0)) / many - mean**2).clamp(min=1e-4).sqrt()
 
 
 def _first(prepared: Prepared, n: int) -> Prepared:
@@ -245,42 +273,47 @@ def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recip
     weights = adversary.Weights()
     return [
         Part(model.particles, adversary.student_objective(model.particles, critic, data, look, weights)),
-        Part(critic, adversary.critic_objective(model.particles, critic, data, look)),
+        Part(critic, adversary.critic_objective(model.particles, critic, data, look), recipe.critic_learning_rate),
     ]
 
 
-def fit(name: str, parts: list[Part], settings: Training, folder: Path, device: str = "cpu") -> nn.Module:
+def fit(
+    name: str, parts: list[Part], settings: Training, folder: Path, device: str = "cpu", watch: Watch = log
+) -> nn.Module:
     """Train one network (and its adversary) in its own folder, once; the averaged weights end up in the network."""
     network = parts[0].network
     done = folder / name / "done.safetensors"
     if not done.is_file():
-
-        def watch(step: int, numbers: dict) -> None:
-            logger.info("%s %s", name, json.dumps({"step": step} | {k: round(v, 5) for k, v in numbers.items()}))
-            with (folder / name / "log.jsonl").open("a") as log:
-                log.write(json.dumps({"step": step, "time": time.time(), **numbers}) + "\n")
-
-        average = train(parts, settings, folder / name, watch, device)
+        average = train(parts, settings, folder / name, lambda step, numbers: watch(name, step, numbers), device)
         save_file({k: v.cpu().contiguous() for k, v in average.state_dict().items()}, done)
     network.load_state_dict(load_file(done))
     return network.eval().cpu()
 
 
-def run(recipe: Recipe, data: Path, work: Path, device: str = "cpu") -> Hadronizer:
+def run(recipe: Recipe, samples: list[Path], work: Path, device: str = "cpu", watch: Watch = log) -> Hadronizer:
     """The whole training, top to bottom; every part is done once and kept in `work`."""
-    prepared, species, sqrt_s = load_data(recipe, data, work)
+    prepared, species, sqrt_s = load_data(recipe, samples, work)
     model = new_model(recipe, prepared, species, sqrt_s)
-    fit("counts", [Part(model.counts, learn_counts(model, prepared))], recipe.counts, work, device)
+    fit("counts", [Part(model.counts, learn_counts(model, prepared))], recipe.counts, work, device, watch)
 
     shapes = shapes_data(model, prepared)
-    fit("shapes_teacher", [Part(model.shapes, objectives.matching(model.shapes, shapes))], recipe.shapes, work, device)
-    distil("shapes", model.shapes, shapes, recipe.shapes_distillation, work, device)
+    if recipe.shapes:
+        teacher = objectives.matching(model.shapes, shapes)
+        fit("shapes_teacher", [Part(model.shapes, teacher)], recipe.shapes, work, device, watch)
+    if recipe.shapes_distillation:
+        distil("shapes", model.shapes, shapes, recipe.shapes_distillation, work, device, watch)
+    if recipe.shapes_score:
+        score = objectives.energy_score(model.shapes, shapes)
+        fit("shapes_scored", [Part(model.shapes, score)], recipe.shapes_score, work, device, watch)
 
     particles = particles_data(model, prepared)
-    teacher = objectives.matching(model.particles, particles)
-    fit("particles_teacher", [Part(model.particles, teacher)], recipe.particles, work, device)
-    distil("particles", model.particles, particles, recipe.particles_distillation, work, device)
-    fit("particles_finetuned", finetune(model, particles, prepared, recipe), recipe.finetune, work, device)
+    if recipe.particles:
+        teacher = objectives.matching(model.particles, particles)
+        fit("particles_teacher", [Part(model.particles, teacher)], recipe.particles, work, device, watch)
+    if recipe.particles_distillation:
+        distil("particles", model.particles, particles, recipe.particles_distillation, work, device, watch)
+    if recipe.finetune:
+        fit("particles_finetuned", finetune(model, particles, prepared, recipe), recipe.finetune, work, device, watch)
     return model
 
 
@@ -291,6 +324,7 @@ def distil(
     recipe: Distillation,
     work: Path,
     device: str,
+    watch: Watch,
 ) -> None:
     """Make the teacher's pairs (kept in `work`) and train the network on them, from the teacher's weights."""
     folder = work / f"{name}_pairs"
@@ -302,11 +336,14 @@ def distil(
         np.save(folder / "end.npy", pairs.data.x)
     start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
     pairs = objectives.Pairs(start, replace(some, x=end))
-    fit(f"{name}_student", [Part(network, objectives.reflow(network, pairs))], recipe.training, work, device)
+    fit(f"{name}_student", [Part(network, objectives.reflow(network, pairs))], recipe.training, work, device, watch)
 
 
-def export(model: Hadronizer, recipe: Recipe, alpha_s: tuple[float, float], folder: Path, card: str) -> Model:
-    """Write the model folder that `generate --backend ml` reads. Weights are kept in half precision."""
+def export(
+    model: Hadronizer, recipe: Recipe, alpha_s: tuple[float, float], folder: Path, card: str, experimental: str = ""
+) -> Model:
+    """Write the model folder that `generate --backend ml` reads, weights in half precision; `experimental` tells why a
+    model is not to be trusted yet, which is said whenever it runs."""
     weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
     config = {
         "architecture": model.architecture.model_dump(mode="json"),
@@ -315,5 +352,27 @@ def export(model: Hadronizer, recipe: Recipe, alpha_s: tuple[float, float], fold
             "alpha_s": list(alpha_s),
         },
         "recipe": recipe.model_dump(mode="json"),
+        "experimental": experimental,
     }
     return save_model(folder, "generation", config, {}, weights, card)
+
+
+def make_generation(
+    samples: list[Path], output: Path, recipe: Recipe, card: str | None, device: str = "cpu", watch: Watch = log
+) -> Model:
+    """Train on particles records and write the model folder `output`; checkpoints are kept in `output`.partial."""
+    work = output.with_name(f"{output.name}.partial")
+    model = run(recipe, samples, work, device, watch)
+    alpha_s = [dataset.alpha_s_of(path) for path in samples]
+    return export(model, recipe, (min(alpha_s), max(alpha_s)), output, card or _card(samples, recipe), "not validated")
+
+
+def _card(samples: list[Path], recipe: Recipe) -> str:
+    """The card of a model that nobody has judged yet."""
+    names = ", ".join(sorted({path.parent.parent.name for path in samples}))
+    return f"""# Learned parton shower and hadronisation
+
+Trained on {len(samples)} particles records ({names}). **Not validated**: compare it with its reference by
+`gen2reco validate` before use, and write the numbers here.
+
+Recipe: `{json.dumps(recipe.model_dump(mode="json"))}`"""
