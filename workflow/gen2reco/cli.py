@@ -25,6 +25,7 @@ COMMANDS = {
     "submit": ("cluster_jobs", "Run a campaign on a cluster, after checking that it has what the profile asks for."),
     "calibrate-rates": ("cluster_jobs", "Measure events per second of each stage here, to size the shards by."),
     "validate": ("validate", "Compare samples: metrics with uncertainties and floors, and one HTML report."),
+    "tune": ("tune", "Find parameters of a stage for a detector."),
     "train": ("train", "Train a model on data of the chain."),
     "export-model": ("train", "Write a calibration network as ONNX."),
     "track": ("track", "Replay a campaign into MLflow, and open its pages."),

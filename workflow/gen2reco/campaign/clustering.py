@@ -66,33 +66,29 @@ class Iteration(Block):
 class Linking(Block):
     """Which fragments are joined; distances are transverse, from the leader's axis or its line from the origin."""
 
-    close_distance: NonNegativeFloat = 40.0
+    close_distance: NonNegativeFloat = 50.0
     """First step: a fragment this near to a more energetic one is a part of it, mm."""
     em_fraction: Fraction = 0.95
     """A fragment is electromagnetic with at least this share of its energy in electromagnetic layers, ..."""
     em_width: PositiveFloat = 30.0
     """... and at most this transverse energy-weighted width, mm."""
-    em_distance: NonNegativeFloat = 50.0
+    em_distance: NonNegativeFloat = 80.0
     """Second step, superclustering: reach between electromagnetic fragments, mm."""
-    had_distance: NonNegativeFloat = 80.0
+    had_distance: NonNegativeFloat = 125.0
     """Reach between other fragments, mm."""
     late_layer: PositiveInt = 10
     """A fragment that starts behind this layer, with no track pointing at it, is late: it did not enter by itself."""
-    late_distance: NonNegativeFloat = 150.0
+    late_distance: NonNegativeFloat = 260.0
     """Reach for late fragments, mm."""
-    light_fraction: Fraction = 0.1
-    """Share of the leader's energy below which a late fragment is light."""
-    light_distance: NonNegativeFloat = 250.0
-    """Reach for late and light fragments, mm."""
     halo_fraction: Fraction = 0.03
     """Share of the leader's energy below which any fragment without a track is its halo, late or not."""
-    halo_distance: NonNegativeFloat = 150.0
+    halo_distance: NonNegativeFloat = 225.0
     """Reach for the halo, mm."""
-    track_distance: NonNegativeFloat = 30.0
+    track_distance: NonNegativeFloat = 15.0
     """A track points at a fragment that it passes within this distance of the barycentre, mm."""
     attach_distance: NonNegativeFloat = 350.0
     """Layer clusters that no iteration claimed join the nearest trackster within this distance, mm."""
-    em_reach: NonNegativeFloat = 100.0
+    em_reach: NonNegativeFloat = 90.0
     """Late fragments and unclaimed layer clusters join an electromagnetic trackster only within this distance, mm."""
     min_energy: NonNegativeFloat = 0.5
     """Tracksters of less energy are dropped after linking, GeV, unless a track points at them."""
@@ -107,10 +103,27 @@ class Clustering(Block):
     """Layer clusters."""
     iterations: list[Iteration] = Field(
         default=[
-            Iteration(name="em", last_layer=26, min_density=0.6, min_em_fraction=0.9, max_width=30.0),
-            Iteration(name="hadronic"),
+            Iteration(
+                name="em",
+                last_layer=26,
+                density_radius=21.0,
+                kernel=0.4,
+                min_density=0.53,
+                seed_distance=25.0,
+                min_em_fraction=0.9,
+                max_width=30.0,
+            ),
+            Iteration(name="hadronic", density_radius=20.0, kernel=0.125, min_density=0.3, seed_distance=31.0),
             Iteration(name="track", seeding="tracks"),
-            Iteration(name="mip", max_cluster_size=2, min_density=0.02, min_self_density=0.0),
+            Iteration(
+                name="mip",
+                max_cluster_size=2,
+                density_radius=17.0,
+                kernel=0.19,
+                min_density=0.012,
+                min_self_density=0.0,
+                seed_distance=24.0,
+            ),
         ],
         min_length=1,
     )

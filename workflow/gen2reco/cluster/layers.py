@@ -103,7 +103,7 @@ def _measure(hits: Hits, label: NDArray, n: int, config: LayerClustering) -> Lay
         x=np.bincount(of, weight * x, n) / norm,
         y=np.bincount(of, weight * y, n) / norm,
         z=z[top],
-        energy=total,
+        energy=total.astype(np.float64),
         time=np.where(norm_time > 0, time, NO_TIME),
         size=np.bincount(of, minlength=n),
     )

@@ -87,7 +87,7 @@ def _close(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config
 
 
 def _reach(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.float64]:
-    """How far a follower may be: farther if it starts late in the calorimeter, and then if it is light."""
+    """How far a follower may be: farther if it starts late in the calorimeter, or is a halo."""
     em = _electromagnetic(shape, config)
     alone = ~shape["tracked"][follower]
     late = alone & (shape["first_layer"][follower] > config.late_layer)
@@ -96,7 +96,6 @@ def _reach(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config
     for applies, farther in (
         (alone & (share < config.halo_fraction), config.halo_distance),
         (late, np.where(em[leader], config.em_reach, config.late_distance)),
-        (late & ~em[leader] & (share < config.light_fraction), config.light_distance),
     ):
         reach = np.where(applies, np.maximum(reach, farther), reach)
     return reach

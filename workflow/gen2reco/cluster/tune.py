@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import yaml
 
 from gen2reco.campaign.clustering import Clustering
+from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.runner import provenance
 from gen2reco.cluster.columns import clusters_table, flatten
 from gen2reco.cluster.reconstruct import reconstruct
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
-from gen2reco.events.scores import Rate, rates, score
+from gen2reco.events.scores import Rate, rates, score, table_rows
 
 SPACE: dict[str, tuple[float, float]] = {
     "iterations.density_radius": (0.5, 2.0),
@@ -25,10 +28,10 @@ SPACE: dict[str, tuple[float, float]] = {
     "linking.em_distance": (0.4, 1.6),
     "linking.had_distance": (0.5, 1.6),
     "linking.late_distance": (0.6, 1.8),
-    "linking.light_distance": (0.6, 1.8),
-    "linking.light_fraction": (0.3, 3.0),
+    "linking.halo_fraction": (0.3, 3.0),
     "linking.halo_distance": (0.5, 1.6),
     "linking.attach_distance": (0.3, 1.6),
+    "linking.em_reach": (0.4, 1.6),
 }
 """What is searched, as factors on the starting point; `iterations.` stands for each iteration that uses CLUE3D."""
 GOOD = ("efficiency", "purity")
@@ -89,6 +92,31 @@ def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering
             before = found.get(name, Rate(np.zeros(1, int), np.zeros(1, int)))
             found[name] = Rate(before.passed + one.passed, before.total + one.total)
     return found
+
+
+def detector_of(paths: Sequence[Path | str], given: Path | None = None) -> Detector:
+    """The detector file given, else the detector that the first file was made with. Raises InputError."""
+    if given is not None:
+        return load_block(given, Detector)
+    for facts in reversed(provenance(Path(paths[0])).values()):
+        if "detector" in facts:
+            return Detector.model_validate(facts["detector"])
+    raise InputError(f"{paths[0]}: does not say which detector it was made with; give --detector")
+
+
+def to_yaml(clustering: Clustering) -> str:
+    """The text of a clustering file."""
+    head = "# Iterative clustering; lengths in mm, energies in GeV. Found by `gen2reco tune cluster`.\n"
+    return head + yaml.safe_dump(clustering.model_dump(mode="json"), sort_keys=False)
+
+
+def comparison(tuned: Tuned) -> str:
+    """Rates at the start and found, on the events that the search did not see."""
+    lines = [f"{'held out':12s}{'start':>24s}{'found':>24s}"]
+    for name in tuned.found:
+        cells = [table_rows({name: rates_of[name]}, ["all"])[0][name] for rates_of in (tuned.start, tuned.found)]
+        lines.append(f"{name:12s}{cells[0]:>24s}{cells[1]:>24s}")
+    return "\n".join(lines)
 
 
 def merit(found: dict[str, Rate]) -> float:

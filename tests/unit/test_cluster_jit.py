@@ -1,0 +1,34 @@
+"""The cache of compiled kernels: filled by several processes at once, read by all, never needed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CALL = "from gen2reco.cluster.jit import load; m = load('shapes'); print(sum(m.accumulate.stats.cache_hits.values()))"
+
+
+def start(cache):
+    environment = {**os.environ, "GEN2RECO_CACHE": str(cache)}
+    return subprocess.Popen([sys.executable, "-c", CALL], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_fill_the_cache_at_once(tmp_path):
+    """All compile or load without harm, one folder is published, and the next process only reads it."""
+    together = [start(tmp_path) for _ in range(3)]
+    assert [process.wait(300) for process in together] == [0, 0, 0]
+    folders = list((tmp_path / "numba").iterdir())
+    assert len(folders) == 1
+    assert not folders[0].name.startswith(".")
+    before = sorted((p, p.stat().st_mtime_ns) for p in folders[0].rglob("*"))
+    later = start(tmp_path)
+    assert later.communicate(timeout=300)[0].strip() == "1"
+    assert sorted((p, p.stat().st_mtime_ns) for p in folders[0].rglob("*")) == before
+
+
+@pytest.mark.parametrize("cache", ["/proc/nowhere", "/dev/null"])
+def test_without_a_place_to_write_kernels_still_compile(cache):
+    process = start(cache)
+    assert process.communicate(timeout=300)[0].strip() == "0"
+    assert process.returncode == 0
