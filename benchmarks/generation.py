@@ -2,7 +2,7 @@
 
     python benchmarks/generation.py --process configs/processes/ee_qq_91.yaml --events 2000 --repeats 5
 
-Pythia8 is read the fast way (`nextBatch`), and both make whole particles tables. CPU seconds are counted, start-up is not.
+Pythia8 is read the fast way (`nextBatch`), both make whole particles tables; start-up is not counted.
 """
 
 import argparse
@@ -46,7 +46,8 @@ def main() -> None:
         cpu, wall = np.array(values).T
         ratio = cpu / reference
         print(
-            f"{box:22} {cpu.mean():9.0f} ± {cpu.std():5.0f} {wall.mean():15.0f} {ratio.mean():10.3f} ± {ratio.std():.3f}"
+            f"{box:22} {cpu.mean():9.0f} ± {cpu.std():5.0f} {wall.mean():15.0f}"
+            f" {ratio.mean():10.3f} ± {ratio.std():.3f}"
         )
 
 

@@ -128,7 +128,18 @@ def test_counts_learn_a_table_and_keep_a_sum(tmp_path):
         torch.bincount(drawn[:, 0], minlength=4)[:3] / 3000, torch.full((3,), 1 / 3), atol=0.05, rtol=0
     )
     closed = counts.sample(torch.zeros(100, 1), generator, {1: torch.tensor([1, -1])})
-    assert (closed[:, 0] == closed[:, 1]).all()
+    assert ((closed[:, 0] == closed[:, 1]) | (closed[:, 1] == -1)).all()
+
+
+def test_closing_samples_the_model_under_the_constraint():
+    counts, n = Counts([4, 4], 1, width=8), 20_000
+    counts.fit_start(torch.poisson(torch.full((n, 2), 1.2)).clamp(max=3).long(), torch.zeros(n, 1))
+    generator = torch.Generator().manual_seed(2)
+    free = counts.sample(torch.zeros(n, 1), generator)
+    wanted = torch.bincount(free[free[:, 0] == free[:, 1], 0], minlength=4).float()
+    closed = counts.sample(torch.zeros(n, 1), generator, {1: torch.tensor([1, -1])})
+    found = torch.bincount(closed[closed[:, 1] >= 0, 0], minlength=4).float()
+    torch.testing.assert_close(found / found.sum(), wanted / wanted.sum(), atol=0.03, rtol=0)
 
 
 def test_flow_learns_a_gaussian_and_reflow_keeps_it_in_one_step(tmp_path):

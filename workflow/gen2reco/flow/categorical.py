@@ -72,21 +72,25 @@ class Counts(nn.Module):
         """Draw counts (n, n_places) given the condition (n, n_context).
 
         `closing`: at these places the count is not drawn but makes the sum of counts times these weights (n_places,)
-        vanish over the places so far; the caller drops vectors where it comes out negative or too large.
+        vanish over the places so far. A vector is kept with the probability that the model gives this count, over that
+        of the likeliest count; others, and those with an impossible count, get a negative one there: the caller draws
+        them again, and what is kept is distributed as the model under the constraint.
         """
         state = self.context(condition)
         counts = torch.zeros(len(condition), len(self.n_values), dtype=torch.long, device=condition.device)
         draws = torch.rand(counts.shape, generator=noise).to(condition.device)
         x = torch.cat([counts.float(), condition, condition.new_ones(len(condition), 1)], 1)
         for place, n in enumerate(self.n_values):
+            start = self._start((x @ self.linear[place])[:, None], slice(place, place + 1))[:, 0, :n]
+            logits = self._read(state + self.place[place]) @ self.logit[place, :, :n] + self.bias[place, :n] + start
+            chance = logits.softmax(1)
             if closing and place in closing:
-                weights = closing[place][:place]
-                counts[:, place] = -(counts[:, :place] @ weights) * closing[place][place]
+                due = -(counts[:, :place] @ closing[place][:place]) * closing[place][place]
+                given = chance.gather(1, due.clamp(0, n - 1)[:, None])[:, 0] / chance.max(1).values
+                kept = (due >= 0) & (due < n) & (draws[:, place] < given)
+                counts[:, place] = torch.where(kept, due, -1)
             else:
-                start = self._start((x @ self.linear[place])[:, None], slice(place, place + 1))[:, 0, :n]
-                logits = self._read(state + self.place[place]) @ self.logit[place, :, :n] + self.bias[place, :n] + start
-                below = logits.softmax(1).cumsum(1)[:, :-1]
-                counts[:, place] = (draws[:, place : place + 1] > below).sum(1)
+                counts[:, place] = (draws[:, place : place + 1] > chance.cumsum(1)[:, :-1]).sum(1)
             x[:, place] = counts[:, place].float()
             state = state + self.seen[place, counts[:, place].clamp(0, n - 1)]
         return counts
