@@ -161,7 +161,7 @@ def test_eight_spooling_while_two_sync(server, tmp_path, name):
     results = campaign(tmp_path, name, shards=2, samples=("photons",))
     (tmp_path / "copy").mkdir()
     copy = Path(shutil.copytree(results, tmp_path / "copy" / name))
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     writers = [context.Process(target=spool_steps, args=(results, n, 60, 0.05)) for n in range(8)]
     syncs = [context.Process(target=sync_often, args=(f, server.uri, 2)) for f in (results, results, copy)]
     for process in (*writers, *syncs):
@@ -333,7 +333,9 @@ def test_a_model_changed_in_the_store_is_refused(server, tmp_path, name):
     from gen2reco.track.registry import register, resolve
 
     version = register(model_folder(tmp_path / "model", seed=99 + len(name)), name[:40], server.uri)
-    (weights,) = [p for p in server.artifacts.rglob("weights.safetensors") if version.model_id in str(p)]
+    (weights,) = [
+        p for p in server.artifacts.rglob("weights.safetensors") if version.source.removeprefix("models:/") in str(p)
+    ]
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     digest = version.tags["gen2reco.digest"]
     with pytest.raises(InputError, match=f"digest is [0-9a-f]{{64}}, expected {digest}"):
@@ -384,14 +386,21 @@ def test_wrong_addresses(tmp_path, uri, error, text):
     assert time.monotonic() - started < 20
 
 
-def test_a_wrong_token_is_one_clear_line(tmp_path):
-    """A server that wants credentials; it is a stand-in, since only its answer matters."""
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (401, "credentials are missing or refused; set MLFLOW_TRACKING_TOKEN"),
+        (404, "something answers there, but it is no MLflow"),
+    ],
+)
+def test_a_closed_or_strange_server_is_one_clear_line(tmp_path, answer, text):
+    """A server that wants other credentials, or is something else; a stand-in, since only its answer matters."""
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
     class Closed(BaseHTTPRequestHandler):
         def do_GET(self):
             good = self.headers.get("Authorization") == "Bearer right-token"
-            self.send_response(200 if good else 401)
+            self.send_response(200 if good else answer)
             self.end_headers()
             self.wfile.write(b"{}")
 
@@ -409,12 +418,12 @@ def test_a_wrong_token_is_one_clear_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     web.shutdown()
     assert done.returncode == 2, done.stderr
-    assert "credentials are missing or refused; set MLFLOW_TRACKING_TOKEN" in done.stderr
+    assert text in done.stderr
     assert "wrong-token" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
 
 
 def test_eight_processes_make_the_embedded_database_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     folders = [campaign(tmp_path, f"c{n}", shards=1, samples=("photons",)) for n in range(8)]
     workers = [context.Process(target=sync_often, args=(folder, None, 1)) for folder in folders]
     for worker in workers:

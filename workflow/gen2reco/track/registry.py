@@ -205,7 +205,9 @@ def _download(client: "MlflowClient", version: Any, reference: str) -> Resolved:
         draft = target.with_name(f".{digest}.{uuid.uuid4().hex}")
         draft.mkdir()
         try:
-            source = client.get_logged_model(version.model_id).artifact_location if version.model_id else version.source
+            source = version.source
+            if source.startswith("models:/"):
+                source = client.get_logged_model(source.removeprefix("models:/")).artifact_location
             place = client._tracking_client.tracking_uri
             found = Path(download_artifacts(artifact_uri=source, dst_path=str(draft), tracking_uri=place))
             open_any(found, digest)

@@ -77,9 +77,26 @@ def connect(uri: str) -> "MlflowClient":
 
         if uri.startswith("sqlite:///"):
             _migrate(uri)
+        if uri.startswith("http"):
+            _knock(uri)
         client = MlflowClient(uri, registry_uri=uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _knock(uri: str) -> None:
+    """Ask once, to tell refused credentials from other troubles."""
+    from mlflow.tracking._tracking_service.utils import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    asked = "/api/2.0/mlflow/experiments/search?max_results=1"
+    answer = http_request(get_default_host_creds(uri), asked, "GET", max_retries=1, raise_on_status=False)
+    if answer.status_code in (401, 403):
+        raise _refused(f"tracking server {scrub(uri)}")
+    if answer.status_code == 404:
+        raise InputError(
+            f"tracking server {scrub(uri)}: something answers there, but it is no MLflow; check the address"
+        )
 
 
 @contextmanager
@@ -104,10 +121,7 @@ def explain(error: Exception, uri: str) -> Gen2recoError:
     if "must be in the 'active'" in text or "must be in 'active'" in text or "not in active" in text.lower():
         return Deleted(f"{where}: {line}")
     if status in (401, 403) or code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _mentions(text, "401", "403"):
-        return InputError(
-            f"{where}: credentials are missing or refused; set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME "
-            "and MLFLOW_TRACKING_PASSWORD"
-        )
+        return _refused(where)
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return InputError(
             f"{where}: its database belongs to another version of MLflow; back it up and run `mlflow db upgrade`"
@@ -115,6 +129,13 @@ def explain(error: Exception, uri: str) -> Gen2recoError:
     if "Connection" in type(error).__name__ or "Max retries" in text or "Connection aborted" in text:
         return InfrastructureError(f"{where}: went away ({line}); sync again: what is there already stays single")
     return InfrastructureError(f"{where}: {line}")
+
+
+def _refused(where: str) -> InputError:
+    return InputError(
+        f"{where}: credentials are missing or refused; set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME "
+        "and MLFLOW_TRACKING_PASSWORD"
+    )
 
 
 def _mentions(text: str, *codes: str) -> bool:

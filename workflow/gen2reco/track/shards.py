@@ -67,8 +67,9 @@ class Shards:
             for name in _PER_SHARD:
                 yield f"shard/{name}", _number(fact.get(name)), when, shard
             yield "shard/events_per_second", _number(fact.get("events_out")) / wall if wall else 0.0, when, shard
+        end = self.end
         for name, value in self.totals().items():
-            yield name, value, self.end, len(self)
+            yield name, value, end, len(self)
 
     def totals(self) -> dict[str, float]:
         """What the stage made and what it cost."""

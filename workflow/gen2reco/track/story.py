@@ -7,7 +7,7 @@ The same folder always tells the same story, so that replaying it twice, or at o
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,10 +66,10 @@ class Run:
 
     def digest(self) -> str:
         """The sha256 of all that the run tells, files by content."""
-        content = asdict(self)
+        content = {field.name: getattr(self, field.name) for field in fields(self)}
         content["artifacts"] = [(file_digest(path), path.name, folder) for path, folder in self.artifacts]
         content["models"] = [(name, [path.parent.name + path.name for path in files]) for name, files in self.models]
-        return digest(json.loads(json.dumps(content, default=str)))
+        return digest(content)
 
 
 @dataclass

@@ -208,7 +208,8 @@ class Replay:
             if self._refused_files > 2:
                 return
             try:
-                self._call(self.client.log_artifact, run_id, str(path), folder or None)
+                with explained(self.uri):
+                    self.client.log_artifact(run_id, str(path), folder or None)
             except (Deleted, InputError):
                 raise
             except Gen2recoError as error:
