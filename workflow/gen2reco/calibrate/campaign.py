@@ -40,7 +40,7 @@ class CalibrationModel(Block):
 
 def make_calibration(
     paths: list[Path],
-    others: list[Path],
+    others: dict[str, list[Path]],
     folder: Path,
     settings: CalibrationModel,
     device: str = "cpu",
@@ -48,11 +48,11 @@ def make_calibration(
 ) -> list[Model]:
     """Train on `clusters` files, all made alike; writes `folder`/objects and, if there are jets, `folder`/jets.
 
-    Checkpoints stand beside them. others: files that are only judged. `tell(folder, settings)` gives the watcher of a
-    training. Raises InputError if the files differ in geometry or clustering.
+    Checkpoints stand beside them. others: files that are only judged, by label. `tell(folder, settings)` gives the
+    watcher of a training. Raises InputError if the files differ in geometry or clustering.
     """
     watch = tell or (lambda *_: None)
-    objects = make_objects(paths, folder / "objects", settings.objects, device, watch)
+    objects = make_objects(paths, others, folder / "objects", settings.objects, device, watch)
     if int(os.environ.get("RANK", "0")):
         return []
     watcher = watch(folder / "jets", settings.jets.model_dump(mode="json"))
@@ -61,7 +61,12 @@ def make_calibration(
 
 
 def make_objects(
-    paths: list[Path], folder: Path, settings: CalibrationTraining, device: str, tell: Callable[[Path, dict], Watch]
+    paths: list[Path],
+    others: dict[str, list[Path]],
+    folder: Path,
+    settings: CalibrationTraining,
+    device: str,
+    tell: Callable[[Path, dict], Watch],
 ) -> Model | None:
     """Train the calibration of objects and write its model folder (by the first process of torchrun alone)."""
     detector, pinned = common_pins(paths)
@@ -75,7 +80,11 @@ def make_objects(
     spent = time.perf_counter() - began
     predicted = predict(network, sample.inputs, device)
     corrections = fit_corrections(sample, predicted)
-    metrics = evaluate(sample, predicted, corrections)
+    metrics = evaluate(sample, predicted, corrections, sample.part("test"))
+    for label, files in others.items():
+        other = read_sample(files, geometry)
+        found = evaluate(other, predict(network, other.inputs, device), corrections, np.ones(len(other), bool))
+        metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
     config = {
         "sizes": network.sizes.model_dump(mode="json"),
         "corrections": corrections.as_json(),

@@ -21,9 +21,8 @@ KINDS = {
 RESAMPLES = 100
 
 
-def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, part: str = "test") -> list[dict]:
-    """Flat list of metrics {name, value, uncertainty, n} on one part of a sample."""
-    chosen = sample.part(part)
+def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, chosen: NDArray) -> list[dict]:
+    """Flat list of metrics {name, value, uncertainty, n} on the chosen candidates (n,) of a sample."""
     energy, sigma = corrections.energy(sample.plain.energy, predicted)
     single = chosen & ~crowded(sample)
     found = []

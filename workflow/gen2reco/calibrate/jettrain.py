@@ -32,6 +32,8 @@ FEW = 5
 """Events of at most so many particles are guns, not jets."""
 MATCH = 0.2
 """Largest distance in eta and phi of a jet from its generator jet, each the other's nearest."""
+LEAST_JETS = 50
+"""Fewer jets in training make no jet calibration."""
 PT_MIN, ETA = 10.0, (1.6, 2.9)
 """Generator jets used for training: GeV, range of |eta|."""
 PT_EDGES, ETA_EDGES = (30.0, 45.0, 70.0, 120.0), (1.7, 2.1, 2.45, 2.8)
@@ -126,17 +128,17 @@ def match(true: ak.Array, jets: ak.Array) -> ak.Array:
 
 def make_jet_calibration(
     paths: list[Path],
-    others: list[Path],
+    others: dict[str, list[Path]],
     folder: Path,
     settings: JetTraining,
     watch: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Model | None:
     """Train behind the calibration in `folder`/objects and write `folder`/jets; None if the files hold no jets.
 
-    others: files of other processes, on which the result is only judged.
+    others: files on which the result is only judged, by label.
     """
     sample = read_jets(paths, folder)
-    if sample is None or min(sample.part(name).sum() for name in ("train", "test")) < 20:
+    if sample is None or sample.part("train").sum() < LEAST_JETS:
         return None
     began = time.perf_counter()
     network = _train(sample, settings, folder / "jets.training", watch)
@@ -147,9 +149,10 @@ def make_jet_calibration(
     chosen = fitted & (sample.true_pt > 20)
     closure = fit_closure((sample.pt * factor)[chosen], sample.true_pt[chosen], PT_REFERENCE, degree=1, bins=5)
     metrics = judge(sample, scales(network, sample.inputs, closure, limits), sample.part("test"))
-    if other := read_jets(others, folder):
-        found = judge(other, scales(network, other.inputs, closure, limits), np.ones(len(other.pt), bool))
-        metrics += [m | {"name": f"other_{m['name']}"} for m in found]
+    for label, files in others.items():
+        if other := read_jets(files, folder):
+            found = judge(other, scales(network, other.inputs, closure, limits), np.ones(len(other.pt), bool))
+            metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
     config = {
         "sizes": network.sizes.model_dump(mode="json"),
         "closure": closure.tolist(),
@@ -237,8 +240,9 @@ constituents and the tracks in the cone.
 
 ## Held-out jets
 
-`raw`: jets of plain sums; `objects`: of calibrated objects; `calibrated`: after this model. `other_`: a process
-that was not trained on. Bins of the generator jet's pT in GeV and |eta|; uncertainties are bootstrap deviations.
+`raw`: jets of plain sums; `objects`: of calibrated objects; `calibrated`: after this model. Other
+prefixes: samples that were not trained on. Bins of the generator jet's pT in GeV and |eta|; uncertainties are
+bootstrap standard deviations.
 
 | metric | value | uncertainty | n |
 |---|---|---|---|

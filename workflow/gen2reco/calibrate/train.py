@@ -23,6 +23,8 @@ LEAST_ENERGY = 0.5
 """GeV; candidates of less true energy teach no energies."""
 PURE = 0.9
 """Candidates of which one particle has at least this share are used for corrections."""
+LEAST_IN_BIN = 12
+"""Candidates in each bin of a closure fit; fewer bins, and lower degrees, where there are not enough."""
 DIRECTION_SCALE = 5.0
 """mm on the plane of the face: where the loss of the direction turns from square to linear."""
 
@@ -146,8 +148,9 @@ def fit_corrections(sample: Sample, predicted: Predicted) -> Corrections:
     temperature = _temperature(predicted.logits[known], targets.identity[known])
     energy = sample.plain.energy * np.exp(predicted.log_ratio)
     kinds = [shower & em, shower & ~em]
-    closure = np.stack([fit_closure(energy[k], targets.energy[k]) for k in kinds])
-    edges = np.log(np.quantile(targets.energy[shower], [0.002, 0.998]) / 20.0)
+    fits = [fit_closure(energy[k], targets.energy[k]) for k in kinds]
+    closure = np.stack([np.pad(fit, (max(map(len, fits)) - len(fit), 0)) for fit in fits])
+    edges = np.log(np.quantile(targets.energy[shower], [0.002, 0.998]) / 20.0) if shower.any() else np.zeros(2)
     fitted = Corrections(temperature, closure, edges, np.ones(2))
     energy, sigma = fitted.energy(sample.plain.energy, predicted)
     pull = (energy - targets.energy) / np.maximum(sigma, 1e-9)
@@ -167,12 +170,15 @@ def fit_closure(
     energy: NDArray, true: NDArray, reference: float = 20.0, degree: int = 2, bins: int = 8
 ) -> NDArray[np.float64]:
     """Polynomial in ln(E / reference) of ln(mean response) at the mean reconstructed energy (numerical inversion)."""
-    order = np.argsort(true)
-    groups = np.array_split(order, bins)
-    response = np.array([np.mean(energy[g] / true[g]) for g in groups])
-    error = np.array([np.std(energy[g] / true[g]) / np.sqrt(len(g)) for g in groups])
+    bins = min(bins, len(true) // LEAST_IN_BIN)
+    if not bins:
+        return np.zeros(1)
+    groups = np.array_split(np.argsort(true), bins)
+    ratio = energy / true
+    response = np.array([np.mean(ratio[g]) for g in groups])
+    error = np.array([np.std(ratio[g]) / np.sqrt(len(g)) for g in groups])
     at = np.array([np.mean(np.log(true[g] / reference)) for g in groups]) + np.log(response)
-    return np.polyfit(at, np.log(response), degree, w=1 / error)
+    return np.polyfit(at, np.log(response), min(degree, bins // 2), w=1 / np.maximum(error, 1e-4))
 
 
 def half_width(values: NDArray) -> float:

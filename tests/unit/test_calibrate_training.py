@@ -1,0 +1,136 @@
+"""Jets and the whole training on toy showers: matching, neutral starts, a usable model, resumed alike."""
+
+import json
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+from calibrate_events import DETECTOR, event, particle, table, track
+
+from gen2reco.calibrate.campaign import CalibrationModel, make_calibration
+from gen2reco.calibrate.dnn import Dnn
+from gen2reco.calibrate.jetfeatures import CONSTITUENT_NAMES, JET_NAMES, MAX_CONSTITUENTS, jet_inputs
+from gen2reco.calibrate.jetnetwork import JetNetwork, JetSizes, scales
+from gen2reco.calibrate.jets import object_jets
+from gen2reco.calibrate.jettrain import match
+from gen2reco.campaign.runner import PROVENANCE_KEY
+from gen2reco.campaign.stage import Chunk
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.schemas import IDENTITIES
+
+
+def points(*given):
+    return [{"eta": eta, "phi": phi} for eta, phi in given]
+
+
+def test_jets_match_when_each_is_the_others_nearest():
+    true = ak.Array([points((2.0, 0.0), (2.1, 0.05), (-2.0, 3.1)), points(), points((2.0, 0.0))])
+    found = ak.Array([points((2.02, 0.0), (-2.0, -3.1)), points((2.0, 0.0)), points((2.3, 0.0))])
+    assert match(true, found).tolist() == [[0, -1, 1], [], [-1]]
+
+
+def objects(*given):
+    base = {"energy_sigma": 1.0, "energy_raw": 9.0, **{f"p_{name}": 0.2 for name in IDENTITIES}}
+    return [{"energy": e, "eta": eta, "phi": phi, **base} for e, eta, phi in given]
+
+
+def jets_of():
+    made = ak.Array([objects((300.0, 2.0, 3.1), (100.0, 2.05, -3.1), (50.0, -2.5, 1.0)), objects((200.0, -1.8, 0.0))])
+    momentum = ak.Array([[0.0, 99.0, 0.0], [0.0]])
+    tracks = ak.Array([[{"pt": 25.0, "eta": 2.05, "phi": -3.1}], [{"pt": 9.0, "eta": 2.0, "phi": 0.0}]])
+    jets = object_jets(made)
+    return jets, jet_inputs(jets, made, momentum, tracks)
+
+
+def test_jet_inputs_have_their_names_and_wrap_around():
+    jets, inputs = jets_of()
+    assert inputs.jet.shape == (ak.sum(ak.num(jets)), len(JET_NAMES))
+    assert inputs.constituents.shape[1:] == (MAX_CONSTITUENTS, len(CONSTITUENT_NAMES))
+    assert np.isfinite(inputs.jet).all() and np.isfinite(inputs.constituents).all()
+    leading = dict(zip(JET_NAMES, inputs.jet[0]))
+    assert np.exp(leading["log_constituents"]) == pytest.approx(2, abs=1e-5) and leading["width"] < 0.1
+    assert leading["track_pt_share"] == pytest.approx(25.0 / jets.pt[0, 0], rel=1e-4)
+    assert np.exp(inputs.constituents[0, :2, 0]).sum() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_an_untrained_jet_network_leaves_jets_alone():
+    inputs = jets_of()[1]
+    torch.manual_seed(0)
+    network = JetNetwork(JetSizes(jet=len(JET_NAMES), constituents=len(CONSTITUENT_NAMES))).eval()
+    assert np.allclose(scales(network, inputs, np.zeros(1), np.array([-9.0, 9.0])), 1.0, atol=1e-5)
+    planted = scales(network, inputs, np.array([np.log(0.8)]), np.array([-9.0, 9.0]))
+    assert np.allclose(planted, 1.25, rtol=1e-5)
+
+
+def toy_events(n, seed=5):
+    """Photons in front, pions deep with a track, at 0.9 and 0.7 of their energy, one an event."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for k in range(n):
+        energy, eta, phi = rng.uniform(10, 100), rng.uniform(1.8, 2.6), rng.uniform(-3, 3)
+        pion = k % 2
+        layers = range(20, 40) if pion else range(4, 14)
+        measured = energy * (0.7 if pion else 0.9) * rng.normal(1, 0.03)
+        link = {"trackster": 0, "particle": 0, "reco_to_sim": 0.0, "sim_to_reco": 0.0, "shared_energy": measured}
+        tracks = [track(eta, phi, energy)] if pion else []
+        given = particle(211 if pion else 22, eta, phi, energy)
+        made.append(event([(eta, phi, measured, layers)], (), tracks, [given], [link]))
+    return table(made)
+
+
+def write_clusters(folder, name="a", **story):
+    stage = {"backend": "clue", "version": 1, "options": {}, "detector": DETECTOR.model_dump(mode="json"), **story}
+    path = folder / "toy" / "cluster" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records.write(path, toy_events(120), "clusters", {PROVENANCE_KEY: json.dumps({"cluster": stage})})
+    return path
+
+
+def settings(steps):
+    sizes = {"point_width": 8, "width": 16, "dropout": 0.1}
+    training = {"steps": steps, "batch": 32, "learning_rate": 3e-3, "warmup": 5, "average": 0.9, "checkpoint_every": 20}
+    return CalibrationModel.model_validate({"objects": {**sizes, "training": training}})
+
+
+def test_one_call_makes_a_model_that_calibrates(tmp_path):
+    path = write_clusters(tmp_path)
+    made = make_calibration([path], {"again": [path]}, tmp_path / "model", settings(120))
+    assert [model.kind for model in made] == ["calibration"]  # guns make no jets
+    dnn = Dnn(Dnn.Options(model=str(tmp_path / "model")), DETECTOR)
+    assert dnn.model_digest == made[0].digest
+    dnn.prepare()
+    fresh = toy_events(60, seed=9)
+    out = records.awkward(dnn.run(Chunk(0, 1, 0, 60), fresh).table)
+    response = ak.to_numpy(out.objects.energy[:, 0] / out.particles.energy[:, 0])
+    assert np.mean(response) == pytest.approx(1.0, abs=0.03) and np.std(response) < 0.06
+    assert np.mean(ak.to_numpy(abs(out.objects.pdg[:, 0]) == abs(out.particles.pdg[:, 0]))) > 0.9
+    card = (tmp_path / "model/objects/card.md").read_text()
+    assert made[0].digest in card and made[0].pins["clustering"] in card and "again_photon_hadron_auc" in card
+
+
+def test_a_resumed_training_gives_the_same_weights(tmp_path):
+    path = write_clusters(tmp_path)
+    whole = make_calibration([path], {}, tmp_path / "whole", settings(40))[0]
+    started = tmp_path / "parts" / "objects.training"
+
+    class Stopped(Exception):
+        pass
+
+    def stop(step, numbers):
+        if step == 20:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        make_calibration([path], {}, tmp_path / "parts", settings(40), tell=lambda folder, given: stop)
+    assert (started / "checkpoint.safetensors").is_file()
+    assert make_calibration([path], {}, tmp_path / "parts", settings(40))[0].digest == whole.digest
+
+
+def test_files_made_differently_are_refused(tmp_path):
+    paths = [write_clusters(tmp_path), write_clusters(tmp_path, "b", version=2)]
+    with pytest.raises(InputError, match=r"a.parquet was made with .*b.parquet with .*train on files made alike"):
+        make_calibration(paths, {}, tmp_path / "model", settings(1))
+    with pytest.raises(InputError, match="no `clusters` files"):
+        make_calibration([], {}, tmp_path / "model", settings(1))
