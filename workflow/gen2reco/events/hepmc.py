@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyhepmc
 
 from gen2reco.errors import InputError
+from gen2reco.events import records
 from gen2reco.events.hepmc_guard import EVENT_LINE, check_lines
 from gen2reco.events.stream import index_events
 
@@ -155,4 +156,4 @@ def _cross_section(event: "pyhepmc.GenEvent") -> tuple[float, float] | None:
 def _lists(events: list[tuple[np.ndarray, ...]], names: tuple[str, ...]) -> pa.Array:
     offsets = np.cumsum([0, *(len(event[0]) for event in events)])
     columns = [np.concatenate(column) for column in zip(*events)]
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, list(names)))
+    return records.structs(offsets, dict(zip(names, columns)))

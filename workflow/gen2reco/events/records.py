@@ -43,9 +43,24 @@ def table(record: str, columns: Mapping[str, "ak.Array | np.ndarray | pa.Array"]
     return pa.table([_cast(name, columns[name], schema.field(name).type) for name in schema.names], schema=schema)
 
 
+def array(values: np.ndarray | list) -> pa.Array:
+    """Values as an Arrow array; numbers without `pyarrow.array`, which imports pandas at its first numpy array."""
+    if not (isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf"):
+        return pa.array(values)
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
+
+
+def structs(offsets: np.ndarray, fields: Mapping[str, np.ndarray]) -> pa.Array:
+    """Flat columns as one list of structs per event. `offsets`: (n_events + 1,) into the columns."""
+    inner = pa.StructArray.from_arrays([array(column) for column in fields.values()], list(fields))
+    return pa.ListArray.from_arrays(array(np.asarray(offsets, np.int32)), inner)
+
+
 def empty(record: str) -> pa.Table:
     """A valid table of no events."""
-    return SCHEMAS[record].empty_table()
+    schema = SCHEMAS[record]
+    return pa.table([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def awkward(events: pa.Table) -> ak.Array:
@@ -190,7 +205,7 @@ def _cast(name: str, values: "ak.Array | np.ndarray | pa.Array", kind: pa.DataTy
     if isinstance(values, ak.Array):
         values = ak.to_arrow(values, list_to32=True, extensionarray=False)
     elif not isinstance(values, (pa.Array, pa.ChunkedArray)):
-        values = pa.array(values)
+        values = array(values)
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     try:
@@ -207,7 +222,9 @@ def _fit(values: pa.Array, kind: pa.DataType) -> pa.Array:
         if pa.types.is_null(values.type) or (
             pa.types.is_list(values.type) and pa.types.is_null(values.type.value_type)
         ):
-            return pa.ListArray.from_arrays(np.zeros(len(values) + 1, np.int32), _nothing(kind.value_type), type=kind)
+            return pa.ListArray.from_arrays(
+                array(np.zeros(len(values) + 1, np.int32)), pa.nulls(0, kind.value_type), type=kind
+            )
         if pa.types.is_large_list(values.type):
             values = values.cast(pa.list_(values.type.value_type))
         offsets = values.offsets
@@ -223,10 +240,6 @@ def _fit(values: pa.Array, kind: pa.DataType) -> pa.Array:
         children = [_fit(values.field(field.name), field.type) for field in kind]
         return pa.StructArray.from_arrays(children, fields=list(kind))
     return values.cast(kind)
-
-
-def _nothing(kind: pa.DataType) -> pa.Array:
-    return pa.schema([pa.field("item", kind, nullable=False)]).empty_table()["item"].combine_chunks()
 
 
 def _cast_table(events: pa.Table, record: str, path: Path) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pythia8mc
 
 from gen2reco.errors import InputError
+from gen2reco.events import records
 from gen2reco.generate.settings import apply, checked
 
 LIGHT_SPEED = 299.792458  # mm/ns
@@ -158,10 +159,7 @@ def _particles(field: dict, momentum: dict, entry: Any, at: np.ndarray) -> dict[
 def _lists(offsets: np.ndarray, chosen: np.ndarray, fields: Callable[[np.ndarray], dict]) -> pa.Array:
     """The chosen entries of each event as a list of structs."""
     counts = np.concatenate([[0], np.cumsum(chosen)])[offsets]
-    values = fields(np.flatnonzero(chosen))
-    return pa.ListArray.from_arrays(
-        pa.array(counts, pa.int32()), pa.StructArray.from_arrays(values.values(), list(values))
-    )
+    return records.structs(counts, fields(np.flatnonzero(chosen)))
 
 
 @contextmanager

@@ -89,13 +89,12 @@ def _beside(rng: np.random.Generator, process: GunProcess, first: np.ndarray, sh
 
 def _table(chunk: Chunk, shape: tuple[int, int], values: dict[str, np.ndarray]) -> pa.Table:
     events, each = shape
-    offsets = np.arange(0, events * each + 1, each, dtype=np.int32)
-    flat = pa.StructArray.from_arrays([column.reshape(-1) for column in values.values()], list(values))
+    offsets = np.arange(0, events * each + 1, each)
     columns = {
         "event": np.arange(chunk.start, chunk.stop),
         "weight": np.ones(events),
-        "partons": pa.array([[]] * events, pa.list_(pa.null())),
-        "particles": pa.ListArray.from_arrays(offsets, flat),
+        "partons": pa.ListArray.from_arrays(records.array(np.zeros(events + 1, np.int32)), pa.nulls(0)),
+        "particles": records.structs(offsets, {name: column.reshape(-1) for name, column in values.items()}),
     }
     return records.table("particles", columns)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pythia8mc
 
 from gen2reco.campaign.config import Block
@@ -95,7 +96,7 @@ def assemble(parts: list[dict], numbers: np.ndarray, names: list[str], extra: np
     }
     if len(names) > 1:
         offsets = np.arange(0, weights.size + 1, len(names), dtype=np.int32)
-        columns["weights"] = pa.ListArray.from_arrays(offsets, weights.ravel())
+        columns["weights"] = pa.ListArray.from_arrays(records.array(offsets), records.array(weights.ravel()))
     return records.table("particles", columns)
 
 
@@ -107,7 +108,7 @@ def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
         "hard_processes_tried": info.nTried(),
         "cross_section_pb": info.sigmaGen() * engine.PB_PER_MB,
         "cross_section_error_pb": info.sigmaErr() * engine.PB_PER_MB,
-        "sum_of_weights": float(np.sum(table["weight"].to_numpy())),
+        "sum_of_weights": float(pc.sum(table["weight"]).as_py() or 0.0),
         "sqrt_s": info.eCM(),
         "beams": [[info.idA(), info.eA(), info.mA()], [info.idB(), info.eB(), info.mB()]],
         "weight_names": engine.weight_names(pythia),
