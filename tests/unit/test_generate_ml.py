@@ -114,7 +114,7 @@ def test_decays_happen_where_the_mother_had_flown(folder):
     events, _ = generate(folder, 300)
     p = events.particles
     displaced = np.sqrt(p.vx**2 + p.vy**2 + p.vz**2)
-    assert 0.02 < ak.mean(displaced > 1) < 0.6
+    assert 0.02 < ak.mean(displaced > 1) < 0.9
     assert np.all(p.time[displaced > 1] > 0.9 * displaced[displaced > 1] / 299.8)
     assert np.all(p.time[displaced == 0] == 0)
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class Counts(nn.Module):
     """Models counts (n, n_places) with values below `n_values[place]`, given a condition (n, n_context).
 
-    It starts from a closed form (`fit_start`): a mean linear in the counts before and in the condition, a bell of fixed
-    width about it for common places, odds of one (and of more) for rare ones. The network learns what is missing.
+    It starts from a closed form (`fit_start`): a mean linear in the counts before and in the condition; about it a
+    Conway-Maxwell-Poisson distribution of fixed dispersion for common places, odds of one (and more) for rare ones.
+    The network learns what is missing.
     """
 
     def __init__(self, n_values: list[int], n_context: int, width: int = 96):
@@ -25,7 +26,7 @@ class Counts(nn.Module):
         self.logit = nn.Parameter(torch.zeros(places, width, most))
         self.bias = nn.Parameter(torch.zeros(places, most))
         self.register_buffer("linear", torch.zeros(places, places + n_context + 1))
-        self.register_buffer("width", torch.full((places,), 3.0))
+        self.register_buffer("dispersion", torch.ones(places))
         self.register_buffer("more", torch.zeros(places))
         self.register_buffer("rare", torch.zeros(places))
         values = torch.arange(most).float()
@@ -43,8 +44,8 @@ class Counts(nn.Module):
             normal = gram[used][:, used] + ridge * torch.eye(len(used), dtype=torch.float64)
             weights = torch.linalg.solve(normal, gram[used, place])
             self.linear[place, used] = weights.float()
-            left = (counts[:, place] - x[:, used] @ weights).square().mean().sqrt()
-            self.width[place] = left.clamp(min=0.1)
+            left = (counts[:, place] - x[:, used] @ weights).square().mean()
+            self.dispersion[place] = (counts[:, place].double().mean() / left.clamp(min=1e-3)).clamp(0.3, 5)
             none, one, two = (((counts[:, place] == n).sum() + 0.5).log() for n in range(3))
             self.more[place] = none + two - 2 * one
             self.rare[place] = float(counts[:, place].double().mean() < rare)
@@ -52,7 +53,9 @@ class Counts(nn.Module):
     def _start(self, mean: Tensor, places: slice) -> Tensor:
         """Logits of the closed form: mean (n, k) at k places to (n, k, n_values)."""
         v = self.values
-        bell = -((v - mean[..., None]) ** 2) / (2 * self.width[places, None] ** 2)
+        nu = self.dispersion[places]  # mean = rate - (nu - 1) / (2 nu), about
+        rate = (mean + (nu - 1) / (2 * nu)).clamp(min=0.05)[..., None]
+        bell = nu[:, None] * (v * rate.log() - torch.lgamma(v + 1))
         odds = torch.logit(mean.clamp(1e-5, 0.97))[..., None] * v + self.more[places, None] * v * (v - 1) / 2
         return torch.where(self.rare[places, None] > 0, odds, bell).masked_fill(self.closed[places], -1e9)
 

@@ -78,8 +78,8 @@ class Recipe(Block):
     """Rarer species are left out, with the events that hold them."""
     sizes: Sizes = Sizes()
     """Sizes of the networks."""
-    counts: Training
-    """Training of the counts."""
+    counts: Training | None = None
+    """Training of the counts; left out: the closed form."""
     shapes: Training | None = None
     """Training of the shapes' teacher; left out: the closed form."""
     shapes_score: Training | None = None
@@ -294,7 +294,8 @@ def run(recipe: Recipe, samples: list[Path], work: Path, device: str = "cpu", wa
     """The whole training, top to bottom; every part is done once and kept in `work`."""
     prepared, species, sqrt_s = load_data(recipe, samples, work)
     model = new_model(recipe, prepared, species, sqrt_s)
-    fit("counts", [Part(model.counts, learn_counts(model, prepared))], recipe.counts, work, device, watch)
+    if recipe.counts:
+        fit("counts", [Part(model.counts, learn_counts(model, prepared))], recipe.counts, work, device, watch)
 
     shapes = shapes_data(model, prepared)
     if recipe.shapes:

@@ -1,0 +1,49 @@
+"""The release model of the learned generator: conserved quantities on every event, and gross physics.
+
+The model is experimental: these bounds catch a broken release, they are not its quality, which its card states.
+"""
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from gen2reco.campaign.process import process_from
+from gen2reco.campaign.stage import Chunk
+from gen2reco.events import records
+from gen2reco.events.truth import charge
+from gen2reco.generate.ml import RELEASE, Learned
+
+
+@pytest.fixture(scope="module")
+def events() -> ak.Array:
+    process = process_from("configs/processes/ee_qq_91.yaml")
+    backend = Learned(Learned.Options(process=process, model="ee_qq_91", outside="refuse"))
+    backend.prepare()
+    return records.awkward(backend.run(Chunk(0, 3, 0, 500)).table)
+
+
+def test_release_conserves_momentum_and_charge(events):
+    p = events.particles
+    for name, expected in (("px", 0), ("py", 0), ("pz", 0), ("energy", 91.2)):
+        total = ak.to_numpy(ak.sum(ak.values_astype(p[name], np.float64), axis=1))
+        np.testing.assert_allclose(total, expected, atol=1e-4)
+    charges = ak.unflatten(charge(ak.to_numpy(ak.flatten(p.pdg))), ak.num(p.pdg))
+    assert np.all(ak.to_numpy(ak.sum(charges, axis=1)) == 0)
+
+
+def test_release_multiplicity_is_of_a_z(events):
+    charged = ak.sum(charge(ak.to_numpy(ak.flatten(events.particles.pdg))) != 0) / len(events)
+    assert 18 < charged < 25
+
+
+def test_beauty_flies_and_light_flavours_do_not(events):
+    partons = events.partons
+    flavour = ak.to_numpy(partons.pdg[(partons.status == 23) & (partons.pdg > 0)][:, 0])
+    p = events.particles
+    near = np.hypot(p.vx, p.vy)
+    flown = ak.to_numpy(ak.sum((near > 0.05) & (near < 5) & (abs(p.pdg) == 211), axis=1))
+    assert flown[flavour == 5].mean() > 3 * flown[flavour <= 2].mean()
+
+
+def test_release_is_small():
+    assert sum(path.stat().st_size for path in (RELEASE / "ee_qq_91").iterdir()) < 10e6
