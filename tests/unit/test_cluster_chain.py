@@ -278,7 +278,12 @@ def score_table(associations, n_tracksters, deposited, energies):
     [
         ([(0, 0, 0.0, 0.1, 9.0), (1, 1, 0.0, 0.1, 18.0)], 2, {"efficiency": 2, "purity": 2}),
         ([(0, 0, 0.0, 0.1, 9.0)], 2, {"efficiency": 1, "purity": 1, "fake": 1, "surplus": 1}),
-        ([(0, 0, 0.5, 0.1, 9.0), (0, 1, 0.4, 0.1, 18.0)], 1, {"efficiency": 2, "purity": 2, "merge": 1}),
+        (
+            [(0, 0, 0.5, 0.1, 9.0), (0, 1, 0.4, 0.1, 18.0)],
+            1,
+            {"efficiency": 2, "purity": 2, "merge": 1, "absorbed": 1},
+        ),
+        ([(0, 0, 0.64, 0.1, 9.0), (0, 1, 0.36, 0.1, 18.0)], 1, {"efficiency": 2, "purity": 2, "absorbed": 1}),
         ([(0, 0, 0.0, 0.5, 4.0), (1, 0, 0.0, 0.6, 4.0)], 2, {"split": 1, "surplus": 1}),
         (
             [(0, 0, 0.0, 0.1, 5.0), (1, 0, 0.1, 0.15, 0.9)],
@@ -287,7 +292,7 @@ def score_table(associations, n_tracksters, deposited, energies):
         ),
         ([(0, 0, 0.7, 0.5, 4.9)], 1, {"fake": 1}),
     ],
-    ids=["perfect", "lost and fake", "merged", "split", "duplicate", "too impure"],
+    ids=["perfect", "lost and fake", "merged", "swallowed", "split", "duplicate", "too impure"],
 )
 def test_rates_by_hand(associations, n, expected):
     """Two photons of 10 and 20 GeV, all of it deposited."""

@@ -66,16 +66,22 @@ class Iteration(Block):
 class Linking(Block):
     """Which fragments are joined; distances are transverse, from the leader's axis or its line from the origin."""
 
-    close_distance: NonNegativeFloat = 50.0
+    close_distance: NonNegativeFloat = 55.0
     """First step: a fragment this near to a more energetic one is a part of it, mm."""
     em_fraction: Fraction = 0.95
     """A fragment is electromagnetic with at least this share of its energy in electromagnetic layers, ..."""
     em_width: PositiveFloat = 30.0
     """... and at most this transverse energy-weighted width, mm."""
-    em_distance: NonNegativeFloat = 80.0
-    """Second step, superclustering: reach between electromagnetic fragments, mm."""
-    had_distance: NonNegativeFloat = 125.0
-    """Reach between other fragments, mm."""
+    photon_layer: PositiveInt = 2
+    """An electromagnetic fragment that starts up to this layer, no track pointing at it, may be a photon of its own."""
+    photon_fraction: Fraction = 0.2
+    """It is taken as one with at least this share of the leader's energy, ..."""
+    photon_distance: NonNegativeFloat = 30.0
+    """... and then it is joined only within this distance, mm."""
+    em_distance: NonNegativeFloat = 100.0
+    """Second step: reach for electromagnetic fragments (superclustering), mm."""
+    had_distance: NonNegativeFloat = 130.0
+    """Reach for other fragments, mm."""
     late_layer: PositiveInt = 10
     """A fragment that starts behind this layer, with no track pointing at it, is late: it did not enter by itself."""
     late_distance: NonNegativeFloat = 260.0

@@ -14,7 +14,7 @@ from gen2reco.events.geometry import Geometry
 class Clue(Backend):
     """CLUE on layers, CLUE3D iterations, linking."""
 
-    name, stage, version, needs_detector, chunk_events = "clue", "cluster", 2, True, 100
+    name, stage, version, needs_detector, chunk_events = "clue", "cluster", 3, True, 100
 
     class Options(Block):
         """What the clustering is told."""

@@ -83,7 +83,7 @@ def _distance(shape: dict[str, NDArray], follower: NDArray, leader: NDArray) -> 
 
 
 def _close(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.float64]:
-    return np.full(len(follower), config.close_distance)
+    return np.where(_photon(shape, follower, leader, config), config.photon_distance, config.close_distance)
 
 
 def _reach(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.float64]:
@@ -92,13 +92,19 @@ def _reach(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config
     alone = ~shape["tracked"][follower]
     late = alone & (shape["first_layer"][follower] > config.late_layer)
     share = shape["energy"][follower] / shape["energy"][leader]
-    reach = np.where(em[follower] & em[leader], config.em_distance, config.had_distance)
+    reach = np.where(em[follower], config.em_distance, config.had_distance)
     for applies, farther in (
         (alone & (share < config.halo_fraction), config.halo_distance),
         (late, np.where(em[leader], config.em_reach, config.late_distance)),
     ):
         reach = np.where(applies, np.maximum(reach, farther), reach)
-    return reach
+    return np.where(_photon(shape, follower, leader, config), config.photon_distance, reach)
+
+
+def _photon(shape: dict[str, NDArray], follower: NDArray, leader: NDArray, config: Linking) -> NDArray[np.bool_]:
+    """Whether the follower looks like a photon that entered by itself."""
+    alone = _electromagnetic(shape, config) & (shape["first_layer"] <= config.photon_layer) & ~shape["tracked"]
+    return alone[follower] & (shape["energy"][follower] >= config.photon_fraction * shape["energy"][leader])
 
 
 def _electromagnetic(shape: dict[str, NDArray], config: Linking) -> NDArray[np.bool_]:

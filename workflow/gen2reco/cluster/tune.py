@@ -35,7 +35,7 @@ SPACE: dict[str, tuple[float, float]] = {
 }
 """What is searched, as factors on the starting point; `iterations.` stands for each iteration that uses CLUE3D."""
 GOOD = ("efficiency", "purity")
-BAD = ("split", "merge", "fake", "duplicate", "surplus")
+BAD = ("split", "absorbed", "merge", "fake", "duplicate", "surplus")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def tune(
 ) -> Tuned:
     """Search around `start` for the parameters of the best mean figure of merit over the files.
 
-    The figure is the mean of efficiency, purity and one minus the split, merge, fake, duplicate and surplus rates.
+    The figure is the mean of efficiency, purity and one minus each of split, absorbed, merge, fake, duplicate, surplus.
     Even events of each file are searched on, odd ones are reported. The same seed finds the same parameters.
     Raises InputError if a file holds fewer than two events, or no particle that counts.
     """

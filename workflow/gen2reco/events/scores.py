@@ -3,8 +3,10 @@
 Definitions of the CMS TICL validation, on the scores that the `clusters` record holds. Per particle: efficient if one
 trackster holds at least half of its energy, pure if one has a sim-to-reco score below 0.2, duplicate if more than one
 has, split if two or more hold a tenth of its energy each. Per trackster: fake if no particle has a reco-to-sim score
-below 0.6, merged if more than one has; beyond TICL, surplus if no particle has its largest share in it. Particles count
-above 5 GeV and where the hits hold 70 % of their energy.
+below 0.6, merged if more than one has. Particles count above 5 GeV and where the hits hold 70 % of their energy.
+
+Beyond TICL, whose merge rate is blind to a particle swallowed by one of 1.3 times its energy: a particle is absorbed if
+another one has more energy in its best trackster; a trackster is surplus if it is no particle's best.
 """
 
 from collections.abc import Iterable
@@ -25,7 +27,7 @@ PURE = 0.2
 LINKED = 0.6
 SPLIT = 0.1
 
-PARTICLE_RATES = ("efficiency", "purity", "duplicate", "split")
+PARTICLE_RATES = ("efficiency", "purity", "duplicate", "split", "absorbed")
 TRACKSTER_RATES = ("fake", "merge", "surplus")
 
 
@@ -72,6 +74,7 @@ class ParticleScores:
     purity: NDArray[np.bool_]
     duplicate: NDArray[np.bool_]
     split: NDArray[np.bool_]
+    absorbed: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,17 @@ def score(events: pa.Table, iteration: int | None = None) -> tuple[ParticleScore
     kept = chosen[trackster]
     trackster, particle = trackster[kept], _global(found["particle"], data["particles"])[kept]
     scores = {name: _flat(found[name])[kept] for name in ("reco_to_sim", "sim_to_reco", "shared_energy")}
-    particles = _score_particles(data, particle, scores)
+    order = np.argsort(scores["shared_energy"], kind="stable")
+    best, top = np.full(int(ak.sum(ak.num(data["particles"]))), -1), np.full(len(chosen), -1)
+    best[particle[order]], top[trackster[order]] = trackster[order], particle[order]  # the largest stays
+    absorbed = (best >= 0) & (np.append(top, -1)[best] != np.arange(len(best)))
+    particles = _score_particles(data, particle, scores, absorbed)
     n = len(chosen)
     linked = np.bincount(trackster, scores["reco_to_sim"] < LINKED, n)
     nearest = np.full(n, np.inf)
-    order = np.argsort(scores["shared_energy"], kind="stable")
-    nearest[trackster[order]] = _all_distances(data)[particle[order]]
+    nearest[top >= 0] = _all_distances(data)[top[top >= 0]]
     surplus = np.ones(n, bool)
-    best = order[np.unique(particle[order][::-1], return_index=True)[1] * -1 - 1]
-    surplus[trackster[best]] = False
+    surplus[best[best >= 0]] = False
     of_event = np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(lists)))
     eta = _flat(lists["eta"]) if final else np.full(n, np.nan)
     fields = (of_event, _flat(lists["energy"]), eta, nearest, linked == 0, linked > 1, surplus)
@@ -149,7 +154,9 @@ def distances(events: pa.Table, min_energy: float = 1.0) -> NDArray[np.float64]:
     return _all_distances(records.awkward(events), min_energy)
 
 
-def _score_particles(data: ak.Array, particle: NDArray, scores: dict[str, NDArray]) -> ParticleScores:
+def _score_particles(
+    data: ak.Array, particle: NDArray, scores: dict[str, NDArray], absorbed: NDArray
+) -> ParticleScores:
     pdg, energy = _flat(data["particles"]["pdg"]), _flat(data["particles"]["energy"])
     n, deposited = len(pdg), _flat(data["deposited"]).astype(float)
     truth = incident_energy(pdg, energy)
@@ -172,6 +179,7 @@ def _score_particles(data: ak.Array, particle: NDArray, scores: dict[str, NDArra
         pure > 0,
         pure > 1,
         np.bincount(particle, share >= SPLIT, n) > 1,
+        absorbed,
     )
     return ParticleScores(*(values[hit] for values in fields))
 
