@@ -100,7 +100,7 @@ def register_files(
             run_id,
             tags,
             description=scrub(card.read_text(encoding="utf-8"))[:50_000] if card.exists() else None,
-            model_id=made.model_id,
+            model_id=made.model_id if remote or run_id else None,
         )
     first, *surplus = _versions(client, name, digest)
     for version in surplus:  # another replay registered the same at once: the first stays

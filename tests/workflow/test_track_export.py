@@ -1,0 +1,90 @@
+"""The exported crate: valid for the rocrate library, complete, the profile's demands kept, nothing secret."""
+
+import hashlib
+import json
+import zipfile
+
+import pytest
+from rocrate.rocrate import ROCrate
+from track_campaign import campaign, training
+
+from gen2reco.errors import InputError
+from gen2reco.track.crate import PROFILES, export
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A finished campaign."""
+    folder = campaign(tmp_path_factory.mktemp("export"))
+    training(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["crate", "crate.zip"])
+def test_the_library_reads_it(results, tmp_path, name):
+    crate = ROCrate(export(results, tmp_path / name))
+    assert "pilot" in crate.name and crate.root_dataset["license"].id == "https://spdx.org/licenses/CC-BY-4.0"
+    assert {p.id for p in crate.root_dataset["conformsTo"]} == PROFILES.keys()
+    workflow = crate.mainEntity
+    assert {"File", "SoftwareSourceCode", "ComputationalWorkflow"} == set(workflow.type)
+    assert workflow["programmingLanguage"]["name"] == "Snakemake"
+    (action,) = [e for e in crate.contextual_entities if e.type == "CreateAction"]
+    assert action["instrument"] is workflow and action["actionStatus"].endswith("CompletedActionStatus")
+    sources = action["object"] if isinstance(action["object"], list) else [action["object"]]
+    made = {entity.id for entity in action["result"]}
+    assert "plan.lock.json" in {entity.id for entity in sources}
+    assert {"sha256sums.txt", "report/photons/report.html", "report/photons/metrics.json"} <= made
+    values = {e["name"]: e["value"] for e in action["additionalProperty"]}
+    assert values["pilot revision 1: photons/objects/pions/response"] == 0.98
+    assert values["photons simulate: events"] == 400
+    for entity in crate.data_entities:
+        assert entity["encodingFormat"], entity.id
+
+
+def test_files_and_digests_are_all_there(results, tmp_path):
+    export(results, tmp_path / "crate.zip")
+    with zipfile.ZipFile(tmp_path / "crate.zip") as archive:
+        names = set(archive.namelist())
+        graph = json.loads(archive.read("ro-crate-metadata.json"))["@graph"]
+        sums = archive.read("sha256sums.txt").decode().splitlines()
+        sidecars = json.loads(archive.read("sidecars/photons-simulate.json"))
+    described = {e["@id"] for e in graph if "File" in (e["@type"] if isinstance(e["@type"], list) else [e["@type"]])}
+    assert described == names - {"ro-crate-metadata.json"}
+    assert len(sums) == 2 * 4 * 4 and len(sidecars) == 4
+    expected = hashlib.sha256(b"photonssimulate2").hexdigest()
+    assert f"{expected}  photons/simulate/00002.parquet" in sums
+    assert not [name for name in names if name.endswith((".parquet", ".safetensors", ".jsonl"))]
+
+
+def test_no_credential_leaves(results, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
+    page = results / "report" / "photons" / "notes.md"
+    page.write_text("see https://me:hunter22@host and hunter22")
+    out = export(results, tmp_path / "crate")
+    page.unlink()
+    texts = [path.read_text(errors="replace") for path in out.rglob("*") if path.is_file()]
+    assert len(texts) > 10 and not any("hunter22" in text for text in texts)
+
+
+def test_links_out_of_the_results_are_not_followed(results, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    link = results / "report" / "photons" / "link.txt"
+    link.symlink_to(tmp_path / "secret.txt")
+    out = export(results, tmp_path / "crate")
+    link.unlink()
+    assert not list(out.rglob("link.txt"))
+
+
+def test_another_licence(results, tmp_path):
+    crate = ROCrate(export(results, tmp_path / "crate", "CC0-1.0"))
+    assert crate.root_dataset["license"]["name"] == "CC0-1.0"
+
+
+def test_mistakes(results, tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        export(results, tmp_path / "there")
+    with pytest.raises(InputError, match="no such results folder"):
+        export(tmp_path / "nowhere", tmp_path / "x")
+    with pytest.raises(InputError, match=r"holds no plan\.lock\.json"):
+        export(tmp_path / "there", tmp_path / "x")

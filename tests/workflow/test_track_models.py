@@ -1,0 +1,143 @@
+"""The registry: what a reference means, what is refused, when a candidate becomes the champion. No server needed."""
+
+import json
+import shutil
+from functools import partial
+
+import pytest
+from click.testing import CliRunner
+from track_campaign import model_folder
+
+from gen2reco.commands.track import models
+from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.track.promote import Criterion, compare, read_criteria
+from gen2reco.track.registry import evaluation, resolve
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
+
+
+def verdict(candidate, champion=None, **criterion):
+    def found(value):
+        return {"sample": {"digest": "d"}, "metrics": {"m": {"value": value[0], "uncertainty": value[1]}}}
+
+    (one,) = compare(found(candidate), champion and found(champion), [Criterion(metric="m", **criterion)])
+    return one.holds, one.better
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "criterion", "expected"),
+    [
+        ((0.05, 0.01), (0.10, 0.01), {}, (True, True)),
+        ((0.10, 0.01), (0.10, 0.01), {}, (True, False)),
+        ((0.12, 0.01), (0.10, 0.01), {"sigmas": 2}, (True, False)),
+        ((0.14, 0.01), (0.10, 0.01), {"sigmas": 2}, (False, False)),
+        ((0.1001, 0.0), (0.10, 0.0), {"sigmas": 0}, (False, False)),
+        ((0.14, 0.01), (0.10, 0.01), {"better": "higher"}, (True, True)),
+        ((0.05, 0.01), (0.10, 0.01), {"better": "higher"}, (False, False)),
+        ((0.05, 0.01), (0.10, 0.01), {"limit": 0.04}, (False, True)),
+        ((0.05, 0.01), None, {"limit": 0.06}, (True, False)),
+        ((0.05, 0.01), None, {"limit": 0.04}, (False, False)),
+        ((float("nan"), 0.01), (0.10, 0.01), {}, (False, False)),
+        ((0.05, None), (0.10, None), {}, (True, True)),
+    ],
+)
+def test_a_criterion(candidate, champion, criterion, expected):
+    assert verdict(candidate, champion, **criterion) == expected
+
+
+def test_evaluations_must_be_of_the_same_events(tmp_path):
+    first, second = (evaluation(model_folder(tmp_path / s, sample=s)) for s in ("a", "b"))
+    with pytest.raises(InputError, match="evaluated on different events"):
+        compare(first, second, [Criterion(metric="bias")])
+    with pytest.raises(InputError, match="no metric `nothing`; known: auc, bias"):
+        compare(first, first, [Criterion(metric="nothing")])
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("name: a", "`promotion` is missing"),
+        ("promotion: []", "promotion"),
+        ("promotion: [{metric: a, beter: lower}]", "did you mean `better`"),
+        ("promotion: [{metric: a, better: smaller}]", "better"),
+        ("promotion: [{metric: a, sigmas: -1}]", "sigmas"),
+    ],
+)
+def test_criteria_files_with_mistakes(tmp_path, text, error):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError, match=error):
+        read_criteria(tmp_path / "c.yaml")
+
+
+def test_a_folder_is_its_own_reference(tmp_path):
+    folder = model_folder(tmp_path / "m")
+    found = resolve(str(folder))
+    assert found.path == folder and len(found.digest) == 64
+    (folder / "weights.safetensors").write_bytes(b"x" * 100)
+    assert resolve(str(folder)).digest != found.digest
+
+
+def test_a_cached_digest_is_checked_and_needs_no_server(tmp_path):
+    folder = model_folder(tmp_path / "m")
+    digest = resolve(str(folder)).digest
+    cached = tmp_path / "cache" / "models" / digest
+    shutil.copytree(folder, cached)
+    for reference in (digest, digest[:12], f"sha256:{digest}"):
+        assert resolve(reference, "http://127.0.0.1:9").path == cached
+    (cached / "config.json").write_text(json.dumps({"kind": "showers", "width": 5}))
+    with pytest.raises(InputError, match=f"digest is [0-9a-f]{{64}}, expected {digest}"):
+        resolve(digest, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("models:/showers", "expected models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/../x@y", "expected models:/NAME@ALIAS"),
+        ("nothing/here", "no such folder; give a folder, a digest"),
+        ("abc", "no such folder"),
+    ],
+)
+def test_references_that_mean_nothing(tmp_path, reference, text):
+    with pytest.raises(InputError, match=text):
+        resolve(reference, None, tmp_path)
+
+
+def call(results, *arguments):
+    """`gen2reco models …` in this process, which has imported mlflow already; returns (exit code, output or error)."""
+    done = CliRunner().invoke(models, [*map(str, arguments), "--results", str(results)])
+    known = isinstance(done.exception, (Gen2recoError, SystemExit, type(None)))
+    assert known, done.exc_info
+    return done.exit_code, done.output or str(done.exception)
+
+
+def test_the_life_of_a_model(tmp_path):
+    """Register, promote, lose, win; all on the database beside the results."""
+    (tmp_path / "c.yaml").write_text("promotion:\n- {metric: bias, sigmas: 1}\n- {metric: auc, limit: 0.7}\n")
+    good, worse, best = (model_folder(tmp_path / f"m{n}", seed=n, response=r) for n, r in enumerate((0.05, 0.08, 0.01)))
+    run = partial(call, tmp_path / "results")
+    promote = ("promote", "showers", "--campaign", tmp_path / "c.yaml")
+    assert "not in the registry" in run(*promote)[1]
+    for _ in range(2):
+        assert run("register", "showers", good)[1].startswith("models:/showers/1  ")
+    code, text = run(*promote)
+    assert code == 0 and "candidate is champion now" in text
+    assert "champion already" in run(*promote)[1]
+    run("register", "showers", worse)
+    code, text = run(*promote)
+    assert code == 1 and "fails" in text and "champion stays" in text
+    run("register", "showers", best)
+    assert "candidate is champion now" in run(*promote)[1]
+    rows = [line for line in run("list")[1].splitlines() if "showers" in line]
+    assert len(rows) == 3 and "candidate, champion" in rows[2] and "champion" not in rows[0]
+    found = resolve("models:/showers@champion", None, tmp_path / "results")
+    assert found.digest == resolve(str(best)).digest and found.digest in rows[2]
+    with pytest.raises(InputError, match="not in the registry"):
+        resolve("models:/showers/9", None, tmp_path / "results")
+    (good / "weights.pkl").write_bytes(b"cos\nsystem\n")
+    code, text = run("register", "showers", good)
+    assert code and "weights.pkl is refused" in text
