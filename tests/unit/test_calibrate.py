@@ -3,7 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
-from calibrate_events import DETECTOR, FACE, event, particle, table, track
+from calibrate_events import DETECTOR, FACE, event, particle, shower, table, track
 
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.jets import gen_jets, object_jets
@@ -51,6 +51,18 @@ def test_tracks_match_once_and_stay_alone_where_nothing_is_near():
     assert made.counts.tolist() == [0, 2]
     assert made.track.tolist() == [1, 2]
     assert made.trackster.tolist() == [0, -1]
+
+
+def test_a_track_whose_shower_was_merged_is_no_candidate_of_its_own():
+    far = (2.0, 0.72, 20.0)  # its barycentre is too far from the track for a match, its front layers are not
+    both = {name: [*shower(*far)[name], *shower(2.0, 0.52, 4.0, range(1, 5))[name]] for name in shower(*far)}
+    merged = event([far], tracks=[track(2.0, 0.52, 9.0)], particles=[TRACKED])
+    rows = [dict(zip(both, row)) for row in zip(*both.values())]
+    merged["layer_clusters"], merged["cluster_trackster"] = rows, [0] * len(rows)
+    made = build(merged)
+    assert made.counts.tolist() == [1] and made.track.tolist() == [0]
+    merged["cluster_trackster"] = [0] * 10 + [-1] * 4
+    assert build(merged).track.tolist() == [-1, 0]
 
 
 def test_a_track_alone_gathers_the_clusters_of_a_crossing_muon():

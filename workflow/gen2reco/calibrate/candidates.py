@@ -17,6 +17,8 @@ LOOSE_RADIUS = 60.0
 """Layer clusters that no trackster used join the candidate whose axis is nearest, at most so far off; mm across z."""
 TRACK_RADIUS = 60.0
 """Largest distance of the barycentre of a leading trackster from the straight line of its track, mm across z."""
+CORE_RADIUS = 30.0
+"""A track without such a trackster belongs to the candidate with most energy this near to its line, mm across z."""
 _REACH = 3.0
 """Pairs are searched on the plane of the face within this many radii, then measured where they are."""
 _APART = 1.0e5
@@ -70,15 +72,17 @@ def build(events: ak.Array, face: float) -> Candidates:
     leader = _absorb(tracksters.projected(face), energy)
     seeds = np.flatnonzero(leader == np.arange(len(leader)))
     seeds = seeds[np.lexsort((-energy[seeds], tracksters.endcap[seeds] // 2))]
+    owner = np.full(len(energy), -1, np.int64)
+    owner[seeds] = np.arange(len(seeds))
+    owner = owner[leader]
     seed_track, alone = _match(tracksters[seeds], tracks, lines, face)
+    alone = _adopt(events, owner, seed_track, alone, tracks, lines, face)
 
     event = np.concatenate([tracksters.endcap[seeds], tracks.endcap[alone]]) // 2
     order = np.argsort(event, kind="stable")
     trackster = np.concatenate([seeds, np.full(len(alone), -1)])[order]
     track = np.concatenate([seed_track, alone])[order]
-    of_trackster = np.full(len(energy), -1, np.int64)
-    of_trackster[seeds] = np.argsort(order)[: len(seeds)]
-    of_trackster = of_trackster[leader]
+    of_trackster = np.argsort(order)[owner]
 
     tracked, both = track >= 0, np.where(track >= 0, track, len(lines) + trackster)
     axes = Points(*(np.concatenate(pair)[both] for pair in zip(tracks, tracksters)))
@@ -160,15 +164,50 @@ def _match(seeds: Points, tracks: Points, lines: NDArray, face: float) -> tuple[
     return found, np.setdiff1d(np.arange(len(lines)), track)
 
 
+def _adopt(
+    events: ak.Array,
+    owner: NDArray,
+    seed_track: NDArray,
+    alone: NDArray,
+    tracks: Points,
+    lines: NDArray,
+    face: float,
+) -> NDArray[np.int64]:
+    """Give tracks that have energy of some seed along their line to it, if it has none yet; returns those without.
+
+    Their showers were merged into that candidate: on their own they would count twice.
+    """
+    used, trackster = _used(events)
+    clusters, energy = _points(events.layer_clusters)[used], ak.to_numpy(ak.flatten(events.layer_clusters.energy))[used]
+    point, axis, _ = _pairs(clusters, tracks[alone], lines[alone], CORE_RADIUS, face)
+    n = max(len(seed_track), 1)
+    pair, inverse = np.unique(axis * n + owner[trackster[point]], return_inverse=True)
+    shared = np.bincount(inverse, energy[point], len(pair))
+    order = np.lexsort((pair, -shared, pair // n))
+    best = pair[order[np.unique(pair[order] // n, return_index=True)[1]]]
+    track, seed = alone[best // n], best % n
+    rising = np.argsort(np.linalg.norm(lines[track], axis=1), kind="stable")
+    rising = rising[seed_track[seed[rising]] < 0]
+    seed_track[seed[rising]] = track[rising]
+    return np.setdiff1d(alone, track)
+
+
+def _used(events: ak.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Layer clusters (flat) that are in tracksters, and the trackster (flat) of each."""
+    trackster = ak.to_numpy(ak.flatten(events.cluster_trackster)).astype(np.int64)
+    flat = flat_index(trackster, events.tracksters, event_of(events.cluster_trackster))
+    used = np.flatnonzero(flat >= 0)
+    return used, flat[used]
+
+
 def _of_clusters(
     events: ak.Array, of_trackster: NDArray, axes: Points, directions: NDArray, face: float
 ) -> NDArray[np.int64]:
     """Candidate of each layer cluster: its trackster's, or else the nearest one within `LOOSE_RADIUS`."""
-    trackster = ak.to_numpy(ak.flatten(events.cluster_trackster)).astype(np.int64)
-    flat = flat_index(trackster, events.tracksters, event_of(events.cluster_trackster))
-    found = np.full(len(flat), -1, np.int64)
-    found[flat >= 0] = of_trackster[flat[flat >= 0]]
-    loose = np.flatnonzero(flat < 0)
+    used, trackster = _used(events)
+    found = np.full(int(ak.sum(ak.num(events.layer_clusters))), -1, np.int64)
+    found[used] = of_trackster[trackster]
+    loose = np.setdiff1d(np.arange(len(found)), used, assume_unique=True)
     point, axis, distance = _pairs(_points(events.layer_clusters)[loose], axes, directions, LOOSE_RADIUS, face)
     order = np.lexsort((axis, distance, point))
     first = order[np.unique(point[order], return_index=True)[1]]
