@@ -79,7 +79,7 @@ def test_an_index_outside_its_column_is_refused():
     columns = {name: [[]] for name in ("particles", "objects", "jets", "gen_jets")}
     jet = {"pt": 1.0, "eta": 0.0, "phi": 0.0, "mass": 0.0, "constituents": [0]}
     table = records.table("objects", {**columns, "event": [0], "weight": [1.0], "jets": ak.Array([[jet]])})
-    with pytest.raises(InputError, match="`jets.constituents` points outside `objects`"):
+    with pytest.raises(InputError, match=r"`jets\.constituents` points outside `objects`"):
         records.check(table, "objects", "f.parquet")
 
 

@@ -58,7 +58,7 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
 
     if workflow.resource_settings.cores not in (None, sys.maxsize):
         raise InputError(
-            "`--cores` limits jobs on Slurm to so many cores at once; leave it out, `--jobs` limits the jobs in the queue"
+            "`--cores` limits Slurm jobs to so many cores at once; leave it out, `--jobs` limits the jobs in the queue"
         )
     jobs = {job.rule.name: job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)}
     if found := problems(Request.of(rule, job.resources) for rule, job in jobs.items()):
