@@ -211,7 +211,7 @@ def test_largest_deviation_of_a_profile():
         (Measured(0.40, 0.02, 0.04, 0.01), (0.1, 0.25), True, "fail"),
         (Measured(0.40, 0.20, 0.04, 0.01), (0.1, 0.25), True, "attention"),
         (Measured(0.30, 0.02, 0.28, 0.20), (0.1, 0.25), True, "attention"),
-        (Measured(-0.05, 0.01, 0.01), (0.01, 0.03), False, "fail"),
+        (Measured(-0.06, 0.01, 0.01), (0.01, 0.03), False, "fail"),
         (Measured(-0.005, 0.002, 0.01), (0.01, 0.03), False, "pass"),
         (Measured(0.002, 0.05, 0.04), (0.01, 0.03), False, "attention"),
         (Measured(0.55, 0.02, 0.5), (0.6, 0.75), False, "pass"),

@@ -15,16 +15,16 @@ from gen2reco.campaign.validation import Validation
 from gen2reco.validate.run import compare, validate
 from gen2reco.validate.samples import Sample, open_samples
 
-QUICK = Validation(resamples=20, classifier_events=60)
+QUICK = Validation(resamples=20, classifier_events=50)
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
     """A reference, a twin that differs by chance alone, and a candidate with wrong energies."""
     folder = tmp_path_factory.mktemp("results")
-    write_sample(folder / "reference", events=160, seed=1)
-    write_sample(folder / "twin", events=160, seed=2, cpu=3.0, evaluations=8, backend="ml")
-    write_sample(folder / "wrong", events=160, seed=3, scale=1.3, cpu=0.3, evaluations=1, backend="ml")
+    write_sample(folder / "reference", events=120, seed=1)
+    write_sample(folder / "twin", events=120, seed=2, cpu=3.0, evaluations=8, backend="ml")
+    write_sample(folder / "wrong", events=120, seed=3, scale=1.3, cpu=0.3, evaluations=1, backend="ml")
     return folder
 
 
@@ -64,7 +64,7 @@ def test_what_differs_by_chance_never_fails(metrics):
 @pytest.mark.parametrize(
     ("stage", "name"),
     [("hits", "photon/shift_response"), ("hits", "photon/w1_energy_ratio"), ("objects", "photon/shift_response"),
-     ("hits", "photon/profile_layers")],
+     ("objects", "charged_hadron/shift_response")],
 )  # fmt: skip
 def test_wrong_energies_fail(metrics, stage, name):
     assert pick(metrics, stage, name, "wrong")["verdict"] == "fail"
@@ -227,4 +227,4 @@ def test_the_browser_has_nothing_to_complain_about(compared, chromium, tmp_path)
 
     image = Image.open(picture).convert("RGB")
     assert image.size == (1300, 1600)
-    assert len(set(image.resize((130, 160)).getdata())) > 50
+    assert len(image.resize((130, 160)).getcolors(130 * 160)) > 50

@@ -16,6 +16,8 @@ from gen2reco.validate.verdict import Metric, excess, judge
 
 FEWEST = 8
 """Units of a sheet below which nothing is measured."""
+FEWEST_IN_BIN = 40
+"""Units of a bin of energy below which it is not judged: uncertainties of widths need as many."""
 
 
 class Ruler:
@@ -226,11 +228,10 @@ def _responses(ruler: Ruler, name: str, what: Response, a: Sheet, b: Sheet) -> I
 def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned) -> Iterator[Metric]:
     settings = ruler.settings
     for tag, limits in (("response", settings.mean), ("resolution", settings.width)):
-        value, error = (
-            (getattr(b, tag) / getattr(a, tag) - 1),
-            np.hypot(getattr(a, f"{tag}_error"), getattr(b, f"{tag}_error")) / getattr(a, tag),
-        )
-        good = np.isfinite(value) & (error > 0) & (np.minimum(a.n, b.n) >= 20)
+        ratio = getattr(b, tag) / getattr(a, tag)
+        relative = (getattr(binned, f"{tag}_error") / getattr(binned, tag) for binned in (a, b))
+        value, error = ratio - 1, np.abs(ratio) * np.hypot(*relative)
+        good = np.isfinite(value) & (error > 0) & (np.minimum(a.n, b.n) >= FEWEST_IN_BIN)
         if not good.any():
             continue
         at = np.flatnonzero(good)[np.abs(value[good]).argmax()]

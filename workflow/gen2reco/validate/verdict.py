@@ -41,7 +41,8 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     """Verdict and reason. Judged is |value|, or its excess over the floor.
 
     pass: within the first limit, and the uncertainty is not larger than it; fail: beyond the second limit by more
-    than the uncertainty; attention: all else, so also where there are too few events to tell.
+    than twice the uncertainty, for many numbers are judged at once; attention: all else, so also where there are too
+    few events to tell.
     """
     if not math.isfinite(measured.value):
         return None, "too few to measure"
@@ -50,7 +51,7 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     excess = abs(measured.value) - floor
     error = max(_finite(measured.uncertainty), _finite(measured.floor_uncertainty) if above_floor else 0.0)
     scale = passes - 0.5 if passes >= 0.5 and not above_floor else passes
-    if excess - error > fails:
+    if excess - 2 * error > fails:
         return FAIL, f"beyond {fails:g}"
     if excess - error > passes:
         return ATTENTION, f"beyond {passes:g}"
