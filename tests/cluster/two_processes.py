@@ -11,6 +11,8 @@ from torch import nn
 
 from gen2reco.flow.training import Part, Training, train
 
+torch.manual_seed(int(os.environ["RANK"]))  # each process starts from weights of its own: they must agree on one
+torch.set_num_threads(1)
 network = nn.Linear(4, 1)
 
 
@@ -22,8 +24,6 @@ def objective(draw):
     return loss, {"loss": loss.detach()}
 
 
-torch.manual_seed(int(os.environ["RANK"]))
-torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 folder.mkdir(exist_ok=True)
 settings = Training(steps=60, batch=16, warmup=5, checkpoint_every=10, learning_rate=0.05, mixed_precision=False)
