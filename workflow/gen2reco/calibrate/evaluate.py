@@ -125,7 +125,7 @@ def _identities(sample: Sample, probability: NDArray, mask: NDArray, prefix: str
     right = p.argmax(axis=1) == identity
     cases = [("photon_hadron_auc", photon | hadron), ("photon_untracked_hadron_auc", photon | (hadron & ~tracked))]
     found = [metric(prefix + name, (score[m], photon[m]), auc) for name, m in cases if photon.any() and hadron.any()]
-    if (identity == 2).any():
+    if (identity == 2).sum() >= 5:
         found.append(metric(f"{prefix}muon_auc", (muon, identity == 2), auc))
     found.append(metric(f"{prefix}accuracy", (right,), lambda r: float(r.mean())))
     found.append(metric(f"{prefix}calibration_error", (p.max(axis=1), right), calibration_error))
@@ -138,8 +138,8 @@ def _directions(sample: Sample, predicted: Predicted, mask: NDArray) -> list[dic
     mask = mask & (targets.identity == EM[0]) & (targets.energy > 5) & (targets.purity > 0.9)
     if mask.sum() < 20:
         return []
-    r = np.abs(centre[:, 2]) / np.sinh(np.abs(targets.eta))
-    true = np.stack([r * np.cos(targets.phi), r * np.sin(targets.phi)], axis=1)[mask]
+    r, phi = np.abs(centre[mask, 2]) / np.sinh(np.abs(targets.eta[mask])), targets.phi[mask]
+    true = np.stack([r * np.cos(phi), r * np.sin(phi)], axis=1)
     found = []
     for name, at in (("learned", centre[:, :2] + predicted.shift), ("log_weighted", centre[:, :2])):
         off = np.hypot(*(at[mask] - true).T)
