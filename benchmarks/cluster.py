@@ -13,14 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
 
 import numpy as np
 
 RADIUS, MIN_DENSITY = 1.5, 5.0
-SLOW_ABOVE = 100_000
-"""DBSCAN and HDBSCAN are not run on more points."""
+MOST = {"DBSCAN": 100_000, "HDBSCAN": 10_000}
+"""Points beyond which a peer takes too long to wait for."""
 
 
 def blobs(n: int, axes: int, seed: int = 0) -> np.ndarray:
@@ -104,7 +105,7 @@ def compare(most: int, repeat: int) -> None:
         while n <= most:
             points, row, labels = blobs(n, axes), [], {}
             for name, make in METHODS.items():
-                if name in missing or (name in ("DBSCAN", "HDBSCAN") and n > SLOW_ABOVE):
+                if name in missing or n > MOST.get(name, n):
                     row.append(f"{'-':>14s}")
                     continue
                 try:
@@ -127,13 +128,14 @@ def compare(most: int, repeat: int) -> None:
 
 def memory(n: int, axes: int) -> float:
     """Bytes per point that clustering adds to the peak of a fresh process, inputs not counted."""
-    code = (
-        "import sys, resource; sys.path.insert(0, {folder!r}); import cluster as b; import numpy as np\n"
-        "b.ours(b.blobs(1000, {axes}))()\n"
-        "points = b.blobs({n}, {axes}); call = b.ours(points)\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; call()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    ).format(folder=os.path.dirname(os.path.abspath(__file__)), n=n, axes=axes)
+    code = "\n".join(
+        (
+            f"import sys, resource; sys.path.insert(0, {str(Path(__file__).resolve().parent)!r}); import cluster as b",
+            f"b.ours(b.blobs(1000, {axes}))(); points = b.blobs({n}, {axes}); call = b.ours(points)",
+            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss",
+            "before = peak(); call(); print(peak() - before)",
+        )
+    )
     kilobytes = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     return kilobytes * 1024 / n
 
@@ -141,17 +143,16 @@ def memory(n: int, axes: int) -> float:
 def events(path: str, repeat: int, pile_up_hits: int = 200_000) -> None:
     """CPU time of whole events: one by one, and one event of as many hits as at a pile-up of 200."""
     import awkward as ak
+
     from gen2reco.campaign.clustering import Clustering
-    from gen2reco.campaign.detector import Detector
-    from gen2reco.campaign.runner import provenance
     from gen2reco.cluster.columns import clusters_table, flatten
     from gen2reco.cluster.layers import Hits
     from gen2reco.cluster.reconstruct import reconstruct
+    from gen2reco.cluster.tune import detector_of
     from gen2reco.events import records
     from gen2reco.events.geometry import Geometry
 
-    found = next(facts["detector"] for facts in reversed(provenance(path).values()) if "detector" in facts)
-    geometry, config = Geometry(Detector.model_validate(found)), Clustering()
+    geometry, config = Geometry(detector_of([path])), Clustering()
     table = records.read(path, "hits")
     number = ak.to_numpy(ak.num(records.awkward(table)["hits"]))
 
@@ -162,9 +163,8 @@ def events(path: str, repeat: int, pile_up_hits: int = 200_000) -> None:
     whole(table)
     together = seconds(lambda: whole(table), repeat) / len(table)
     alone = np.median([seconds(lambda k=k: whole(table.slice(k, 1)), repeat) for k in range(min(len(table), 20))])
-    print(
-        f"{path}: {number.mean():.0f} hits an event; {1e3 * together:.2f} ms an event in one chunk, {1e3 * alone:.2f} alone"
-    )
+    spent = f"{1e3 * together:.2f} ms an event in one chunk, {1e3 * alone:.2f} alone"
+    print(f"{path}: {number.mean():.0f} hits an event; {spent}")
     flat = flatten(table, geometry)
     rng = np.random.default_rng(1)
     copies = -(-pile_up_hits // len(flat.hits))
@@ -181,10 +181,8 @@ def events(path: str, repeat: int, pile_up_hits: int = 200_000) -> None:
     none = type(flat.tracks)(np.zeros(0, np.int64), *(np.zeros(0) for _ in range(6)))
     spent = seconds(lambda: reconstruct(crowded, none, geometry, config), repeat)
     made = reconstruct(crowded, none, geometry, config)
-    print(
-        f"one event of {len(kept):,d} hits: {spent:.2f} s; {len(made.clusters):,d} layer clusters, {made.fragments.n:,d} "
-        f"fragments, {made.cluster_trackster.max() + 1:,d} tracksters"
-    )
+    found = f"{len(made.clusters):,d} layer clusters, {made.cluster_trackster.max() + 1:,d} tracksters"
+    print(f"one event of {len(kept):,d} hits: {spent:.2f} s; {found}")
 
 
 def main() -> None:
