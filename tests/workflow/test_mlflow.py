@@ -238,11 +238,11 @@ def test_absent_server_later_gives_the_runs_of_a_live_one(server, tmp_path, name
         log.params({"lr": 0.1})
         for step in range(20):
             log.metrics({"loss": 1.0 / (step + 1)}, step)
-        seen = wait_for(lambda: live_points(server.uri, name), 90)
+        seen = wait_for(lambda: live_points(server.uri, name), 200)
         for step in range(20, 30):
             log.metrics({"loss": 1.0 / (step + 1)}, step)
     assert seen >= 20, "the curve was not there while the training ran"
-    wait_for(lambda: live_points(server.uri, name) == 30, 90)
+    wait_for(lambda: live_points(server.uri, name) == 30, 60)
     sync(results)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     sync(results)

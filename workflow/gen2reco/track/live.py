@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from gen2reco.track.server import reachable
@@ -33,17 +34,17 @@ def follow(folder: Path, run_key: str, uri: str) -> None:
     ended = False
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], wait)[0])
-        wait = PERIOD if reachable(uri, 1.0) and _replay(folder, run_key, uri, sent) else LATE
+        wait = LATE
+        if reachable(uri, 1.0):
+            _replay(folder, run_key, uri, sent)
+            wait = PERIOD
 
 
-def _replay(folder: Path, run_key: str, uri: str, sent: set) -> bool:
+def _replay(folder: Path, run_key: str, uri: str, sent: set) -> None:
     from gen2reco.track.sync import sync_training
 
-    try:
+    with suppress(Exception):  # a server's trouble is no trouble of the training; the campaign's own sync reports it
         sync_training(folder, run_key, uri, sent)
-    except Exception:  # a server's trouble is no trouble of the training; the campaign's own sync reports it
-        return False
-    return True
 
 
 if __name__ == "__main__":
