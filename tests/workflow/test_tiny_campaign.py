@@ -39,10 +39,17 @@ def quiet(tmp_path_factory):
 
 def start(folder, campaign, cores: int, *targets: str) -> subprocess.Popen:
     """Start Snakemake as a user does, in a process group of its own."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", str(cores)]
-    command += ["--workflow-profile", REPOSITORY / "profiles/default", "--set-threads", f"simulate={cores}"]
+    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", REPOSITORY / "Snakefile"]
+    command += [
+        "--cores",
+        str(cores),
+        "--workflow-profile",
+        REPOSITORY / "profiles/default",
+        "--set-threads",
+        f"simulate={cores}",
+    ]
     log = (folder / "driver.log").open("a")
-    arguments = [*map(str, command), *targets, "--config", f"campaign={campaign}"]
+    arguments = [*map(str, command), "--config", f"campaign={campaign}"]
     return subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
