@@ -67,7 +67,9 @@ def there(uri: str, name: str) -> dict:
         own = ("mlflow.parentRunId", "gen2reco.synced", "mlflow.user", "mlflow.runName")
         tags = {k: v for k, v in run.data.tags.items() if k not in own}
         parent = names.get(run.data.tags.get("mlflow.parentRunId"))
-        data = sorted((i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs)
+        data = sorted(
+            (i.dataset.name, i.dataset.digest, sorted(t.value for t in i.tags)) for i in run.inputs.dataset_inputs
+        )
         files = sorted(_files(client, run.info.run_id))
         found[names[run.info.run_id]] = {
             **{"status": run.info.status, "start": run.info.start_time, "end": run.info.end_time, "parent": parent},
