@@ -130,9 +130,9 @@ def memory(n: int, axes: int) -> float:
     """Bytes per point that clustering adds to the peak of a fresh process, inputs not counted."""
     code = "\n".join(
         (
-            f"import sys, resource; sys.path.insert(0, {str(Path(__file__).resolve().parent)!r}); import cluster as b",
+            f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parent)!r}); import cluster as b",
             f"b.ours(b.blobs(1000, {axes}))(); points = b.blobs({n}, {axes}); call = b.ours(points)",
-            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss",
+            "peak = lambda: int(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])",
             "before = peak(); call(); print(peak() - before)",
         )
     )
