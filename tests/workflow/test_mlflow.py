@@ -67,15 +67,17 @@ def there(uri: str, name: str) -> dict:
         own = ("mlflow.parentRunId", "gen2reco.synced", "mlflow.user", "mlflow.runName")
         tags = {k: v for k, v in run.data.tags.items() if k not in own}
         parent = names.get(run.data.tags.get("mlflow.parentRunId"))
-        data = sorted(
-            (i.dataset.name, i.dataset.digest, sorted(t.value for t in i.tags)) for i in run.inputs.dataset_inputs
-        )
+        data = sorted((i.dataset.name, i.dataset.digest, _context(i.tags)) for i in run.inputs.dataset_inputs)
         files = sorted(_files(client, run.info.run_id))
         found[names[run.info.run_id]] = {
             **{"status": run.info.status, "start": run.info.start_time, "end": run.info.end_time, "parent": parent},
             **{"params": run.data.params, "tags": tags, "metrics": histories, "datasets": data, "files": files},
         }
     return found
+
+
+def _context(tags):
+    return next(tag.value for tag in tags if tag.key == "mlflow.data.context")
 
 
 def _files(client, run_id, folder=None):
