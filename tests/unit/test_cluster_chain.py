@@ -58,6 +58,13 @@ def test_every_event_stands_alone(two_showers):
         assert run(two_showers.slice(k, 1)).equals(together.slice(k, 1))
 
 
+def test_torch_makes_the_same_record(two_showers):
+    """The backend on a torch device (here the CPU's tensors) writes what the compiled one writes."""
+    backend = make_backend("cluster", "clue", {}, DETECTOR)
+    backend.device = "cpu:0"
+    assert backend.run(Chunk(0, 1, 0, 3), two_showers).table.equals(run(two_showers))
+
+
 def test_order_of_hits_does_not_matter(two_showers):
     data = records.awkward(two_showers)
     turned = {name: data[name] for name in ("event", "weight", "particles")}

@@ -1,5 +1,7 @@
 """The `clue` backend: hits to layer clusters, tracksters and associations, on the CPU or a GPU."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +43,7 @@ class Clue(Backend):
 
         geometry, config = Geometry(self.detector), self.options.clustering
         flat = flatten(events, geometry)
-        found = reconstruct(flat.hits, flat.tracks, geometry, config)
+        found = reconstruct(flat.hits, flat.tracks, geometry, config, self._clue())
         table = clusters_table(events, flat, found, geometry, config)
         info = {
             "hits": len(flat.hits),
@@ -50,3 +52,13 @@ class Clue(Backend):
             "clustering": config.digest(),
         }
         return Result(table, info)
+
+    def _clue(self) -> Callable:
+        """CLUE on layers for the device: compiled on the CPU, else torch; the later steps run on the CPU."""
+        if self.device == "cpu":
+            from gen2reco.cluster.points import clue_groups
+
+            return clue_groups
+        from gen2reco.cluster.torch_points import clue_groups as on_device
+
+        return functools.partial(on_device, device=self.device)
