@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -37,15 +38,13 @@ class PostgreSQL:
 
     def __init__(self, folder: Path):
         initdb = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None) or Path(need("initdb"))
-        self.bin, self.folder, self.port = initdb.parent, folder / "postgres", free_port()
-        self.folder.mkdir(parents=True)
+        self.bin, self.port, self.log = initdb.parent, free_port(), folder / "postgres.log"
+        self.folder = Path(tempfile.mkdtemp(prefix="gen2reco-postgres-"))  # pytest's own folders are closed to others
+        folder.mkdir(parents=True, exist_ok=True)
         self.user = {}
         if os.geteuid() == 0:
             need("runuser")
             shutil.chown(self.folder, "postgres")
-            for parent in self.folder.parents[:4]:
-                if str(parent).startswith("/tmp/") and parent != Path("/tmp"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
             self.user = {"user": "postgres"}
         data = self.folder / "data"
         self._run("initdb", "-D", data, "-A", "trust", "-U", "mlflow", "--no-sync")
@@ -58,10 +57,11 @@ class PostgreSQL:
         """Stop the server."""
         if (self.folder / "data" / "postmaster.pid").exists():
             self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "stop")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: object) -> None:
         command = [str(self.bin / program), *map(str, arguments)]
-        with (self.folder.parent / "postgres.log").open("a") as log:
+        with self.log.open("a") as log:
             subprocess.run(command, check=True, stdout=log, stderr=log, cwd="/", timeout=120, **self.user)
 
 
