@@ -1,14 +1,12 @@
 """Shared by all tests: the repository, and commands run as a user runs them."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
-FULL = bool(os.environ.get("GEN2RECO_FULL_TESTS"))
+from repository import REPOSITORY
 
 
 @pytest.fixture(scope="session")

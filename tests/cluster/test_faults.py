@@ -27,10 +27,11 @@ def test_jobs_killed_cancelled_and_requeued_at_once(production):
     production.hold(0, 1, 2)
     driver = production.start()
     jobs = [production.job(shard) for shard in range(3)]
+    stages = [pid for shard in range(3) for pid in production.stage_pids(shard)]
     os.kill(production.stage_pids(0)[0], signal.SIGKILL)
     production.cluster.run(f"scancel {jobs[1]}")
     production.cluster.run(f"scontrol requeue {jobs[2]}")
-    wait_for(lambda: not any(map(production.stage_pids, range(3))), 30, "all three are gone")
+    wait_for(lambda: not set(stages) & set(production.cluster.processes()), 60, "all three are gone")
     production.release()
     assert production.finish(driver) == 0, production.log[-3000:]
     production.same_as_quiet()

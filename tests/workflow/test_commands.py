@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 
 PROCESS = REPOSITORY / "configs/processes/gun_photon.yaml"
 DETECTOR = REPOSITORY / "configs/detectors/hgcal.yaml"

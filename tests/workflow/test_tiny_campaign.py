@@ -13,9 +13,9 @@ import pytest
 import uproot
 import yaml
 
-from conftest import FULL, REPOSITORY
 from gen2reco.campaign.sidecar import read_sidecar
 from gen2reco.events import records
+from repository import FULL, REPOSITORY
 
 TINY = REPOSITORY / "tests/data/tiny.yaml"
 KILLED = REPOSITORY / "configs/campaigns/quickstart.yaml" if FULL else TINY
