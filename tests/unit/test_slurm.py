@@ -1,5 +1,7 @@
 """What is understood of Slurm's words and of profiles, without a cluster."""
 
+import re
+
 import pytest
 
 from gen2reco.campaign import profile, reasons, slurm
@@ -62,6 +64,15 @@ def test_shipped_profiles_ask_for_gpus_in_gpu_rules_alone(name, gpu):
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
+def test_every_gpu_rule_has_its_resources_in_the_profiles(name, repository):
+    rules = "".join(file.read_text() for file in (repository / "workflow/rules").glob("*.smk"))
+    names = re.findall(r"^use rule \w+ as (\w+_gpu) with", rules, re.M)
+    assert len(names) == 4
+    shipped = load_profile(name)
+    assert {Request.of(rule, shipped.resources(rule)).gpus for rule in names} == {1}
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
 def test_shipped_profiles_group_no_gpu_rule_and_use_no_arrays(name):
     settings = load_profile(name).settings
     assert not [rule for rule in settings["groups"] if rule.endswith("_gpu")]
@@ -89,19 +100,22 @@ CLUSTER = {
 }
 BAD = {
     "partition": (
-        Request("r", partition="cpus"),
+        Request("rule r", partition="cpus"),
         "partition `cpus` does not exist on this cluster; it has cpu, gpu, old",
     ),
-    "partition down": (Request("r", partition="old"), "not up"),
-    "account": (Request("r", account="biology"), "account `biology` is not one of yours; you have chemistry, physics"),
-    "account not here": (Request("r", partition="gpu", account="chemistry"), "takes no account `chemistry`"),
-    "qos": (Request("r", qos="high"), "QoS `high`"),
-    "GPU type": (Request("r", partition="gpu", gpus=1, gpu_type="h100"), "no GPU of type `h100`; it has a100"),
-    "no GPU": (Request("r", partition="cpu", gpus=1), "partition `cpu` has no GPU"),
-    "GPUs": (Request("r", partition="gpu", gpus=3), "more than any node of partition `gpu` has"),
-    "memory": (Request("r", memory_mb=65000), "65000 MB are more than any node"),
-    "CPUs and memory, each had by another": (Request("r", cpus=4, memory_mb=32000), "more than any node"),
-    "runtime": (Request("r", minutes=1441), "beyond the 1440 min"),
+    "partition down": (Request("rule r", partition="old"), "not up"),
+    "account": (
+        Request("rule r", account="biology"),
+        "account `biology` is not one of yours; you have chemistry, physics",
+    ),
+    "account not here": (Request("rule r", partition="gpu", account="chemistry"), "takes no account `chemistry`"),
+    "qos": (Request("rule r", qos="high"), "QoS `high`"),
+    "GPU type": (Request("rule r", partition="gpu", gpus=1, gpu_type="h100"), "no GPU of type `h100`; it has a100"),
+    "no GPU": (Request("rule r", partition="cpu", gpus=1), "partition `cpu` has no GPU"),
+    "GPUs": (Request("rule r", partition="gpu", gpus=3), "more than any node of partition `gpu` has"),
+    "memory": (Request("rule r", memory_mb=65000), "65000 MB are more than any node"),
+    "CPUs and memory, each had by another": (Request("rule r", cpus=4, memory_mb=32000), "more than any node"),
+    "runtime": (Request("rule r", minutes=1441), "beyond the 1440 min"),
 }
 
 
@@ -127,8 +141,51 @@ def test_what_a_cluster_has_is_no_problem(cluster):
 
 
 def test_one_mistake_in_many_rules_is_one_line(cluster):
-    found = profile.problems([Request("a", partition="x"), Request("b", partition="x")])
-    assert len(found) == 1 and found[0].startswith("rules a, b: ")
+    found = profile.problems([Request("rule a", partition="x"), Request("rule b", partition="x")])
+    assert len(found) == 1 and found[0].startswith("rule a, rule b: ")
+
+
+CPU_CHAIN = [(stage, "cpu") for stage in ("generate", "simulate", "cluster", "calibrate")]
+GPU_CHAIN = [(stage, "cuda" if stage == "simulate" else "cpu") for stage, _ in CPU_CHAIN]
+
+
+def grouped(**settings):
+    """The shipped profile with a few more settings."""
+    return Profile("site", load_profile("slurm").settings | settings)
+
+
+def test_rules_of_a_group_are_asked_for_as_one_job():
+    (request,) = profile.requests(grouped(), [CPU_CHAIN, CPU_CHAIN])
+    assert request.rules == "rules generate, simulate, cluster, calibrate, publish, as one job"
+    assert (request.cpus, request.memory_mb, request.minutes) == (1, 3000, 4 * 60 + 120)
+    (request,) = profile.requests(grouped(**{"group-components": ["shard=20"]}), [CPU_CHAIN])
+    assert (request.cpus, request.memory_mb, request.minutes) == (20, 60000, 360)
+    assert "up to 20 of each" in request.rules
+
+
+def test_a_gpu_rule_is_a_job_of_its_own():
+    asked = profile.requests(grouped(), [GPU_CHAIN])
+    assert [(one.rules.split(", as")[0], one.gpus) for one in asked] == [
+        ("rule generate", 0),
+        ("rule simulate_gpu", 1),
+        ("rules cluster, calibrate, publish", 0),
+    ]
+
+
+SPLIT = {"default-resources": {"slurm_partition": "cpu"}, "set-resources": {"cluster": {"slurm_partition": "long"}}}
+
+
+@pytest.mark.parametrize(
+    "settings, road, said",
+    [
+        ({"group-components": {"shard": 2}}, GPU_CHAIN, "where simulate_gpu comes between the rules of `shard`"),
+        (SPLIT, CPU_CHAIN, "slurm_partition: the rules of a group go as one job, but ask for generate `cpu`"),
+    ],
+)
+def test_groups_that_cannot_be_are_told(settings, road, said):
+    with pytest.raises(InputError) as told:
+        profile.requests(grouped(**settings), [road])
+    assert said in str(told.value) and str(told.value).startswith("site: ")
 
 
 def test_resources_are_those_of_the_first_attempt():

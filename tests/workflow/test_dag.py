@@ -82,6 +82,21 @@ def test_the_graph_shares_what_samples_agree_on(campaign, snakemake):
     assert (counts["verify"], counts["validate"], counts["track"]) == (2, 1, 1)
 
 
+def test_a_stage_on_a_gpu_has_a_rule_of_its_own(campaign, snakemake):
+    def on_gpu(data):
+        for stage in CHAIN:
+            data["samples"]["a"][stage]["device"] = "cuda"
+
+    counts = jobs(snakemake(campaign(on_gpu), "--dry-run"))
+    assert {rule: counts.get(rule, 0) for rule in [*(f"{stage}_gpu" for stage in CHAIN), "cluster"]} == {
+        "generate_gpu": 2,
+        "simulate_gpu": 2,
+        "cluster_gpu": 2,
+        "calibrate_gpu": 4,
+        "cluster": 2,
+    }
+
+
 def test_more_events_add_shards_and_touch_nothing_else(campaign, done, snakemake, tmp_path):
     assert jobs(snakemake("c.yaml", "--dry-run")) == {}
     before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("results/dag/[ab]/*/*")}

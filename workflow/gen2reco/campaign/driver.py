@@ -4,15 +4,17 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen2reco.campaign.config import load_yaml
 from gen2reco.campaign.paths import lock_file
-from gen2reco.campaign.plan import Plan, ensure_plan, read_plan
+from gen2reco.campaign.plan import Plan, ensure_plan, read_plan, restore_models
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
+    from gen2reco.campaign.profile import Request
     from snakemake.workflow import Workflow
 
 _held: list = []
@@ -21,7 +23,9 @@ _held: list = []
 def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
     """The plan of a campaign: the driver makes or extends it, its jobs read it."""
     if driver:
-        return ensure_plan(campaign_file)
+        plan = ensure_plan(campaign_file)
+        restore_models(plan)
+        return plan
     return read_plan(lock_file(str(load_yaml(campaign_file).get("name"))))
 
 
@@ -54,19 +58,34 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
     if type(workflow.executor_settings).__module__ != "snakemake_executor_plugin_slurm":
         return
     from gen2reco.campaign import slurm
-    from gen2reco.campaign.profile import Request, problems
+    from gen2reco.campaign.profile import problems
 
     if workflow.resource_settings.cores not in (None, sys.maxsize):
         raise InputError(
             "`--cores` limits Slurm jobs to so many cores at once; leave it out, `--jobs` limits the jobs in the queue"
         )
-    jobs = {job.rule.name: job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)}
-    if found := problems(Request.of(rule, job.resources) for rule, job in jobs.items()):
+    if found := problems(_requests(workflow)):
         raise InputError("; ".join(found))
     if orphans := slurm.shard_jobs(plan.lock["name"]):
         print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr, flush=True)
         slurm.cancel(orphans)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # they may have changed what is there
+
+
+def _requests(workflow: "Workflow") -> list["Request"]:
+    """What the jobs that are to run ask for, groups as one job; of like jobs the first."""
+    from gen2reco.campaign.profile import Request, job_name
+
+    kinds, seen = {}, set()
+    for job in workflow.dag.needrun_jobs():
+        whole = workflow.dag.get_job_group(job) or job
+        if workflow.is_local(job.rule) or id(whole) in seen:
+            continue
+        seen.add(id(whole))
+        rules = Counter(one.rule.name for level in whole.toposorted for one in level) if whole.is_group() else {}
+        rules = rules or {job.rule.name: 1}
+        kinds.setdefault(job_name(list(rules), max(rules.values())), whole)
+    return [Request.of(name, job.resources) for name, job in kinds.items()]
 
 
 def snakemake_command(campaign_file: Path | str, arguments: list[str]) -> list[str]:

@@ -2,8 +2,9 @@
 
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,21 @@ class Profile:
         threads = self.settings.get("set-threads", {}).get(rule, 1)
         return {"threads": threads} | {key: _first_attempt(value) for key, value in given.items()}
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Rule → the group it goes with."""
+        return _pairs(self.settings.get("groups"))
+
+    def shards_at_once(self, group: str) -> int:
+        """How many shards of a group go as one job."""
+        return int(_pairs(self.settings.get("group-components")).get(group, 1))
+
 
 @dataclass(frozen=True)
 class Request:
-    """What a job of a rule asks Slurm for. `gpu_type` is empty where any type will do."""
+    """What a job asks Slurm for. `rules` tells whose job it is; `gpu_type` is empty where any type will do."""
 
-    rule: str
+    rules: str
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -50,7 +60,7 @@ class Request:
     gpu_type: str = ""
 
     @classmethod
-    def of(cls, rule: str, resources: Mapping[str, Any]) -> "Request":
+    def of(cls, rules: str, resources: Mapping[str, Any]) -> "Request":
         """The request that Snakemake's Slurm executor makes of these resources."""
         cpus = (
             _number(resources.get("cpus_per_task")) or _number(resources.get("threads", resources.get("_cores"))) or 1
@@ -61,7 +71,7 @@ class Request:
         if gres:
             gpus, gpu_type = int(gres[2] or 1), gres[1] or ""
         return cls(
-            rule,
+            rules,
             _word(resources.get("slurm_partition")),
             _word(resources.get("slurm_account")),
             _word(resources.get("qos")),
@@ -84,29 +94,75 @@ def load_profile(name: str) -> Profile:
     return Profile(path, load_yaml(path))
 
 
-def requests(profile: Profile, stages: Iterable[tuple[str, str]]) -> list[Request]:
-    """What jobs will ask for under a profile: one request for each (stage, device)."""
-    rules = sorted({f"{stage}_gpu" if device == "cuda" else stage for stage, device in stages})
-    return [Request.of(rule, profile.resources(rule)) for rule in rules]
+def requests(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]]) -> list[Request]:
+    """What jobs will ask for under a profile, of samples that go these roads of (stage, device): the rules of a group
+    go as one job. Raises InputError for groups that cannot be."""
+    jobs = {rules: None for road in roads for rules in _jobs(profile, road)}
+    return [_request(profile, rules) for rules in jobs]
+
+
+def _jobs(profile: Profile, road: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """The rules of each job of a shard, in the order of the road."""
+    rules = [f"{stage}_gpu" if device == "cuda" else stage for stage, device in road]
+    rules += ["publish"] if road[-1][0] in ("calibrate", "fuse") else []
+    grouped = [(name, tuple(of)) for name, of in groupby(rules, lambda rule: profile.groups.get(rule, rule))]
+    names = [name for name, _ in grouped]
+    for name in names:
+        if names.count(name) > 1 and profile.shards_at_once(name) > 1:
+            between = grouped[names.index(name) + 1][1][0]
+            raise InputError(
+                f"{profile.path}: group-components: {name}: {profile.shards_at_once(name)} cannot be where {between} "
+                f"comes between the rules of `{name}`; make it 1, or give the rules after {between} another group"
+            )
+    return [of for _, of in grouped]
+
+
+def _request(profile: Profile, rules: tuple[str, ...]) -> Request:
+    """What a job of these rules asks for: as Snakemake adds it up, shards side by side, rules one after the other."""
+    each = [Request.of(rule, profile.resources(rule)) for rule in rules]
+    for key, name in {"partition": "slurm_partition", "account": "slurm_account", "qos": "qos"}.items():
+        if len({getattr(one, key) for one in each}) > 1:
+            wanted = ", ".join(f"{one.rules} `{getattr(one, key) or 'none'}`" for one in each)
+            raise InputError(
+                f"{profile.path}: {name}: the rules of a group go as one job, but ask for {wanted}; "
+                "give all of them the same, or other `groups`"
+            )
+    shards = profile.shards_at_once(profile.groups.get(rules[0], ""))
+    return replace(
+        each[0],
+        rules=job_name(rules, shards),
+        cpus=shards * max(one.cpus for one in each),
+        memory_mb=shards * max(one.memory_mb for one in each),
+        minutes=sum(one.minutes for one in each),
+        gpus=shards * max(one.gpus for one in each),
+    )
+
+
+def job_name(rules: Sequence[str], shards: int = 1) -> str:
+    """How a job of these rules, for so many shards at once, is called in messages."""
+    if len(rules) == shards == 1:
+        return f"rule {rules[0]}"
+    many = f", up to {shards} of each" if shards > 1 else ""
+    return f"rule{'s' * (len(rules) > 1)} {', '.join(rules)}{many}, as one job"
 
 
 def problems(asked: Iterable[Request]) -> list[str]:
     """What the cluster cannot give of what is asked for, a line each. Raises InfrastructureError if it is not up."""
     partitions, nodes, (accounts, qos) = slurm.partitions(), slurm.nodes(), slurm.associations()
     default = next((name for name, partition in partitions.items() if partition.default), None)
-    rules: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for request in asked:
         name = request.partition or default
         if name not in partitions:
             found = f"partition `{name}` does not exist on this cluster; it has {', '.join(sorted(partitions))}"
-            rules.setdefault(found, []).append(request.rule)
+            lines.setdefault(found, []).append(request.rules)
             continue
         here = [node for node in nodes if name in node.partitions]
         for check in (_accounts(accounts, qos), _limits, _gpu_type, _size):
             if found := check(request, partitions[name], here):
-                rules.setdefault(found, []).append(request.rule)
+                lines.setdefault(found, []).append(request.rules)
                 break
-    return [f"rule{'s' * (len(names) > 1)} {', '.join(names)}: {text}" for text, names in rules.items()]
+    return [f"{', '.join(names)}: {text}" for text, names in lines.items()]
 
 
 def unseen(folder: Path, asked: Iterable[Request], seconds: int = 20) -> list[str]:
@@ -178,6 +234,11 @@ def _size(request: Request, partition: slurm.Partition, nodes: list[slurm.Node])
         f"{request.cpus} CPU, {request.memory_mb} MB{gpus} are more than any node of partition `{partition.name}` has; "
         f"its largest has {largest.cpus} CPU, {largest.memory_mb} MB, {sum(largest.gpus.values())} GPU"
     )
+
+
+def _pairs(value: Any) -> dict[str, Any]:
+    """`{a: b}` or `[a=b]`, as profiles may write either."""
+    return dict(entry.split("=", 1) for entry in value) if isinstance(value, list) else dict(value or {})
 
 
 def _first_attempt(value: Any) -> Any:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -23,12 +23,12 @@ WARNING_SECONDS = 120
 """How long ahead of its time limit a driver that is a Slurm job hands over to its next run."""
 
 
-def check_cluster(profile: Profile, stages: Iterable[tuple[str, str]], folder: Path | None = None) -> None:
-    """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for, for these
-    (stage, device), or that its nodes do not see the results folder."""
+def check_cluster(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]], folder: Path | None = None) -> None:
+    """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for, for samples
+    that go these roads of (stage, device), or that its nodes do not see the results folder."""
     if not profile.on_slurm:
         return
-    asked = requests(profile, stages)
+    asked = requests(profile, roads)
     found = problems(asked) or (unseen(folder, asked) if folder else [])
     if found:
         raise InputError(f"{profile.path}: " + "; ".join(found))
@@ -46,8 +46,8 @@ def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[s
     name = plan.lock["name"]
     if where == "job" and (queued := slurm.driver_jobs(name)):
         raise InfrastructureError(f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it")
-    stages = {(stage, plan.choice(sample, stage)["device"]) for sample in plan.samples for stage in plan.stages(sample)}
-    check_cluster(profile, stages, plan.folder)
+    roads = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
+    check_cluster(profile, roads, plan.folder)
     _remember(plan)
     again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
     command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]

@@ -25,8 +25,8 @@ def check(campaign: Path, profile: str | None) -> None:
         from gen2reco.campaign.profile import load_profile
         from gen2reco.campaign.submit import check_cluster
 
-        stages = {(stage, choice.device) for chain in chains.values() for stage, choice in chain.items()}
-        check_cluster(load_profile(profile), stages)
+        roads = [[(stage, choice.device) for stage, choice in chain.items()] for chain in chains.values()]
+        check_cluster(load_profile(profile), roads)
         print(f"profile `{profile}`: the cluster has what it asks for")
 
 
