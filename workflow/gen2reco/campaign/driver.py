@@ -14,8 +14,9 @@ from gen2reco.campaign.plan import Plan, ensure_plan, read_plan, restore_models
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
-    from gen2reco.campaign.profile import Request
     from snakemake.workflow import Workflow
+
+    from gen2reco.campaign.profile import Request
 
 _held: list = []
 
