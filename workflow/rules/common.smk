@@ -8,10 +8,13 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from gen2reco.campaign.driver import plan_of, start_driver
+from gen2reco.campaign.pinned import use_registry
 from gen2reco.errors import Gen2recoError
+from gen2reco.track.registry import fetch
 from snakemake.exceptions import WorkflowError
 
 CAMPAIGN = config.get("campaign", "configs/campaigns/quickstart.yaml")
+use_registry(fetch)
 try:
     PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
 except Gen2recoError as error:
@@ -19,7 +22,7 @@ except Gen2recoError as error:
 FOLDER = str(PLAN.folder)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
-ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
+ENVIRONMENT = "gen2reco-env"  # by name: Snakemake copies a file away from the checkout that it installs
 
 # Slurm's warning ahead of a time limit is for the stage, which sets its own handler.
 if not workflow.is_main_process:
