@@ -51,7 +51,7 @@ def test_a_criterion(candidate, champion, criterion, expected):
 
 def test_evaluations_must_be_of_the_same_events(tmp_path):
     first, second = (evaluation(model_folder(tmp_path / s, sample=s)) for s in ("a", "b"))
-    with pytest.raises(InputError, match="evaluated on different events"):
+    with pytest.raises(InputError, match="was measured on different events"):
         compare(first, second, [Criterion(metric="bias")])
     with pytest.raises(InputError, match="no metric `nothing`; known: auc, bias"):
         compare(first, first, [Criterion(metric="nothing")])

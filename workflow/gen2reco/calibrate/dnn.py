@@ -16,7 +16,7 @@ from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise, tracks_at_origin
 from gen2reco.campaign.config import Block, digest
 from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.models import Model, open_model
+from gen2reco.campaign.models import Model, combined, located, open_model
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
@@ -39,13 +39,13 @@ class Dnn(Backend):
 
     def __init__(self, options: Options, detector: Detector | None = None):
         super().__init__(options, detector)
-        folder = RELEASE if options.model == "release" else Path(options.model)
+        folder = RELEASE if options.model == "release" else located(options.model)
         self.model = open_model(folder / "objects", "calibration")
         self.model_digest, self.jet_model = self.model.digest, None
         if (folder / "jets").is_dir():
             self.jet_model = open_model(folder / "jets", "jet_calibration")
             self.jet_model.require("calibrate", objects=self.model.digest)
-            self.model_digest = digest([self.model.digest, self.jet_model.digest])
+            self.model_digest = combined([self.model.digest, self.jet_model.digest])
         self.geometry = Geometry(detector)
 
     def accept(self, story: dict) -> None:

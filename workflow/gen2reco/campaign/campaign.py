@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from gen2reco.campaign.config import Block, Name, load_yaml, parse_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.process import process_from
+from gen2reco.campaign.promotion import Criterion
 from gen2reco.campaign.stage import RECORDS, backend_class
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
@@ -106,6 +107,10 @@ class Campaign(Block):
     """Let `cuda` stages run on the CPU where no device is visible."""
     validation: Validation = Validation()
     """Limits of the report's verdict."""
+    promotion: list[Criterion] = []
+    """What a new version of a model must hold to become the champion (`gen2reco models promote`)."""
+    licence: str = Field(default="CC-BY-4.0", min_length=1, max_length=200)
+    """Licence of the results, an SPDX name or an address; stated by `gen2reco export`."""
 
 
 def load_campaign(path: Path | str) -> tuple[Campaign, Detector, dict[str, dict[str, StageChoice]]]:

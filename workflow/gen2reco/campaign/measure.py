@@ -12,6 +12,7 @@ from pathlib import Path
 from gen2reco.campaign.campaign import StageChoice, load_campaign
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.plan import pin_models
 from gen2reco.campaign.rates import known_rates, rate_keys, rates_file
 from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.campaign.sidecar import write_text
@@ -39,6 +40,7 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     Returns rate key → {cpu_seconds, bytes, events}: seconds of CPU an event, of wall on a GPU. Start-up is left out.
     """
     _, detector, chains = load_campaign(campaign_file)
+    pin_models(Path(campaign_file).parent, chains, {})
     measured: dict[str, dict] = {}
     made: dict[str, Path] = {}
     with tempfile.TemporaryDirectory(prefix="gen2reco-rates-") as folder:

@@ -1,23 +1,33 @@
 """Model folders: `weights.safetensors`, `config.json` and `card.md`, addressed by the digest of the first two.
 
 The config's `pins` name what the model was trained behind (features, geometry, clustering ...) by digest: data made
-otherwise is refused. Nothing here imports torch, and no pickle is ever read.
+otherwise is refused. A model of several parts holds one such folder each. Wherever a folder is asked for, the digest of
+a model in the cache will do. Nothing here imports torch, and no pickle is ever read.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gen2reco.campaign.config import digest as digest_of
+from gen2reco.campaign.paths import cache_folder
 from gen2reco.campaign.sidecar import file_digest, write_text
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-WEIGHTS, CONFIG, CARD = "weights.safetensors", "config.json", "card.md"
+WEIGHTS, CONFIG, CARD, EVALUATION = "weights.safetensors", "config.json", "card.md", "evaluation.json"
+PARTS = ("objects", "jets")
+"""Folders of a model in parts, each trained behind those before it."""
+SUFFIXES = {".safetensors", ".json", ".md", ".onnx", ".yaml", ".txt"}
+"""Files of a model: nothing that could carry code."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ def open_model(folder: Path | str, kind: str, digest: str | None = None) -> Mode
 
     Raises InputError if it is missing, damaged, of another kind, or not the model that the digest names.
     """
-    folder = Path(folder)
+    folder = located(folder)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         found = _digest(folder)
@@ -102,6 +112,80 @@ def open_model(folder: Path | str, kind: str, digest: str | None = None) -> Mode
     pins = config.pop("pins", {})
     config.pop("kind")
     return Model(folder, found, kind, config, pins)
+
+
+def located(name: Path | str) -> Path:
+    """The folder of a model: as it is, or in the cache if a digest is given. Raises InputError if it is not there."""
+    folder = Path(name)
+    if folder.is_dir() or not re.fullmatch(r"[0-9a-f]{64}", str(name)):
+        return folder
+    cached = kept_models() / str(name)
+    if not cached.is_dir():
+        raise InputError(
+            f"model {name}: is not in {kept_models()}; plan the campaign again, or let GEN2RECO_CACHE name a folder "
+            "that the driver and its jobs share"
+        )
+    if (found := model_digest(cached)) != str(name):
+        raise InputError(f"{cached}: the model's digest is {found}, expected {name}; delete the folder and plan again")
+    return cached
+
+
+def model_digest(folder: Path) -> str:
+    """The digest of a model folder, or of all its parts. Raises InputError if it holds no model."""
+    parts = [folder] if (folder / CONFIG).is_file() else [folder / p for p in PARTS if (folder / p).is_dir()]
+    if not parts:
+        raise InputError(f"{folder}: no model here ({CONFIG} is missing); give the folder of a model")
+    try:
+        return combined(_digest(part) for part in parts)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}; fetch the model anew") from None
+
+
+def combined(digests: Iterable[str]) -> str:
+    """The digest of a model of several parts, of one that part's own."""
+    first, *others = digests
+    return digest_of([first, *others]) if others else first
+
+
+def model_files(folder: Path) -> dict[str, Path]:
+    """The files of a model and its parts by their names in the folder; hidden ones and checkpoints are left out."""
+    places = [folder, *(folder / part for part in PARTS if (folder / part).is_dir())]
+    found = sorted(path for place in places for path in place.iterdir() if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found if not path.name.startswith(".")}
+
+
+def keep_model(folder: Path) -> str:
+    """Copy a model into the cache, where its digest names it; returns the digest."""
+    digest = model_digest(folder)
+    target = kept_models() / digest
+    if not target.is_dir():
+        draft = target.with_name(f".{digest}.{uuid.uuid4().hex}")
+        try:
+            for name, path in model_files(folder).items():
+                if path.suffix in SUFFIXES:
+                    (draft / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, draft / name)
+            if not target.is_dir():
+                draft.rename(target)
+        except OSError as error:
+            if not target.is_dir():  # else another process was faster
+                raise InfrastructureError(f"{target}: cannot be written: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    located(digest)
+    return digest
+
+
+def kept_models() -> Path:
+    """The cache's folder of models, each under its digest."""
+    return cache_folder() / "models"
+
+
+def save_evaluation(folder: Path, sample: str, digest: str, metrics: Iterable[dict]) -> None:
+    """Write how good a model is on held-out events: their name and content digest, and metrics {name, value,
+    uncertainty}; one on other events names their digest as `sample`."""
+    plain = {"sample": {"name": sample, "digest": digest}, "metrics": list(metrics)}
+    write_text(folder / EVALUATION, json.dumps(plain, indent=1) + "\n")
 
 
 def _digest(folder: Path) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gen2reco import __version__
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, record_file
+from gen2reco.campaign.pinned import pin, registered, restore
 from gen2reco.campaign.sidecar import file_digest, write_text
 from gen2reco.errors import InputError
 
@@ -98,7 +99,8 @@ def make_plan(campaign_file: Path | str, new_revision: bool = False) -> tuple[Pl
     old = read_plan(path).lock if path.exists() else None
     if old is not None and Path(old["campaign_file"]).resolve() != Path(campaign_file).resolve():
         _refuse_stranger(path, old, campaign_file)
-    lock = _lock(campaign_file, campaign, detector, chains, old, new_revision)
+    named = pin_models(Path(campaign_file).parent, chains, {} if new_revision else _known_models(old))
+    lock = _lock(campaign_file, campaign, detector, chains, named, old, new_revision)
     changed = _changes(old, lock) if old else []
     if changed and not new_revision:
         raise InputError(
@@ -129,6 +131,14 @@ def ensure_plan(campaign_file: Path | str) -> Plan:
     return make_plan(campaign_file)[0]
 
 
+def restore_models(plan: Plan) -> None:
+    """See that the models that a plan pins are in the cache, else fetch them. Raises InputError."""
+    near = Path(plan.lock["campaign_file"]).parent
+    entries = [entry for sample in plan.samples.values() for entry in sample["stages"].values() if "named" in entry]
+    for model, name in {(entry["options"]["model"], entry["named"]) for entry in entries}:
+        restore(model, name, near)
+
+
 def planned_job(
     lock: Path, stage: str, sample: str | None, shard: int | None, output: Path, source: Path | None, workers: int
 ) -> "Job":
@@ -145,6 +155,11 @@ def planned_job(
     choice = plan.choice(sample, stage)
     detector = Detector.model_validate(plan.lock["detector"])
     backend = make_backend(stage, choice["backend"], choice["options"], detector)
+    if backend.model_digest != choice["model"]:
+        raise InputError(
+            f"{lock}: {sample}.{stage} was planned with model {choice['model']}, here it is {backend.model_digest}; "
+            "put the planned one back, or run `gen2reco plan CAMPAIGN --new-revision`"
+        )
     return Job(
         backend,
         Path(output),
@@ -165,6 +180,7 @@ def _lock(
     campaign: "Campaign",
     detector: "Detector",
     chains: dict[str, dict[str, "StageChoice"]],
+    named: dict[tuple[str, str], str],
     old: dict | None,
     new_revision: bool,
 ) -> dict:
@@ -180,6 +196,7 @@ def _lock(
             entry = _stage_entry(stage, choice, detector, campaign.seed)
             shared = shared and like["stages"].get(stage, {}).get("digest") == entry["digest"]
             entry["owner"] = like["stages"][stage]["owner"] if shared else name
+            entry |= {"named": named[name, stage]} if (name, stage) in named else {}
             stages[stage] = entry
         kept = (old or {}).get("samples", {}).get(name)
         size = like["shard_events"] if like else sample.shard_events
@@ -209,10 +226,37 @@ def _lock(
         "failed_shards": campaign.failed_shards,
         "job_minutes": campaign.job_minutes,
         "allow_cpu": campaign.allow_cpu,
+        "licence": campaign.licence,
         "validation": campaign.validation.model_dump(mode="json"),
         "compare": [c.model_dump(mode="json") for c in comparisons(campaign)],
         **content,
     }
+
+
+def pin_models(
+    near: Path, chains: dict[str, dict[str, "StageChoice"]], known: dict[str, str]
+) -> dict[tuple[str, str], str]:
+    """Replace the models that stages name by their digests; returns (sample, stage) → the name it had.
+
+    Names of the registry that the plan knows keep their digest, whatever they mean by now.
+    """
+    named, pinned = {}, dict(known)
+    for sample, chain in chains.items():
+        for stage, choice in chain.items():
+            name = choice.options.get("model")
+            if not isinstance(name, str):
+                continue
+            model = pinned[name] = pinned.get(name) or pin(name, near)
+            if model != name or registered(name):
+                named[sample, stage] = name
+                chain[stage] = choice.model_copy(update={"options": {**choice.options, "model": model}})
+    return named
+
+
+def _known_models(old: dict | None) -> dict[str, str]:
+    """Names of registered models in a plan → their digests."""
+    entries = [entry for sample in (old or {}).get("samples", {}).values() for entry in sample["stages"].values()]
+    return {e["named"]: e["options"]["model"] for e in entries if "named" in e and registered(e["named"])}
 
 
 def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: int) -> dict:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.process import KINDS
+from gen2reco.campaign.promotion import Criterion
 from gen2reco.campaign.stage import RECORDS, backend_class
 from gen2reco.campaign.validation import Validation
 
@@ -35,7 +36,7 @@ def write_reference(folder: Path) -> list[Path]:
 def reference_page() -> str:
     """The reference page as Markdown: every block, field by field, with type, default and meaning."""
     parts = [HEAD]
-    for model in (Campaign, Sample, StageChoice, Comparison, Validation):
+    for model in (Campaign, Sample, StageChoice, Comparison, Validation, Criterion):
         parts.append(_section(model.__name__, model, 2))
     parts.append("## Backends\n\nTheir options stand beside `backend` in a stage of a sample.\n")
     for stage in RECORDS:

@@ -1,1 +1,6 @@
-"""The commands of the command line, grouped by what they import."""
+"""The commands, one module a group; here they are given the registry, by which they find models."""
+
+from gen2reco.campaign.pinned import use_registry
+from gen2reco.track.registry import fetch
+
+use_registry(fetch)

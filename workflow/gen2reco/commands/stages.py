@@ -13,6 +13,7 @@ import yaml
 
 from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.pinned import pin_option
 from gen2reco.campaign.runner import Job, provenance, run
 from gen2reco.campaign.stage import RECORDS, make_backend
 from gen2reco.errors import InputError
@@ -110,7 +111,7 @@ def execute(
         job.backend.device = planned_device(plan, stage, sample)
         job.keep = True
     else:
-        given = _parse_options(options)
+        given = pin_option(_parse_options(options))
         if process is not None:
             from gen2reco.campaign.process import options_for
 

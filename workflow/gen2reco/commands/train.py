@@ -1,18 +1,31 @@
 """Trainings: each makes a model folder of campaign data."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from gen2reco.errors import InfrastructureError
+from gen2reco.errors import InfrastructureError, InputError
 
+if TYPE_CHECKING:
+    from gen2reco.campaign.config import Block
+    from gen2reco.track.training import Training
+
+HELD_OUT = "held_out"
+"""A sample of this name is judged, never trained on."""
 FILE = click.Path(path_type=Path)
 
 
 @click.group()
 def train() -> None:
-    """Train a model on data of the chain; killed and started again, it goes on from its last checkpoint."""
+    """Train a model on data of the chain; killed and started again, it goes on from its last checkpoint.
+
+    The training becomes a run of the campaign that SOURCE is, or was made by; `gen2reco track sync` brings it to MLflow
+    and registers the model. A sample named `held_out` is judged, never trained on.
+    """
 
 
 @train.command()
@@ -30,14 +43,18 @@ def calibration(
     SOURCE is a folder with `clusters` files in it, or a campaign (.yaml), which is made first.
     """
     from gen2reco.calibrate.campaign import CalibrationModel, make_calibration
-    from gen2reco.campaign.config import load_block
+    from gen2reco.campaign.config import digest, load_block
 
     settings = load_block(model, CalibrationModel) if model else CalibrationModel()
-    folder = _data_of(source, cores) if source.suffix in (".yaml", ".yml") else source
-    judged = {other.name: _clusters(other) for other in others}
+    folder = _data_of(source, cores)
+    judged = {other.name: _clusters(other) for other in _judged(folder, others)}
     paths = sorted(set(_clusters(folder)).difference(*judged.values()))
-    for made in make_calibration(paths, judged, output, settings, device, _spool):
-        print(f"{made.folder}: {made.digest}", file=sys.stderr)
+    with _told("calibration", folder, output, settings) as told:
+        data = told.data(paths)
+        events = {label: told.data(files, "evaluation") for label, files in judged.items()}
+        made = make_calibration(paths, judged, output, settings, device, lambda part, _: told.watch(part.name))
+        rows = [_with_sample(row, events) for one in made for row in one.config["metrics"]]
+        _finish(told, output, made, "test part of the training samples", digest([data, "test"]), rows)
 
 
 @train.command()
@@ -45,30 +62,37 @@ def calibration(
 @click.argument("output", type=FILE)
 @click.option("--model", type=FILE, required=True, help="Recipe (configs/models/generation_ee_qq_91.yaml).")
 @click.option("--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated.")
+@click.option("--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
 @click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
-def generation(source: Path, output: Path, model: Path, card: Path | None, device: str, cores: str) -> None:
+def generation(
+    source: Path, output: Path, model: Path, card: Path | None, others: tuple[Path, ...], device: str, cores: str
+) -> None:
     """Train a learned parton shower and hadronisation; the model folder is OUTPUT.
 
     SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
     """
     from gen2reco.campaign.config import load_block
-    from gen2reco.errors import InputError
     from gen2reco.generate.hadronize.train import Recipe, make_generation
 
     recipe = load_block(model, Recipe)
-    folder = _data_of(source, cores) if source.suffix in (".yaml", ".yml") else source
-    paths = sorted(path for path in folder.rglob("*.parquet") if ".partial" not in path.parts)
+    folder = _data_of(source, cores)
+    (judged, *more) = [*_judged(folder, others), None]
+    if any(more):
+        raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
+    paths = [path for path in _records(folder) if judged is None or judged not in path.parents]
     if not paths:
         raise InputError(f"{folder}: holds no particles files (.parquet); make the campaign first")
-    spool = _spool(output, recipe.model_dump(mode="json"))
-
-    def watch(part: str, step: int, numbers: dict[str, float]) -> None:
-        spool(step, {f"{part}_{name}": value for name, value in numbers.items()})
-
     text = card.read_text(encoding="utf-8") if card else None
-    made = make_generation(paths, output, recipe, text, device, watch)
-    print(f"{made.folder}: {made.digest}", file=sys.stderr)
+    with _told("generation", folder, output, recipe) as told:
+        told.data(paths)
+
+        def watch(part: str, step: int, numbers: dict[str, float]) -> None:
+            told.watch(part)(step, numbers)
+
+        made = make_generation(paths, output, recipe, text, device, watch)
+        _judge(told, "generate", output, judged)
+        print(f"{made.folder}: {made.digest}", file=sys.stderr)
 
 
 @click.command("export-model")
@@ -83,29 +107,78 @@ def export_model(model: Path, output: Path) -> None:
 
 def _clusters(folder: Path) -> list[Path]:
     """The `clusters` files under a folder, or the file itself."""
-    files = [folder] if folder.is_file() else folder.rglob("*.parquet")
-    return sorted(p for p in files if p.parent.name.startswith("cluster") and ".partial" not in p.parts)
+    files = [folder] if folder.is_file() else _records(folder)
+    return sorted(path for path in files if path.parent.name.startswith("cluster"))
 
 
-def _data_of(campaign: Path, cores: str) -> Path:
-    """Run the campaign and return its results folder."""
+def _records(folder: Path) -> list[Path]:
+    """The record files under a folder, in order, those of unfinished jobs left out."""
+    found = ((path, path.relative_to(folder).parts) for path in folder.rglob("*.parquet"))
+    return sorted(path for path, parts in found if not any(part.startswith(".") for part in parts))
+
+
+def _judged(folder: Path, others: tuple[Path, ...]) -> list[Path]:
+    """The samples that are only judged."""
+    return [*others, *([folder / HELD_OUT] if (folder / HELD_OUT).is_dir() else [])]
+
+
+def _data_of(source: Path, cores: str) -> Path:
+    """The folder of the data: the source itself, or the results of the campaign that it is, which is made first."""
     from gen2reco.campaign.driver import run_snakemake
     from gen2reco.campaign.plan import ensure_plan
 
-    if run_snakemake(campaign, ["--cores", cores]):
-        raise InfrastructureError(f"{campaign}: its data could not be made; see the lines above, then start again")
-    return ensure_plan(campaign).folder
+    if source.suffix not in (".yaml", ".yml"):
+        return source
+    if run_snakemake(source, ["--cores", cores]):
+        raise InfrastructureError(f"{source}: its data could not be made; see the lines above, then start again")
+    return ensure_plan(source).folder
 
 
-def _spool(output: Path, settings: dict):
-    """A watcher that prints the losses and appends them to the tracking spool beside the output."""
-    from gen2reco.track.spool import Spool
+@contextmanager
+def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[Training]":
+    """The training as a run of the campaign that made the data; of data of no campaign, beside the output."""
+    from gen2reco.campaign.paths import LOCK_NAME
+    from gen2reco.track.training import Training
 
-    spool = Spool(output.parent, output.name)
-    spool.params(settings)
+    results = next((folder for folder in (data, data.parent) if (folder / LOCK_NAME).is_file()), output.parent)
+    with Training(results, name, output, settings.model_dump(mode="json")) as told:
+        yield told
+    if told.first:
+        print(f"registered as `{name}` by: gen2reco track sync {results}", file=sys.stderr)
 
-    def watch(step: int, numbers: dict[str, float]) -> None:
-        print(f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()), file=sys.stderr, flush=True)
-        spool.metrics(numbers, step)
 
-    return watch
+def _judge(told: "Training", stage: str, output: Path, held_out: Path | None) -> None:
+    """Judge a model that does one stage on a held-out sample, if there is one, and have it registered."""
+    from gen2reco.validate.heldout import judge
+
+    if not told.first:
+        return
+    if held_out is None:
+        print(
+            f"no `{HELD_OUT}` sample and no --other: the model is not judged, and cannot be promoted", file=sys.stderr
+        )
+        told.made()
+        return
+    work = output.with_name(f"{output.name}.held_out")
+    rows = judge(stage, output, held_out, work)
+    told.report(work)
+    _finish(told, output, [], held_out.name, told.data(_records(held_out), "evaluation"), rows)
+
+
+def _finish(told: "Training", output: Path, made: list, sample: str, events: str, rows: list[dict]) -> None:
+    """Write the evaluation beside the model, tell it, and have the model registered; by the first process alone."""
+    from gen2reco.campaign.models import save_evaluation
+
+    if not told.first:
+        return
+    save_evaluation(output, sample, events, rows)
+    told.evaluated(rows)
+    told.made()
+    for one in made:
+        print(f"{one.folder}: {one.digest}", file=sys.stderr)
+
+
+def _with_sample(row: dict, events: dict[str, str]) -> dict:
+    """A metric with the digest of the sample whose label its name starts with."""
+    label = next((label for label in events if row["name"].startswith(f"{label}_")), None)
+    return {**row, "sample": events[label]} if label else row

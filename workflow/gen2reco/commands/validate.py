@@ -82,13 +82,15 @@ def showers(
     seed: int,
 ) -> None:  # fmt: skip
     """Quality and time of the learned simulation against network evaluations, on the particles of REFERENCE."""
+    from gen2reco.campaign.pinned import pin_option
     from gen2reco.validate.run import compare
     from gen2reco.validate.samples import open_sample
     from gen2reco.validate.scan import scan_showers
 
     opened, chosen = open_sample(reference), read_settings(settings)
     varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
-    candidates = scan_showers(opened, out, varied, _pairs(options), backend, seed)
+    varied = {key: [pin_option({key: value})[key] for value in values] for key, values in varied.items()}
+    candidates = scan_showers(opened, out, varied, pin_option(_pairs(options)), backend, seed)
     _tell(compare([opened, *candidates], out, chosen), out)
 
 

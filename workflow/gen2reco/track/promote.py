@@ -3,27 +3,14 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from gen2reco.campaign.config import Block, load_yaml, parse_block
+from gen2reco.campaign.promotion import Criterion
 from gen2reco.errors import InputError
 from gen2reco.track.registry import CANDIDATE, CHAMPION, evaluation, resolve
 from gen2reco.track.server import connect, explained, tracking_uri
-
-
-class Criterion(Block):
-    """What one held-out metric must do for a candidate to be promoted."""
-
-    metric: str
-    """Name of the metric in the models' evaluations."""
-    better: Literal["lower", "higher"] = "lower"
-    """Which way is better."""
-    sigmas: float = Field(default=2.0, ge=0)
-    """How many combined standard deviations worse than the champion is still no loss; 0: any loss counts."""
-    limit: float | None = None
-    """A value that the candidate must keep to, whatever the champion does."""
 
 
 class Criteria(Block):
@@ -57,11 +44,13 @@ def read_criteria(path: Path | str) -> list[Criterion]:
 
 def compare(candidate: dict, champion: dict | None, criteria: list[Criterion]) -> list[Verdict]:
     """Apply the criteria to two evaluations. Raises InputError if they are not of the same held-out events."""
-    if champion is not None and candidate["sample"].get("digest") != champion["sample"].get("digest"):
-        raise InputError(
-            f"candidate and champion were evaluated on different events ({candidate['sample']} and "
-            f"{champion['sample']}); evaluate both on one held-out sample"
-        )
+    for criterion in criteria if champion is not None else ():
+        events = [_sample(found, criterion.metric) for found in (candidate, champion)]
+        if events[0] != events[1]:
+            raise InputError(
+                f"promotion: `{criterion.metric}` of candidate and champion was measured on different events "
+                f"({events[0]} and {events[1]}); evaluate both on one held-out sample"
+            )
     return [_judge(criterion, candidate, champion) for criterion in criteria]
 
 
@@ -99,6 +88,11 @@ def _judge(criterion: Criterion, candidate: dict, champion: dict | None) -> Verd
     noise = math.hypot(new[1], old[1])
     change = f"{-loss / noise:+.1f} sigma" if noise else f"{-loss:+.4g}"
     return Verdict(name, _figure(old), _figure(new), change, within and loss <= criterion.sigmas * noise, loss < -noise)
+
+
+def _sample(found: dict, metric: str) -> str:
+    """The digest of the events on which a metric was measured."""
+    return str(found["metrics"].get(metric, {}).get("sample") or found["sample"].get("digest"))
 
 
 def _metric(found: dict, name: str, whose: str) -> tuple[float, float]:

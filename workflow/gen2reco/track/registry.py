@@ -7,14 +7,21 @@ import json
 import re
 import shutil
 import tempfile
-import uuid
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gen2reco.campaign.models import CARD, CONFIG, Model, open_model
-from gen2reco.campaign.paths import cache_folder
+from gen2reco.campaign.models import (
+    CARD,
+    EVALUATION,
+    SUFFIXES,
+    keep_model,
+    kept_models,
+    located,
+    model_digest,
+    model_files,
+)
 from gen2reco.errors import InputError
 from gen2reco.track.secrets import scrub
 from gen2reco.track.server import connect, explained, tracking_uri
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 DIGEST = "gen2reco.digest"
-SUFFIXES = {".safetensors", ".json", ".md", ".onnx", ".yaml", ".txt"}
 _REFERENCE = re.compile(r"models:/(?P<name>[A-Za-z0-9_-]+)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]+))")
 _HEX = re.compile(r"(?:sha256:)?(?P<digest>[0-9a-f]{12,64})")
 
@@ -49,12 +55,17 @@ def resolve(reference: str, uri: str | None = None, results: Path | str = "resul
         raise InputError(f"model `{reference}`: expected models:/NAME@ALIAS or models:/NAME/VERSION")
     folder = Path(reference)
     if folder.is_dir():
-        return Resolved(folder, open_any(folder).digest)
+        return Resolved(folder, model_digest(folder))
     if match := _HEX.fullmatch(reference):
         return _from_digest(reference, match["digest"], tracking_uri(results, uri))
     raise InputError(
         f"model `{reference}`: no such folder; give a folder, a digest, models:/NAME@ALIAS or models:/NAME/VERSION"
     )
+
+
+def fetch(reference: str) -> Path:
+    """The folder of the model that `resolve` finds."""
+    return resolve(reference).path
 
 
 def register(folder: Path | str, name: str, uri: str | None = None, results: Path | str = "results") -> Any:
@@ -66,25 +77,28 @@ def register(folder: Path | str, name: str, uri: str | None = None, results: Pat
 
     with explained(uri):
         experiment = experiment_id(client, "models", uri, Path(results) / "models")
-        return register_files(client, name, sorted(p for p in folder.iterdir() if p.is_file()), experiment)
+        return register_files(client, name, model_files(folder), experiment)
 
 
 def register_files(
-    client: "MlflowClient", name: str, files: Iterable[Path], experiment: str, run_id: str | None = None
+    client: "MlflowClient", name: str, files: Mapping[str, Path], experiment: str, run_id: str | None = None
 ) -> Any:
-    """Register the files of one model folder; raises InputError for kinds of files that could carry code."""
+    """Register the files of a model folder, by their names in it; the same content stays one version.
+
+    Raises InputError for kinds of files that could carry code.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise InputError(f"model name `{name}`: expected letters, digits, `_` and `-` only")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / name
-        folder.mkdir()
-        for path in files:
+        for place, path in files.items():
             if path.suffix not in SUFFIXES:
                 raise InputError(
-                    f"model {name}: {path.name} is refused: only {', '.join(sorted(SUFFIXES))} files are registered"
+                    f"model {name}: {place} is refused: only {', '.join(sorted(SUFFIXES))} files are registered"
                 )
-            shutil.copyfile(path, folder / path.name)
-        digest = open_any(folder).digest
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / place)
+        digest = model_digest(folder)
         _make_name(client, name)
         if there := _versions(client, name, digest):
             return there[0]
@@ -92,14 +106,14 @@ def register_files(
         made = client.create_logged_model(experiment, name, run_id, tags, model_type="safetensors")
         client.log_model_artifacts(made.model_id, str(folder))
         client.finalize_logged_model(made.model_id, "READY")
-        card = folder / CARD
+        cards = [path.read_text(encoding="utf-8") for place, path in model_files(folder).items() if path.name == CARD]
         remote = client._tracking_client.tracking_uri.startswith("http")
         client.create_model_version(
             name,
             f"models:/{made.model_id}" if remote else made.artifact_location,
             run_id,
             tags,
-            description=scrub(card.read_text(encoding="utf-8"))[:50_000] if card.exists() else None,
+            description=scrub("\n\n".join(cards))[:50_000] or None,
             model_id=made.model_id if remote or run_id else None,
         )
     first, *surplus = _versions(client, name, digest)
@@ -135,18 +149,9 @@ def listing(uri: str | None = None, results: Path | str = "results") -> list[dic
     return rows
 
 
-def open_any(folder: Path, digest: str | None = None) -> Model:
-    """Open a model folder of whatever kind its config states. Raises InputError if damaged or not of that digest."""
-    try:
-        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = "gen2reco"
-    return open_model(folder, kind, digest)
-
-
 def evaluation(folder: Path) -> dict:
-    """`evaluation.json` of a model folder: {"sample": {"name", "digest"}, "metrics": [{"name", "value", …}]}."""
-    path = folder / "evaluation.json"
+    """The evaluation of a model folder: {"sample": {"name", "digest"}, "metrics": [{"name", "value", …}]}."""
+    path = folder / EVALUATION
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {"sample": dict(found["sample"]), "metrics": {row["name"]: row for row in found["metrics"]}}
@@ -176,10 +181,9 @@ def _from_registry(reference: str, match: re.Match, uri: str) -> Resolved:
 
 
 def _from_digest(reference: str, digest: str, uri: str) -> Resolved:
-    cached = sorted(_cache().glob(f"{digest}*")) if _cache().is_dir() else []
+    cached = sorted(kept_models().glob(f"{digest}*")) if kept_models().is_dir() else []
     if len(cached) == 1:
-        open_any(cached[0], cached[0].name)
-        return Resolved(cached[0], cached[0].name)
+        return Resolved(located(cached[0].name), cached[0].name)
     client = connect(uri)
     with explained(uri):
         if len(digest) == 64:
@@ -197,27 +201,22 @@ def _download(client: "MlflowClient", version: Any, reference: str) -> Resolved:
     digest = version.tags.get(DIGEST)
     if not digest:
         raise InputError(f"model `{reference}`: was not registered by gen2reco: its version has no tag `{DIGEST}`")
-    target = _cache() / digest
-    if not target.is_dir():
+    if not (kept_models() / digest).is_dir():
         from mlflow.artifacts import download_artifacts
 
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_name(f".{digest}.{uuid.uuid4().hex}")
-        draft.mkdir()
-        try:
-            source = version.source
-            if source.startswith("models:/"):
-                source = client.get_logged_model(source.removeprefix("models:/")).artifact_location
-            place = client._tracking_client.tracking_uri
-            found = Path(download_artifacts(artifact_uri=source, dst_path=str(draft), tracking_uri=place))
-            open_any(found, digest)
-            if not target.is_dir():
-                found.rename(target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    else:
-        open_any(target, digest)
-    return Resolved(target, digest)
+        source = version.source
+        if source.startswith("models:/"):
+            source = client.get_logged_model(source.removeprefix("models:/")).artifact_location
+        place = client._tracking_client.tracking_uri
+        with tempfile.TemporaryDirectory() as draft:
+            fetched = Path(download_artifacts(artifact_uri=source, dst_path=draft, tracking_uri=place))
+            if (found := model_digest(fetched)) != digest:
+                raise InputError(
+                    f"model `{reference}`: its digest is {found}, expected {digest}: its files were changed in the "
+                    "store; register the model anew"
+                )
+            keep_model(fetched)
+    return Resolved(located(digest), digest)
 
 
 def _versions(client: "MlflowClient", name: str, digest: str) -> list:
@@ -237,12 +236,8 @@ def _make_name(client: "MlflowClient", name: str) -> None:
 
 def _evaluation_tags(folder: Path) -> dict[str, str]:
     """The held-out metrics as tags of the version, to be seen in its page."""
-    if not (folder / "evaluation.json").exists():
+    if not (folder / EVALUATION).exists():
         return {}
     found = evaluation(folder)
     numbers = {f"eval.{name}": f"{row['value']:.6g}" for name, row in list(found["metrics"].items())[:50]}
     return {"eval.sample": str(found["sample"].get("name", "")), **numbers}
-
-
-def _cache() -> Path:
-    return cache_folder() / "models"

@@ -70,8 +70,10 @@ class Spool:
 
     def model(self, name: str, folder: Path | str) -> None:
         """A model folder to register as a new version of `name`, candidate for its place."""
-        files = sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith("."))
-        self._tell("model", name=name, files=[self._keep(path) for path in files])
+        from gen2reco.campaign.models import model_files
+
+        files = {place: self._keep(path) for place, path in model_files(Path(folder)).items()}
+        self._tell("model", name=name, files=files)
 
     def end(self, status: str = FINISHED) -> None:
         """How this attempt ended."""

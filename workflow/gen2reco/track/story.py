@@ -61,14 +61,16 @@ class Run:
     datasets: list[Data] = field(default_factory=list)
     artifacts: list[tuple[Path, str]] = field(default_factory=list)
     """(file, folder among the run's artifacts)"""
-    models: list[tuple[str, list[Path]]] = field(default_factory=list)
-    """(registered name, files of the model folder)"""
+    models: list[tuple[str, dict[str, Path]]] = field(default_factory=list)
+    """(registered name, files of the model folder by their names in it)"""
 
     def digest(self) -> str:
         """The sha256 of all that the run tells, files by content."""
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         content["artifacts"] = [(file_digest(path), path.name, folder) for path, folder in self.artifacts]
-        content["models"] = [(name, [path.parent.name + path.name for path in files]) for name, files in self.models]
+        content["models"] = [
+            (name, {place: path.parent.name for place, path in files.items()}) for name, files in self.models
+        ]
         return digest(content)
 
 
@@ -138,9 +140,9 @@ def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
             case {"kind": "artifact", "file": name, "folder": folder}:
                 if path := spool.spooled_file(results, name):
                     run.artifacts.append((path, spool.safe_path(folder)))
-            case {"kind": "model", "name": str(name), "files": list(names)}:
-                files = [spool.spooled_file(results, name) for name in names]
-                if files and all(files):
+            case {"kind": "model", "name": str(name), "files": dict(names)}:
+                files = {spool.safe_path(place): spool.spooled_file(results, kept) for place, kept in names.items()}
+                if files and all(files.values()):
                     run.models.append((name, files))
             case {"kind": "end", "status": status, "t": time}:
                 if run.status != spool.FINISHED and status in (spool.FINISHED, spool.FAILED, spool.KILLED):
@@ -198,7 +200,7 @@ def _stage_run(top: Run, shards: Shards, lock: dict, stages: list[Shards]) -> Ru
     run.start, run.end = shards.start, shards.end
     kind = {"gen2reco.kind": "stage", "gen2reco.sample": shards.sample, "gen2reco.stage": shards.stage}
     model = choice.get("model") or shards.one("model_digest")
-    found = {"gen2reco.config": choice.get("digest"), "gen2reco.model": model}
+    found = {"gen2reco.config": choice.get("digest"), "gen2reco.model": model, "gen2reco.named": choice.get("named")}
     found["gen2reco.progress"] = f"{len(shards)}/{planned} shards"
     run.tags = {**_inherited(top), **kind, **{k: str(v) for k, v in found.items() if v}, **shards.tags()}
     settings = {key: choice[key] for key in ("backend", "version", "chunk_events", "model") if choice.get(key)}
