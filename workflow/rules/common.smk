@@ -23,6 +23,9 @@ FOLDER = str(PLAN.folder)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
 ENVIRONMENT = "gen2reco-env"  # by name: Snakemake copies a file away from the checkout that it installs
+if not workflow.deployment_settings.deployment_method:
+    # Unused then, but Snakemake would ask conda, which may not be there, for one by name.
+    ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
 
 # Slurm's warning ahead of a time limit is for the stage, which sets its own handler.
 if not workflow.is_main_process:
