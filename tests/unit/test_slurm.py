@@ -3,11 +3,13 @@
 import re
 
 import pytest
+import yaml
 
 from gen2reco.campaign import profile, reasons, slurm
+from gen2reco.campaign.measure import measure_rates
 from gen2reco.campaign.profile import Profile, Request, load_profile
 from gen2reco.campaign.rates import shard_events
-from gen2reco.errors import InputError
+from gen2reco.errors import InfrastructureError, InputError
 
 
 @pytest.mark.parametrize(
@@ -223,3 +225,29 @@ def test_shards_are_sized_by_the_longest_job(monkeypatch):
     assert shard_events(dict.fromkeys(rates, entry), 45) == 2240
     on_gpu = dict.fromkeys(rates, entry) | {"simulate": {"device": "cuda", "chunk_events": 10}}
     assert shard_events(on_gpu, 45) == 2700
+
+
+@pytest.fixture
+def gun_on_gpu(tmp_path, repository, monkeypatch):
+    """A campaign whose generator wants a GPU, on a machine without one; returns a function that writes it."""
+    monkeypatch.setattr("gen2reco.campaign.device.gpu_visible", lambda: False)
+    monkeypatch.setenv("GEN2RECO_RATES", str(tmp_path / "rates.json"))
+    (tmp_path / "gun.yaml").write_text(yaml.safe_dump({"kind": "gun", "species": [22], "energy": [5, 50]}))
+    sample = {"events": 1000, "generate": {"backend": "gun", "process": "gun.yaml", "device": "cuda"}}
+    data = {"name": "rates", "detector": str(repository / "configs/detectors/hgcal.yaml"), "samples": {"one": sample}}
+
+    def write(**changed):
+        (tmp_path / "c.yaml").write_text(yaml.safe_dump(data | changed))
+        return tmp_path / "c.yaml"
+
+    return write
+
+
+def test_rates_of_a_gpu_stage_are_measured_on_a_gpu(gun_on_gpu):
+    with pytest.raises(InfrastructureError, match="generate of `one` runs on a GPU and none can be used here"):
+        measure_rates(gun_on_gpu(), 0.0)
+
+
+def test_rates_where_the_cpu_may_do_instead(gun_on_gpu):
+    (key,) = measure_rates(gun_on_gpu(allow_cpu=True), 0.0)
+    assert key.startswith("generate/gun/cpu/")

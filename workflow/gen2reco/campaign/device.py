@@ -11,16 +11,20 @@ def planned_device(lock: Path | str, stage: str, sample: str) -> str:
     """`cpu` or `cuda`, as the plan says. Raises InfrastructureError if no GPU is visible, unless the campaign allows
     the CPU instead."""
     plan = read_plan(lock)
-    if plan.choice(sample, stage)["device"] == "cpu":
-        return "cpu"
-    if gpu_visible():
-        return "cuda"
-    if plan.lock["allow_cpu"]:
+    return usable_device(plan.choice(sample, stage)["device"], plan.lock["allow_cpu"], f"{stage} of `{sample}`")
+
+
+def usable_device(device: str, allow_cpu: bool, what: str) -> str:
+    """The device asked for, or the CPU where that is allowed instead of a GPU that is not there. Raises
+    InfrastructureError telling `what` has no GPU."""
+    if device == "cpu" or gpu_visible():
+        return device
+    if allow_cpu:
         return "cpu"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
     raise InfrastructureError(
-        f"{stage} of `{sample}` runs on a GPU and none can be used here (CUDA_VISIBLE_DEVICES is {visible}); "
-        f"ask for one in the profile (`gpu: 1` or `gres: gpu:1` of {stage}_gpu), or let the campaign `allow_cpu`"
+        f"{what} runs on a GPU and none can be used here (CUDA_VISIBLE_DEVICES is {visible}); ask for one in the "
+        f"profile (`gpu: 1` or `gres: gpu:1` of its rule ending in _gpu), or let the campaign `allow_cpu`"
     )
 
 

@@ -6,12 +6,14 @@ import os
 import resource
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from gen2reco.campaign.campaign import StageChoice, load_campaign
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.device import usable_device
 from gen2reco.campaign.plan import pin_models
 from gen2reco.campaign.rates import known_rates, rate_keys, rates_file
 from gen2reco.campaign.seeds import chunk_seed
@@ -38,9 +40,14 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     """Run each different stage of a campaign for about so many seconds, and keep its rate for later plans.
 
     Returns rate key → {cpu_seconds, bytes, events}: seconds of CPU an event, of wall on a GPU. Start-up is left out.
+    Raises InfrastructureError where a stage's GPU is not here, unless the campaign allows the CPU.
     """
-    _, detector, chains = load_campaign(campaign_file)
+    campaign, detector, chains = load_campaign(campaign_file)
     pin_models(Path(campaign_file).parent, chains, {})
+    for sample, chain in chains.items():
+        for stage, choice in chain.items():
+            device = usable_device(choice.device, campaign.allow_cpu, f"{stage} of `{sample}`")
+            chain[stage] = choice.model_copy(update={"device": device})
     measured: dict[str, dict] = {}
     made: dict[str, Path] = {}
     with tempfile.TemporaryDirectory(prefix="gen2reco-rates-") as folder:
@@ -97,6 +104,9 @@ def _measure(task: Task, writer: "multiprocessing.connection.Connection") -> Non
         writer.send(measure_stage(task))
     except Gen2recoError as error:
         writer.send(error)
+    except Exception as error:
+        traceback.print_exc()
+        writer.send(Gen2recoError(f"{task.stage} `{task.choice.backend}`: {type(error).__name__}: {error}"))
     finally:
         writer.close()
         os._exit(0)  # some engines crash in their own tear-down
