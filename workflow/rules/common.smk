@@ -12,6 +12,7 @@ from gen2reco.campaign.pinned import use_registry
 from gen2reco.errors import Gen2recoError
 from gen2reco.track.registry import fetch
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 CAMPAIGN = config.get("campaign", "configs/campaigns/quickstart.yaml")
 use_registry(fetch)
@@ -23,7 +24,7 @@ FOLDER = str(PLAN.folder)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
 ENVIRONMENT = "gen2reco-env"  # by name: Snakemake copies a file away from the checkout that it installs
-if not workflow.deployment_settings.deployment_method:
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     # Unused then, but Snakemake would ask conda, which may not be there, for one by name.
     ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
 
