@@ -70,6 +70,49 @@ def test_a_track_alone_gathers_the_clusters_of_a_crossing_muon():
     assert (made.of_cluster == 0).all()
 
 
+def crowd(seed):
+    """An event in which most showers overlap with others."""
+    rng = np.random.default_rng(seed)
+
+    def some(n, low):
+        return [(rng.uniform(2.0, 2.3), rng.uniform(0, 0.4), low + rng.exponential(5)) for _ in range(n)]
+
+    lines = [track(*one) for one in some(12, 1.0)]
+    return event(some(25, 1.0), [(*one, range(3, 40, 6)) for one in some(30, 0.1)], lines, [TRACKED])
+
+
+def off_line(points, at, direction):
+    step = (points[:, 2] - at[2]) / direction[2]
+    return np.hypot(*(points[:, :2] - at[:2] - step[:, None] * direction[:2]).T)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_candidates_are_those_of_plain_loops(seed):
+    one = crowd(seed)
+    made = build(event([]), one, crowd(seed + 100))
+    at = {k: np.array([[t[c] for c in "xyz"] for t in one[k]]) for k in ("tracksters", "tracks", "layer_clusters")}
+    at = {k: v.astype(np.float32).astype(float) for k, v in at.items()}
+    momentum = np.array([[t[c] for c in ("px", "py", "pz")] for t in one["tracks"]], np.float32).astype(float)
+    n, energy = len(one["tracksters"]), np.array([t["energy"] for t in one["tracksters"]], np.float32)
+    flat = at["tracksters"][:, :2] * FACE / at["tracksters"][:, 2:]
+    leader = np.full(n, -1)
+    for i in np.argsort(-energy, kind="stable"):
+        if leader[i] < 0:
+            leader[(leader < 0) & (np.hypot(*(flat - flat[i]).T) <= cand.TRACKSTER_RADIUS)] = i
+    count = made.counts[1]
+    assert (made.trackster[:count][made.of_trackster[:n]] == leader).all()
+    owner = np.array(one["cluster_trackster"])
+    tracked = made.track[:count] >= 0
+    axes = [(at["tracks"][t], momentum[t]) if t >= 0 else (at["tracksters"][i],) * 2
+            for i, t in zip(made.trackster[:count], made.track[:count])]  # fmt: skip
+    loose = np.flatnonzero(owner < 0)
+    distance = np.stack([off_line(at["layer_clusters"][loose], *axis) for axis in axes], axis=1)
+    wanted = np.where(distance.min(axis=1) <= cand.LOOSE_RADIUS, distance.argmin(axis=1), -1)
+    assert (made.of_cluster[loose] == wanted).all() and tracked.sum() > 3
+    used = np.flatnonzero(owner >= 0)
+    assert (made.of_cluster[used] == made.of_trackster[owner[used]]).all()
+
+
 def run_raw(events):
     backend = Raw(Raw.Options(), DETECTOR)
     made = backend.run(Chunk(0, 1, 0, len(events)), table(events)).table

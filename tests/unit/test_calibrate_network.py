@@ -10,7 +10,7 @@ from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.dnn import Dnn
 from gen2reco.calibrate.evaluate import auc, calibration_error, sigma_eff
 from gen2reco.calibrate.export import INPUTS, example_inputs, export_onnx
-from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, make_inputs, names
+from gen2reco.calibrate.features import LOG_WEIGHT, POINT_NAMES, TRACK_NAMES, VERSION, make_inputs, names
 from gen2reco.calibrate.network import CalibrationNetwork, Sizes, energy_loss, moments
 from gen2reco.calibrate.objects import summarise
 from gen2reco.calibrate.predict import KIND, Corrections, Predicted, predict
@@ -68,6 +68,35 @@ def test_feature_columns_have_their_names():
     assert columns["log_energy"] == pytest.approx(np.log(51.0), abs=1e-5)
     assert columns["loose_share"] == pytest.approx(1 / 51.0, abs=1e-5)
     assert columns["abs_eta"] == pytest.approx(2.0, abs=1e-3)
+
+
+def test_features_are_the_sums_they_say():
+    made, candidates, data = inputs_of(busy(), event([(2.2, 0.4, 30.0, range(1, 48)), (2.2, 0.5, 20.0)]))
+    flat = {name: ak.to_numpy(ak.flatten(data.layer_clusters[name])) for name in ("x", "y", "z", "energy", "layer")}
+    columns = dict(zip(names(GEOMETRY), made.calorimeter.T))
+    for k in range(len(candidates)):
+        mine = candidates.of_cluster == k
+        x, y, z, energy, layer = (flat[name][mine].astype(float) for name in flat)
+        share, layer = energy / energy.sum(), layer.astype(int) - 1
+        u, v = x * FACE / abs(z), y * FACE / abs(z)
+        weight = np.maximum(0, LOG_WEIGHT + np.log(share))
+        centre = np.array([weight @ u, weight @ v]) / weight.sum()
+        radius = np.hypot(u - centre[0], v - centre[1]) * abs(z) / FACE
+        em = GEOMETRY.electromagnetic[layer]
+        wanted = {
+            "depth_mean": share @ GEOMETRY.depth_lambda[layer],
+            "dense_5": share @ (energy / GEOMETRY.gev_per_mip[layer] / 3 > 5),
+            "log_clusters": np.log1p(mine.sum()),
+            "log_cells": np.log1p(3 * mine.sum()),
+            "em_share": share @ em,
+            "largest_share": share.max(),
+            "radius_em": np.log1p(share @ (radius * em) / max(share @ em, 1e-6) / 10),
+        }
+        assert {name: columns[name][k] for name in wanted} == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+        assert made.centre[k, :2] == pytest.approx(centre, abs=1e-2)
+        points = made.points[made.offsets[k] : made.offsets[k + 1]]
+        assert len(points) == mine.sum() and (np.diff(points[:, 2]) <= 0).all()
+        assert np.exp(points[:, 2]) == pytest.approx(np.sort(energy)[::-1], rel=1e-4)
 
 
 def test_no_candidates_no_rows():

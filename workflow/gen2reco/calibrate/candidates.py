@@ -4,12 +4,15 @@ A candidate is a trackster with the smaller ones around it, or a track alone whe
 layer clusters near its axis that no trackster used. All calibrations share it, so that they differ by energies alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import ModuleType
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
+
+from gen2reco.campaign import jit
 
 TRACKSTER_RADIUS = 60.0
 """A larger trackster takes the smaller ones within it; mm on the plane of the calorimeter's face."""
@@ -21,7 +24,7 @@ CORE_RADIUS = 30.0
 """A track without such a trackster belongs to the candidate with most energy this near to its line, mm across z."""
 _REACH = 3.0
 """Pairs are searched on the plane of the face within this many radii, then measured where they are."""
-_APART = 1.0e5
+APART = 1.0e5
 """mm; keeps the endcaps of different events out of each other's reach."""
 
 
@@ -49,57 +52,75 @@ class Candidates:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
-class Points(NamedTuple):
-    """Positions (n, 3), mm, and with them the endcap of the event they are in: 2 event + (z > 0)."""
+@dataclass(frozen=True)
+class Places:
+    """Positions (n, 3), mm, and directions (n, 3): of a track its momentum, of a trackster from the origin."""
 
     endcap: NDArray[np.int64]
+    """2 event + (z > 0): (n,)."""
     position: NDArray[np.float64]
+    direction: NDArray[np.float64]
 
-    def __getitem__(self, chosen: NDArray) -> "Points":
-        return Points(self.endcap[chosen], self.position[chosen])
+    def __getitem__(self, chosen: NDArray) -> "Places":
+        return Places(self.endcap[chosen], self.position[chosen], self.direction[chosen])
 
-    def projected(self, face: float) -> NDArray[np.float64]:
-        """(n, 3): the endcap as a coordinate, then x and y on the plane of the face as seen from the origin."""
-        scale = face / np.maximum(np.abs(self.position[:, 2:]), 1.0)
-        return np.hstack([self.endcap[:, None] * _APART, self.position[:, :2] * scale])
+    def on_face(self, face: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n,) each: x, with the endcap added as a distance, and y on the plane of the face as seen from the origin."""
+        scale = face / np.maximum(np.abs(self.position[:, 2]), 1.0)
+        return self.endcap * APART + self.position[:, 0] * scale, self.position[:, 1] * scale
+
+    def by_key(self, face: float) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """Rising keys (n,), y (n,), lines (n, 6) and places in this order (n,), as the kernels take axes."""
+        key, v = self.on_face(face)
+        order = np.argsort(key, kind="stable")
+        return key[order], v[order], np.hstack([self.position, self.direction])[order], order
 
 
 def build(events: ak.Array, face: float) -> Candidates:
     """Candidates of `clusters` events (tracksters, layer_clusters, cluster_trackster, tracks); |z| of the face, mm."""
-    tracksters, tracks = _points(events.tracksters), _points(events.tracks)
-    lines = _momenta(events.tracks)
-    energy = ak.to_numpy(ak.flatten(events.tracksters.energy))
-    leader = _absorb(tracksters.projected(face), energy)
+    tracksters, tracks = _places(events.tracksters, "xyz"), _places(events.tracks, ("px", "py", "pz"))
+    energy = columns(events.tracksters, ("energy",))["energy"]
+    leader = _absorb(tracksters, energy, face)
     seeds = np.flatnonzero(leader == np.arange(len(leader)))
     seeds = seeds[np.lexsort((-energy[seeds], tracksters.endcap[seeds] // 2))]
     owner = np.full(len(energy), -1, np.int64)
     owner[seeds] = np.arange(len(seeds))
     owner = owner[leader]
-    seed_track, alone = _match(tracksters[seeds], tracks, lines, face)
-    alone = _adopt(events, owner, seed_track, alone, tracks, lines, face)
+    of_cluster = _owners(events, owner)
+    seed_track, alone = _match(tracksters[seeds], tracks, face)
+    alone = _adopt(events, of_cluster, seed_track, alone, tracks, face)
 
     event = np.concatenate([tracksters.endcap[seeds], tracks.endcap[alone]]) // 2
     order = np.argsort(event, kind="stable")
     trackster = np.concatenate([seeds, np.full(len(alone), -1)])[order]
     track = np.concatenate([seed_track, alone])[order]
-    of_trackster = np.argsort(order)[owner]
-
-    tracked, both = track >= 0, np.where(track >= 0, track, len(lines) + trackster)
-    axes = Points(*(np.concatenate(pair)[both] for pair in zip(tracks, tracksters)))
-    directions = np.where(tracked[:, None], np.concatenate([lines, tracksters.position])[both], axes.position)
+    place = np.argsort(order)
+    of_trackster, of_cluster = place[owner], np.append(place, -1)[of_cluster]
+    both = np.where(track >= 0, track, len(tracks.endcap) + trackster)
+    axes = Places(*(np.concatenate([getattr(p, k) for p in (tracks, tracksters)]) for k in Places.__annotations__))
+    _loose(events, of_cluster, axes[both], face)
     return Candidates(
         np.bincount(event, minlength=len(events)),
         _local(trackster, events.tracksters, event[order]),
         _local(track, events.tracks, event[order]),
         of_trackster,
-        _of_clusters(events, of_trackster, axes, directions, face),
+        of_cluster,
     )
+
+
+def columns(lists: ak.Array, names: tuple[str, ...]) -> dict[str, NDArray]:
+    """Fields of (events, var) records, flat; the buffers themselves where they are in one piece."""
+    return {name: np.ascontiguousarray(ak.to_numpy(ak.flatten(lists[name]))) for name in names}
+
+
+def offsets(lists: ak.Array) -> NDArray[np.int64]:
+    """Where the list of each event starts in the flattened lists, and the end: (n_events + 1,)."""
+    return np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(lists)))]).astype(np.int64)
 
 
 def flat_index(place: NDArray, lists: ak.Array, event: NDArray) -> NDArray[np.int64]:
     """Places in their events' lists as places in the flattened lists; negative ones stay -1."""
-    counts = ak.to_numpy(ak.num(lists)).astype(np.int64)
-    return np.where(place >= 0, place + (np.cumsum(counts) - counts)[event], -1)
+    return np.where(place >= 0, place + offsets(lists)[event], -1)
 
 
 def event_of(lists: ak.Array) -> NDArray[np.int64]:
@@ -109,126 +130,112 @@ def event_of(lists: ak.Array) -> NDArray[np.int64]:
 
 
 def _local(flat: NDArray, lists: ak.Array, event: NDArray) -> NDArray[np.int32]:
-    counts = ak.to_numpy(ak.num(lists)).astype(np.int64)
-    return np.where(flat >= 0, flat - (np.cumsum(counts) - counts)[event], -1).astype(np.int32)
+    return np.where(flat >= 0, flat - offsets(lists)[event], -1).astype(np.int32)
 
 
-def _points(lists: ak.Array) -> Points:
-    flat = ak.flatten(lists)
-    position = np.stack([ak.to_numpy(flat[name]).astype(np.float64) for name in ("x", "y", "z")], axis=1)
-    return Points(2 * event_of(lists) + (position[:, 2] > 0), position)
+def _kernels() -> ModuleType:
+    return jit.load("gen2reco.calibrate.kernels.candidates")
 
 
-def _momenta(tracks: ak.Array) -> NDArray[np.float64]:
-    flat = ak.flatten(tracks)
-    return np.stack([ak.to_numpy(flat[name]).astype(np.float64) for name in ("px", "py", "pz")], axis=1)
+def _places(lists: ak.Array, direction: Iterable[str]) -> Places:
+    found = columns(lists, ("x", "y", "z", *direction))
+    position, direction = (
+        np.stack([found[k] for k in names], axis=1, dtype=np.float64) for names in ("xyz", direction)
+    )
+    return Places(2 * event_of(lists) + (position[:, 2] > 0), position, direction)
 
 
-def _absorb(projected: NDArray, energy: NDArray) -> NDArray[np.int64]:
+def _absorb(tracksters: Places, energy: NDArray, face: float) -> NDArray[np.int64]:
     """Leader of each trackster: in falling energy, each that is still free leads the free ones in its radius."""
-    from scipy.spatial import cKDTree
-
-    n = len(projected)
-    leader = np.full(n, -1, np.int64)
-    if not n:
-        return leader
-    by_energy = np.argsort(-energy, kind="stable")
-    rank = np.argsort(by_energy)
-    pairs = rank[cKDTree(projected).query_pairs(TRACKSTER_RADIUS, output_type="ndarray")]
-    high, low = pairs.min(axis=1), pairs.max(axis=1)
-    while (leader < 0).any():
-        seed = leader < 0
-        seed[low] = False
-        leader[seed] = np.flatnonzero(seed)
-        taken = seed[high]
-        best = np.full(n, n, np.int64)
-        np.minimum.at(best, low[taken], high[taken])
-        leader[best < n] = best[best < n]
-        free = (leader[high] < 0) & (leader[low] < 0)
-        high, low = high[free], low[free]
-    return by_energy[leader[rank]]
+    key, v = tracksters.on_face(face)
+    leader = np.full(len(key), -1, np.int64)
+    orders = (np.argsort(of, kind="stable") for of in (key, -energy))
+    _kernels().absorb(key, v, *orders, TRACKSTER_RADIUS, leader)
+    return leader
 
 
-def _match(seeds: Points, tracks: Points, lines: NDArray, face: float) -> tuple[NDArray, NDArray]:
+def _owners(events: ak.Array, of_trackster: NDArray) -> NDArray[np.int64]:
+    """What each trackster is in, for each layer cluster; -1 for those in none."""
+    trackster = columns(events, ("cluster_trackster",))["cluster_trackster"]
+    found = np.empty(len(trackster), np.int64)
+    _kernels().owners(offsets(events.layer_clusters), offsets(events.tracksters), trackster, of_trackster, found)
+    return found
+
+
+def _match(seeds: Places, tracks: Places, face: float) -> tuple[NDArray, NDArray]:
     """Track of each seed (-1 for none), and the tracks that have no seed near.
 
     Each track asks for the nearest seed; of those that ask for the same one, that of most momentum gets it.
     """
-    seed, track, distance = _pairs(seeds, tracks, lines, TRACK_RADIUS, face)
-    order = np.lexsort((seed, distance, track))
-    first = order[np.unique(track[order], return_index=True)[1]]
-    seed, track = seed[first], track[first]
-    rising = np.argsort(np.linalg.norm(lines[track], axis=1), kind="stable")
+    lines, near = np.hstack([tracks.position, tracks.direction]), np.empty(len(tracks.endcap), np.int64)
+    reach = _REACH * TRACK_RADIUS
+    _kernels().nearest_point(*tracks.on_face(face), lines, *seeds.by_key(face), reach, TRACK_RADIUS, near)
+    track = np.flatnonzero(near >= 0)
+    rising = track[_rising(tracks, track)]
     found = np.full(len(seeds.endcap), -1, np.int64)
-    found[seed[rising]] = track[rising]
-    return found, np.setdiff1d(np.arange(len(lines)), track)
+    found[near[rising]] = rising
+    return found, np.flatnonzero(near < 0)
 
 
 def _adopt(
-    events: ak.Array,
-    owner: NDArray,
-    seed_track: NDArray,
-    alone: NDArray,
-    tracks: Points,
-    lines: NDArray,
-    face: float,
+    events: ak.Array, of_cluster: NDArray, seed_track: NDArray, alone: NDArray, tracks: Places, face: float
 ) -> NDArray[np.int64]:
     """Give tracks that have energy of some seed along their line to it, if it has none yet; returns those without.
 
     Their showers were merged into that candidate: on their own they would count twice.
     """
-    used, trackster = _used(events)
-    clusters, energy = _points(events.layer_clusters)[used], ak.to_numpy(ak.flatten(events.layer_clusters.energy))[used]
-    point, axis, _ = _pairs(clusters, tracks[alone], lines[alone], CORE_RADIUS, face)
-    n = max(len(seed_track), 1)
-    pair, inverse = np.unique(axis * n + owner[trackster[point]], return_inverse=True)
-    shared = np.bincount(inverse, energy[point], len(pair))
-    order = np.lexsort((pair, -shared, pair // n))
-    best = pair[order[np.unique(pair[order] // n, return_index=True)[1]]]
-    track, seed = alone[best // n], best % n
-    rising = np.argsort(np.linalg.norm(lines[track], axis=1), kind="stable")
+    pair, energy = _along(events, of_cluster, tracks[alone], face)
+    pair, inverse = np.unique(pair, return_inverse=True)
+    shared, axis = np.bincount(inverse, energy, len(pair)), pair >> 32
+    order = np.lexsort((pair, -shared, axis))
+    best = order[np.unique(axis[order], return_index=True)[1]]
+    track, seed = alone[axis[best]], pair[best] & 0xFFFFFFFF
+    rising = _rising(tracks, track)
     rising = rising[seed_track[seed[rising]] < 0]
     seed_track[seed[rising]] = track[rising]
     return np.setdiff1d(alone, track)
 
 
-def _used(events: ak.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Layer clusters (flat) that are in tracksters, and the trackster (flat) of each."""
-    trackster = ak.to_numpy(ak.flatten(events.cluster_trackster)).astype(np.int64)
-    flat = flat_index(trackster, events.tracksters, event_of(events.cluster_trackster))
-    used = np.flatnonzero(flat >= 0)
-    return used, flat[used]
+def _along(events: ak.Array, of_cluster: NDArray, axes: Places, face: float) -> tuple[NDArray, NDArray]:
+    """(axis * 2**32 + owner, energy) of each owned layer cluster within `CORE_RADIUS` of an axis."""
+    at, size = columns(events.layer_clusters, ("x", "y", "z", "energy")), max(len(of_cluster) // 4, 1024)
+    key, v, lines, order = axes.by_key(face)
+    while True:
+        pair, energy = np.empty(size, np.int64), np.empty(size)
+        size = _kernels().along(
+            offsets(events.layer_clusters),
+            *at.values(),
+            of_cluster,
+            float(face),
+            APART,
+            key,
+            v,
+            lines,
+            _REACH * CORE_RADIUS,
+            CORE_RADIUS,
+            pair,
+            energy,
+        )
+        if size <= len(pair):
+            pair, energy = pair[:size], energy[:size]
+            return (order[pair >> 32] << 32) + (pair & 0xFFFFFFFF), energy
 
 
-def _of_clusters(
-    events: ak.Array, of_trackster: NDArray, axes: Points, directions: NDArray, face: float
-) -> NDArray[np.int64]:
-    """Candidate of each layer cluster: its trackster's, or else the nearest one within `LOOSE_RADIUS`."""
-    used, trackster = _used(events)
-    found = np.full(int(ak.sum(ak.num(events.layer_clusters))), -1, np.int64)
-    found[used] = of_trackster[trackster]
-    loose = np.setdiff1d(np.arange(len(found)), used, assume_unique=True)
-    point, axis, distance = _pairs(_points(events.layer_clusters)[loose], axes, directions, LOOSE_RADIUS, face)
-    order = np.lexsort((axis, distance, point))
-    first = order[np.unique(point[order], return_index=True)[1]]
-    found[loose[point[first]]] = axis[first]
-    return found
+def _rising(tracks: Places, chosen: NDArray) -> NDArray[np.int64]:
+    """Order of rising momentum."""
+    return np.argsort(np.linalg.norm(tracks.direction[chosen], axis=1), kind="stable")
 
 
-def _pairs(
-    points: Points, axes: Points, directions: NDArray, radius: float, face: float
-) -> tuple[NDArray, NDArray, NDArray]:
-    """All (point, axis, distance) with the point at most `radius` off the straight line of the axis, mm across z."""
-    from scipy.spatial import cKDTree
-
-    if not len(points.endcap) or not len(axes.endcap):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    trees = [cKDTree(some.projected(face)) for some in (points, axes)]
-    near = trees[0].sparse_distance_matrix(trees[1], _REACH * radius, output_type="coo_matrix")
-    point, axis = near.row.astype(np.int64), near.col.astype(np.int64)
-    start, direction = axes.position[axis], directions[axis]
-    step = (points.position[point, 2] - start[:, 2]) / direction[:, 2]
-    offset = points.position[point, :2] - start[:, :2] - step[:, None] * direction[:, :2]
-    distance = np.hypot(offset[:, 0], offset[:, 1])
-    inside = distance <= radius
-    return point[inside], axis[inside], distance[inside]
+def _loose(events: ak.Array, of_cluster: NDArray, axes: Places, face: float) -> None:
+    """Give layer clusters without an owner to the nearest axis within `LOOSE_RADIUS`."""
+    at = columns(events.layer_clusters, "xyz")
+    _kernels().nearest_axis(
+        offsets(events.layer_clusters),
+        *at.values(),
+        of_cluster,
+        float(face),
+        APART,
+        *axes.by_key(face),
+        _REACH * LOOSE_RADIUS,
+        LOOSE_RADIUS,
+    )

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block
 
-MAX_POINTS = 64
-"""Layer clusters of a candidate that the network looks at: those of most energy."""
 COMPONENTS = 2
 """Gaussians in the mixture of ln(true energy / raw energy)."""
 LOG_SHARE = 3
@@ -90,17 +88,26 @@ class CalibrationNetwork(nn.Module):
     def forward(self, calorimeter: Tensor, track: Tensor, points: Tensor, place: Tensor, mask: Tensor) -> Answer:
         """(B, F), (B, T), (B, P, K), (B, P, 2) mm, (B, P) of 0 and 1 → `Answer`."""
         share = torch.exp(points[..., LOG_SHARE]) * mask
-        f, t = self._scaled("calorimeter", calorimeter), self._scaled("track", track)
-        x = self.point(self._scaled("points", points))
+        return self.of_scaled(
+            self.scaled("calorimeter", calorimeter),
+            self.scaled("track", track),
+            self.scaled("points", points),
+            share,
+            place,
+            mask,
+        )
+
+    def of_scaled(self, f: Tensor, t: Tensor, points: Tensor, share: Tensor, place: Tensor, mask: Tensor) -> Answer:
+        """The same of standardised inputs, with each point's share of the energy: (B, P), 0 beyond the last."""
+        x = self.point(points)
         pooled = torch.bmm(share[:, None], x)[:, 0]
-        x = self.second(torch.relu(x + self.context(torch.cat([pooled, f], 1))[:, None]))
+        x = self.second(torch.relu_(x + self.context(torch.cat([pooled, f], 1))[:, None]))
         compensation, attention = self.per_point(x).unbind(-1)
         weighted = ((share * torch.exp(compensation)).sum(1) + 1e-6) / (share.sum(1) + 1e-6)
         even = mask / (mask.sum(1, keepdim=True) + 1e-6)
         pull = share * torch.exp(attention)
         pull = pull / (pull.sum(1, keepdim=True) + 1e-6)
-        pool = torch.bmm(torch.stack([share, even, pull], 1), torch.cat([x, place], 2))
-        shift, pool = pool[:, 2, -2:], pool[:, :, :-2].flatten(1)
+        pool = torch.bmm(torch.stack([share, even, pull], 1), x).flatten(1)
         h = self.trunk(torch.cat([pool, f], 1))
         weight, mean, log_sigma = self.energy(h).chunk(3, 1)
         return Answer(
@@ -108,10 +115,11 @@ class CalibrationNetwork(nn.Module):
             weight,
             mean + torch.log(weighted)[:, None],
             log_sigma.clamp(-5.0, 1.5),
-            shift,
+            torch.bmm(pull[:, None], place)[:, 0],
         )
 
-    def _scaled(self, name: str, values: Tensor) -> Tensor:
+    def scaled(self, name: str, values: Tensor) -> Tensor:
+        """One kind of input, standardised and held within `CLIP`."""
         return ((values - getattr(self, f"{name}_mean")) / getattr(self, f"{name}_std")).clamp(-CLIP, CLIP)
 
 

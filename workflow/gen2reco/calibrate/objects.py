@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gen2reco.calibrate.candidates import Candidates, flat_index
+from gen2reco.calibrate.candidates import Candidates, columns, flat_index
 from gen2reco.calibrate.jets import gen_jets
+from gen2reco.campaign import jit
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
@@ -40,23 +41,18 @@ def summarise(events: ak.Array, candidates: Candidates, geometry: Geometry) -> S
 
     The direction is that of the track, turned back to the beam line, or else that of the leading trackster.
     """
-    n = len(candidates)
-    clusters = ak.flatten(events.layer_clusters)
-    mine = candidates.of_cluster >= 0
-    owner = candidates.of_cluster[mine]
-    energy = ak.to_numpy(clusters.energy)[mine].astype(np.float64)
-    layer = ak.to_numpy(clusters.layer)[mine].astype(np.int64)
-    em = geometry.electromagnetic[layer - 1]
-    behind = np.unique(owner[~em] * 256 + layer[~em]) // 256
+    sums, behind = np.zeros((len(candidates), 2)), np.zeros((len(candidates), geometry.n_layers), bool)
+    clusters = columns(events.layer_clusters, ("energy", "layer"))
+    kernels = jit.load("gen2reco.calibrate.kernels.features")
+    kernels.plain_sums(candidates.of_cluster, *clusters.values(), geometry.electromagnetic.astype(bool), sums, behind)
     track = take(events.tracks, candidates.track, candidates.event, ("px", "py", "pz", "x", "y", "charge"))
     leading = take(events.tracksters, candidates.trackster, candidates.event, ("eta", "phi"))
     pt = np.hypot(track["px"], track["py"])
     turned_back = 2 * np.arctan2(track["y"], track["x"]) - np.arctan2(track["py"], track["px"])
     has = candidates.track >= 0
     return Summary(
-        np.bincount(owner, energy, n),
-        np.bincount(owner, energy * em, n),
-        np.bincount(behind, minlength=n),
+        *sums.T,
+        behind.sum(axis=1),
         np.where(has, np.arcsinh(track["pz"] / np.where(pt > 0, pt, 1.0)), leading["eta"]),
         np.where(has, np.mod(turned_back + np.pi, 2 * np.pi) - np.pi, leading["phi"]),
         np.hypot(pt, track["pz"]),

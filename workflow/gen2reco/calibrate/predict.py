@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen2reco.calibrate.features import Inputs
-from gen2reco.calibrate.network import MAX_POINTS, CalibrationNetwork, Sizes, moments
+from gen2reco.calibrate.features import MAX_POINTS, Inputs
+from gen2reco.calibrate.network import CLIP, LOG_SHARE, CalibrationNetwork, Sizes, moments
+from gen2reco.campaign import jit
 from gen2reco.campaign.models import Model
 from gen2reco.events.schemas import IDENTITIES
 
@@ -91,35 +92,32 @@ def load_network(model: Model) -> CalibrationNetwork:
     return network.eval()
 
 
-def padded(inputs: Inputs, chosen: NDArray, width: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Points (B, width, K), places (B, width, 2) and mask (B, width) of chosen candidates; zeros beyond."""
-    start, stop = inputs.offsets[chosen], inputs.offsets[chosen + 1]
-    at = start[:, None] + np.arange(width)
-    mask = at < stop[:, None]
-    at = np.where(mask, at, 0)
-    if not len(inputs.points):
-        return (
-            np.zeros((*at.shape, inputs.points.shape[1]), np.float32),
-            np.zeros((*at.shape, 2), np.float32),
-            0.0 * mask,
-        )
-    points, place = inputs.points[at], inputs.place[at]
-    points[~mask], place[~mask] = 0.0, 0.0
-    return points, place, mask.astype(np.float32)
+def batch(network: CalibrationNetwork, inputs: Inputs, chosen: NDArray, device: torch.device | str = "cpu"):
+    """Arguments of `CalibrationNetwork.of_scaled` for chosen candidates."""
+    width = max(int(np.diff(inputs.offsets)[chosen].max(initial=1)), 1)
+    shape = (len(chosen), width)
+    points = np.empty((*shape, inputs.points.shape[1]), np.float32)
+    share, place, mask = np.empty(shape, np.float32), np.empty((*shape, 2), np.float32), np.empty(shape, np.float32)
+    scales = (getattr(network, f"points_{name}").cpu().numpy() for name in ("mean", "std"))
+    jit.load("gen2reco.calibrate.kernels.features").pad(
+        inputs.offsets, chosen, inputs.points, inputs.place, *scales, CLIP, LOG_SHARE, points, share, place, mask
+    )
+    whole = (torch.from_numpy(getattr(inputs, name)[chosen]).to(device) for name in ("calorimeter", "track"))
+    scaled = (network.scaled(name, values) for name, values in zip(("calorimeter", "track"), whole))
+    return (*scaled, *(torch.from_numpy(part).to(device) for part in (points, share, place, mask)))
 
 
-def batches(inputs: Inputs) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Candidates of like numbers of points with the width that holds them."""
-    counts = np.minimum(np.diff(inputs.offsets), MAX_POINTS)
+def batches(inputs: Inputs) -> Iterator[NDArray[np.int64]]:
+    """Candidates of like numbers of points, so that little is padded."""
+    counts = np.diff(inputs.offsets)
     order, at = np.argsort(counts, kind="stable"), 0
     while at < len(order):
         size = max(BATCH_POINTS // MAX_POINTS, 1)
         for _ in range(2):
             width = max(int(counts[order[min(at + size, len(order)) - 1]]), 1)
             size = max(BATCH_POINTS // width, 1)
-        chosen = order[at : at + size]
-        yield chosen, max(int(counts[chosen[-1]]), 1)
-        at += len(chosen)
+        yield order[at : at + size]
+        at += size
 
 
 @torch.inference_mode()
@@ -128,10 +126,9 @@ def predict(network: CalibrationNetwork, inputs: Inputs, device: str = "cpu") ->
     n = len(inputs)
     logits, shift = np.zeros((n, network.sizes.identities)), np.zeros((n, 2))
     mean, sigma = np.zeros(n), np.ones(n)
-    for chosen, width in batches(inputs):
-        arrays = (inputs.calorimeter[chosen], inputs.track[chosen], *padded(inputs, chosen, width))
-        answer = network(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(device) for a in arrays))
-        mu, width_ = moments(answer)
+    for chosen in batches(inputs):
+        answer = network.of_scaled(*batch(network, inputs, chosen, device))
+        mu, width = moments(answer)
         logits[chosen], shift[chosen] = answer.logits.cpu().numpy(), answer.shift.cpu().numpy()
-        mean[chosen], sigma[chosen] = mu.cpu().numpy(), width_.cpu().numpy()
+        mean[chosen], sigma[chosen] = mu.cpu().numpy(), width.cpu().numpy()
     return Predicted(logits, mean, sigma, shift)

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from gen2reco.calibrate.features import Inputs
-from gen2reco.calibrate.network import MAX_POINTS, Answer, CalibrationNetwork, Sizes, energy_loss
-from gen2reco.calibrate.predict import EM, Corrections, Predicted, padded, softmax
+from gen2reco.calibrate.network import Answer, CalibrationNetwork, Sizes, energy_loss
+from gen2reco.calibrate.predict import EM, Corrections, Predicted, batch, softmax
 from gen2reco.calibrate.sample import Sample
 from gen2reco.campaign.config import Block
 from gen2reco.events.schemas import IDENTITIES
@@ -63,7 +62,7 @@ class Objective:
         at = np.searchsorted(self.chance, draw.rng.random(draw.size) * self.chance[-1])
         chosen = np.sort(self.index[np.minimum(at, len(self.index) - 1)])
         torch.manual_seed(int(draw.rng.integers(2**62)))  # dropout
-        answer = self.network(*tensors(self.inputs, chosen, draw.device))
+        answer = self.network.of_scaled(*batch(self.network, self.inputs, chosen, draw.device))
         truth = {name: value[chosen].to(draw.device) for name, value in self.truth.items()}
         parts = losses(answer, truth)
         total = parts["energy"] + self.settings.identity_weight * parts["identity"]
@@ -98,13 +97,6 @@ def losses(answer: Answer, truth: dict[str, torch.Tensor]) -> dict[str, torch.Te
     ).sum(1)
     direction = (off * truth["has_shift"]).sum() / (truth["has_shift"].sum() + 1e-6)
     return {"energy": energy, "identity": identity, "direction": direction}
-
-
-def tensors(inputs: Inputs, chosen: NDArray, device: torch.device | str = "cpu") -> tuple[torch.Tensor, ...]:
-    """Network inputs of chosen candidates."""
-    width = max(int(np.minimum(np.diff(inputs.offsets)[chosen], MAX_POINTS).max(initial=1)), 1)
-    arrays = (inputs.calorimeter[chosen], inputs.track[chosen], *padded(inputs, chosen, width))
-    return tuple(torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(device) for a in arrays)
 
 
 def _chances(sample: Sample, jet_share: float) -> NDArray[np.float64]:
