@@ -64,6 +64,8 @@ MISTAKES = {
     "missing process": (set_in("samples", "a", "generate", "process", value="x.yaml"), "x.yaml: no such file"),
     "compare nothing": (set_in("compare", value=[{"reference": "z"}]), "names no sample `z`"),
     "no samples": (set_in("samples", value={}), "`samples`"),
+    "no licence": (set_in("licence", value=""), "`licence` = ''"),
+    "misspelt criterion": (set_in("promotion", value=[{"metric": "a", "beter": "lower"}]), "did you mean `better`"),
 }
 
 
@@ -109,6 +111,18 @@ def test_more_events_extend_the_plan_and_keep_everything_else(campaign):
     assert after["revision"] == before["revision"]
     assert after["samples"]["a"]["stages"] == before["samples"]["a"]["stages"]
     assert (after["samples"]["a"]["events"], after["samples"]["a"]["shard_events"]) == (50, 10)
+
+
+def test_licence_and_promotion_touch_no_digest_and_need_no_new_revision(campaign):
+    before = make_plan(campaign())[0].lock
+    criterion = {"metric": "auc", "limit": 0.6}
+
+    def change(data):
+        data |= {"licence": "CC0-1.0", "promotion": [criterion]}
+
+    after = make_plan(campaign(change))[0].lock
+    assert after["licence"] == "CC0-1.0"
+    assert {**after, "licence": "CC-BY-4.0", "files": None} == {**before, "files": None}
 
 
 def test_an_unsized_sample_keeps_its_shard_size_when_extended(campaign):

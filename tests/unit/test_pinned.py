@@ -155,9 +155,7 @@ def test_a_model_gone_from_the_cache_comes_back_or_is_named(campaign, tmp_path):
     plan_of(path, driver=True)
     assert located(digest).is_dir()
     shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(
-        InputError, match=rf"model {digest}: is not in .*; plan the campaign again, or let GEN2RECO_CACHE"
-    ):
+    with pytest.raises(InputError, match=rf"model {digest}: is not in .*; plan the campaign again, or let"):
         planned_job(Path("results/pinned/plan.lock.json"), "calibrate", "a", 0, Path("o"), None, 1)
     shutil.rmtree(tmp_path / "models/cal/jets")
     with pytest.raises(InputError, match=f"model `models/cal`: its digest is [0-9a-f]{{64}}, the plan pins {digest}"):
@@ -168,7 +166,5 @@ def test_a_job_refuses_another_content_than_was_planned(campaign):
     plan, _ = make_plan(campaign("release"))
     lock = plan.folder / "plan.lock.json"
     lock.write_text(lock.read_text().replace(entry(plan)["model"], "0" * 64))
-    with pytest.raises(
-        InputError, match=r"a\.calibrate was planned with model 0{64}, here it is [0-9a-f]{64}; put the"
-    ):
+    with pytest.raises(InputError, match=r"a\.calibrate was planned with model 0{64}, here it is [0-9a-f]{64};"):
         planned_job(lock, "calibrate", "a", 0, Path("o"), None, 1)

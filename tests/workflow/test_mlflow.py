@@ -347,6 +347,62 @@ def test_a_model_changed_in_the_store_is_refused(server, tmp_path, name):
     assert not (tmp_path / "cache" / "models" / digest).exists()
 
 
+def test_a_campaign_names_a_registered_model(server, tmp_path, name, repository, monkeypatch):
+    """The plan pins what an alias means when it is made, and keeps it; a new revision follows the alias."""
+    from gen2reco.calibrate.dnn import RELEASE
+    from gen2reco.campaign import pinned
+    from gen2reco.campaign.models import model_digest
+    from gen2reco.campaign.plan import make_plan, planned_job
+    from gen2reco.track.registry import fetch, register
+
+    model = name[:40]
+    monkeypatch.setattr(pinned, "_registry", fetch)
+    client = MlflowClient(server.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.chdir(tmp_path)
+    first = register(RELEASE, model)
+    client.set_registered_model_alias(model, "champion", first.version)
+    path = calibrated_campaign(tmp_path, repository, f"models:/{model}@champion")
+    plan = make_plan(path)[0]
+    choice = plan.choice("a", "calibrate")
+    assert choice["options"]["model"] == choice["model"] == model_digest(RELEASE) == first.tags["gen2reco.digest"]
+    job = planned_job(plan.folder / "plan.lock.json", "calibrate", "a", 0, tmp_path / "o.parquet", None, 1)
+    assert job.backend.jet_model and job.backend.model.folder.is_relative_to(tmp_path / "cache")
+    without_jets = Path(shutil.copytree(RELEASE / "objects", tmp_path / "second" / "objects")).parent
+    second = register(without_jets, model)
+    assert int(second.version) == 2
+    client.set_registered_model_alias(model, "champion", second.version)
+    calibrated_campaign(tmp_path, repository, f"models:/{model}@champion", events=20)
+    assert make_plan(path)[0].choice("a", "calibrate") == choice
+    assert make_plan(path, new_revision=True)[0].choice("a", "calibrate")["model"] == model_digest(without_jets)
+    calibrated_campaign(tmp_path, repository, f"models:/{model}/1", events=20)
+    assert make_plan(path, new_revision=True)[0].choice("a", "calibrate")["model"] == choice["model"]
+    shutil.rmtree(tmp_path / "cache")
+    calibrated_campaign(tmp_path, repository, choice["model"][:16], events=20)
+    assert make_plan(path, new_revision=True)[0].choice("a", "calibrate")["model"] == choice["model"]
+    calibrated_campaign(tmp_path, repository, f"models:/{model}/9", events=20)
+    with pytest.raises(InputError, match=f"model `models:/{model}/9`: not in the registry"):
+        make_plan(path, new_revision=True)
+
+
+def calibrated_campaign(folder: Path, repository: Path, model: str, events: int = 10) -> Path:
+    """A campaign whose objects are calibrated by that model."""
+    (folder / "gun.yaml").write_text("kind: gun\nspecies: [22]\nenergy: [5, 100]\n")
+    (folder / "c.yaml").write_text(f"""
+name: named
+detector: {repository / "configs/detectors/hgcal.yaml"}
+samples:
+  a:
+    events: {events}
+    shard_events: 10
+    generate: {{backend: gun, process: gun.yaml}}
+    simulate: {{backend: geant4}}
+    cluster: {{backend: clue}}
+    calibrate: {{backend: dnn, model: "{model}"}}
+""")
+    return folder / "c.yaml"
+
+
 def test_a_full_artifact_store_costs_only_the_files(server, tmp_path, name):
     """The store of this experiment cannot be written: a file stands where its folder should be."""
     results = campaign(tmp_path, name, samples=("photons",))

@@ -80,6 +80,13 @@ def test_another_licence(results, tmp_path):
     assert crate.root_dataset["license"]["name"] == "CC0-1.0"
 
 
+def test_the_campaigns_own_licence(tmp_path):
+    folder = campaign(tmp_path, shards=1, samples=("photons",))
+    lock = json.loads((folder / "plan.lock.json").read_text())
+    (folder / "plan.lock.json").write_text(json.dumps({**lock, "licence": "https://example.org/terms"}))
+    assert ROCrate(export(folder, tmp_path / "crate")).root_dataset["license"].id == "https://example.org/terms"
+
+
 def test_mistakes(results, tmp_path):
     (tmp_path / "there").mkdir()
     with pytest.raises(InputError, match="exists already"):

@@ -113,7 +113,7 @@ def register_files(
             f"models:/{made.model_id}" if remote else made.artifact_location,
             run_id,
             tags,
-            description=scrub("\n\n".join(cards))[:50_000] or None,
+            description=scrub("\n\n".join(cards))[:5_000] or None,
             model_id=made.model_id if remote or run_id else None,
         )
     first, *surplus = _versions(client, name, digest)
