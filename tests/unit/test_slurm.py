@@ -8,7 +8,7 @@ import yaml
 from gen2reco.campaign import profile, reasons, slurm
 from gen2reco.campaign.measure import measure_rates
 from gen2reco.campaign.profile import Profile, Request, load_profile
-from gen2reco.campaign.rates import shard_events
+from gen2reco.campaign.rates import known_rates, shard_events, unmeasured
 from gen2reco.errors import InfrastructureError, InputError
 
 
@@ -225,6 +225,15 @@ def test_shards_are_sized_by_the_longest_job(monkeypatch):
     assert shard_events(dict.fromkeys(rates, entry), 45) == 2240
     on_gpu = dict.fromkeys(rates, entry) | {"simulate": {"device": "cuda", "chunk_events": 10}}
     assert shard_events(on_gpu, 45) == 2700
+
+
+def test_stages_that_nobody_measured_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("GEN2RECO_RATES", str(tmp_path / "none.json"))
+    known_rates.cache_clear()
+    generate = {"backend": "gun", "device": "cpu", "options": {"process": {"kind": "gun"}}}
+    stages = {"generate": generate, "simulate": {"backend": "geant4", "device": "cuda", "options": {}}}
+    assert unmeasured(stages) == ["simulate geant4 on cuda"]
+    assert unmeasured(stages | {"simulate": {"backend": "geant4", "device": "cpu", "options": {}}}) == []
 
 
 @pytest.fixture

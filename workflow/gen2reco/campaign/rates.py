@@ -56,17 +56,32 @@ def bytes_per_event(stages: dict[str, dict]) -> float:
     return sum(_rate(stage, entry, stages, "bytes", 50_000.0) for stage, entry in stages.items())
 
 
-def shard_events(stages: dict[str, dict], job_minutes: float) -> int:
-    """Events a shard so that the longest job lasts about `job_minutes`: a round number of its chunks.
+def job_seconds(stages: dict[str, dict]) -> float:
+    """Seconds an event takes in the longest job of a shard.
 
     On a cluster the CPU stages of a shard go as one job, each stage on a GPU as its own.
     """
     seconds = seconds_per_event(stages)
     on_gpu = [seconds[stage] for stage, entry in stages.items() if entry["device"] == "cuda"]
     on_cpu = sum(seconds[stage] for stage, entry in stages.items() if entry["device"] == "cpu")
-    wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / max(on_cpu, *on_gpu, 1e-9))))
+    return max(on_cpu, *on_gpu, 1e-9)
+
+
+def shard_events(stages: dict[str, dict], job_minutes: float) -> int:
+    """Events a shard so that the longest job lasts about `job_minutes`: a round number of its chunks."""
+    wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / job_seconds(stages))))
     chunk = max(entry["chunk_events"] for entry in stages.values())
     return max(chunk, wanted // chunk * chunk)
+
+
+def unmeasured(stages: dict[str, dict]) -> list[str]:
+    """The stages of a sample whose rate nobody measured: `simulate ml on cuda`."""
+    rates = known_rates()
+    return [
+        f"{stage} {entry['backend']} on {entry['device']}"
+        for stage, entry in stages.items()
+        if not any("cpu_seconds" in rates.get(key, {}) for key in rate_keys(stage, entry, stages["generate"]))
+    ]
 
 
 def _rate(stage: str, entry: dict, stages: dict[str, dict], what: str, default: float) -> float:

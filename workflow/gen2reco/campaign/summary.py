@@ -1,11 +1,11 @@
 """What a plan will make and what it will cost, from the last measured rates."""
 
 from gen2reco.campaign.plan import Plan
-from gen2reco.campaign.rates import bytes_per_event, seconds_per_event
+from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
 
 
 def estimate(plan: Plan) -> list[dict]:
-    """Per sample: shards, events, CPU hours, GPU hours and GB of the stages it makes itself."""
+    """Per sample: events, shards, minutes of a shard's longest job; CPU hours, GPU hours and GB of its own stages."""
     rows = []
     for sample, entry in plan.samples.items():
         stages = {stage: plan.choice(sample, stage) for stage in plan.stages(sample)}
@@ -20,32 +20,44 @@ def estimate(plan: Plan) -> list[dict]:
                 "sample": sample,
                 "events": entry["events"],
                 "shards": plan.shards(sample),
+                "shard_events": entry["shard_events"],
+                "job_minutes": job_seconds(stages) * entry["shard_events"] / 60,
                 "jobs": plan.shards(sample) * len(own),
                 "cpu_hours": hours["cpu"],
                 "gpu_hours": hours["cuda"],
                 "gigabytes": size,
                 "road": " -> ".join(choice["backend"] for choice in stages.values()),
+                "unmeasured": unmeasured(stages),
             }
         )
     return rows
 
 
 def print_summary(plan: Plan) -> None:
-    """Print the estimate as a table, with totals."""
+    """Print the estimate as a table, with totals, and on what guesses it stands."""
     from rich.console import Console
     from rich.table import Table
 
     rows = estimate(plan)
     table = Table("sample", "backends", title=f"{plan.lock['name']}, revision {plan.lock['revision']}")
-    numbers = ("events", "shards", "jobs", "cpu_hours", "gpu_hours", "gigabytes")
-    for column in numbers:
+    each = ("events", "shards", "shard_events", "job_minutes", "jobs", "cpu_hours", "gpu_hours", "gigabytes")
+    for column in each:
         table.add_column(column.replace("_", " "), justify="right")
     for row in rows:
-        table.add_row(row["sample"], row["road"], *(_number(row[column]) for column in numbers))
+        table.add_row(row["sample"], row["road"], *(_number(row[column]) for column in each))
     if len(rows) > 1:
         table.add_section()
-        table.add_row("all", "", *(_number(sum(row[column] for row in rows)) for column in numbers))
+        table.add_row("all", "", *(_total(rows, column) for column in each))
     Console(width=None if Console().is_terminal else 130).print(table)
+    if guessed := sorted({stage for row in rows for stage in row["unmeasured"]}):
+        print(
+            f"never measured, taken as {FALLBACK_SECONDS:g} s an event: {', '.join(guessed)}; "
+            f"`gen2reco calibrate-rates {plan.lock['campaign_file']}` measures"
+        )
+
+
+def _total(rows: list[dict], column: str) -> str:
+    return "" if column in ("shard_events", "job_minutes") else _number(sum(row[column] for row in rows))
 
 
 def _number(value: float) -> str:
