@@ -164,10 +164,12 @@ def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def _join(device: str) -> tuple[int, int]:
-    """This process's rank and the number of processes, as torchrun set them."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    """This process's rank and the number of processes, as torchrun set them; each takes a GPU of its own."""
+    world, on_gpu = int(os.environ.get("WORLD_SIZE", "1")), torch.device(device).type == "cuda"
+    if world > 1 and on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo")
     return (dist.get_rank(), world) if world > 1 else (0, 1)
 
 
