@@ -1,5 +1,6 @@
 """Trainings: each makes a model folder of campaign data."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,6 +130,8 @@ def _data_of(source: Path, cores: str) -> Path:
 
     if source.suffix not in (".yaml", ".yml"):
         return source
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"{source}: under torchrun expected a folder of results; make the campaign first")
     if run_snakemake(source, ["--cores", cores]):
         raise InfrastructureError(f"{source}: its data could not be made; see the lines above, then start again")
     return ensure_plan(source).folder
