@@ -52,6 +52,27 @@ def test_another_seed_or_sample_gives_other_events(tmp_path):
     assert len(digests) == 3
 
 
+def test_a_job_told_to_stop_in_its_last_chunk_ends_well(tmp_path, capfd):
+    class Late(Inline):
+        def run(self, chunk, events):
+            if chunk.index == 3:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            return super().run(chunk, events)
+
+    assert run(job(tmp_path, Late))["events_out"] == 10
+    assert capfd.readouterr().err.startswith("SIGUSR1: stops after the chunk at work\n")
+
+
+def test_forked_chunks_leave_stopping_to_the_job(tmp_path, capfd):
+    class Signalled(Toy):
+        def run(self, chunk, events):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().run(chunk, events)
+
+    assert run(job(tmp_path, Signalled))["events_out"] == 10
+    assert "stops" not in capfd.readouterr().err
+
+
 def test_a_stopped_job_keeps_its_chunks_and_goes_on(tmp_path):
     class Stopped(Inline):
         def run(self, chunk, events):

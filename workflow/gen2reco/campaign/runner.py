@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 import pyarrow as pa
 
@@ -203,8 +204,8 @@ def _run_chunks(job: Job, table: pa.Table | None, chunks: list[Chunk], partial: 
                     break
                 make(chunk)
                 progress.advance(chunk.stop - chunk.start)
-    if stopping:
-        done = sum(_chunk_path(partial, chunk).is_file() for chunk in chunks)
+    done = sum(_chunk_path(partial, chunk).is_file() for chunk in chunks)
+    if stopping and done < len(chunks):
         raise Interrupted(
             f"{job.output}: stopped by {stopping[0]} after {done} of {len(chunks)} chunks; start it again"
         )
@@ -243,9 +244,15 @@ def _merge(job: Job, chunks: list[Chunk], partial: Path, inherited: dict, summar
 def _stop_requested() -> Iterator[list[str]]:
     """A list that receives the signal's name when the job is asked to stop."""
     asked: list[str] = []
-    wanted = (signal.SIGTERM, signal.SIGUSR1)
+    wanted, here = (signal.SIGTERM, signal.SIGUSR1), os.getpid()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == here:  # not a forked child, which finishes its chunk
+            asked.append(signal.Signals(number).name)
+            os.write(2, f"{asked[-1]}: stops after the chunk at work\n".encode())
+
     try:
-        old = {number: signal.signal(number, lambda n, _: asked.append(signal.Signals(n).name)) for number in wanted}
+        old = {number: signal.signal(number, ask) for number in wanted}
     except ValueError:  # not the main thread
         old = {}
     try:
