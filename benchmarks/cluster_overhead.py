@@ -32,6 +32,9 @@ rule one:
     shell: "touch {{output}}"
 """
 QUICK = ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "1"]
+HEADER = """\
+| run | shards | minutes | shards/min | s/shard | CPU s/shard | load |
+|---|---|---|---|---|---|---|"""
 SMALL = ["--default-resources", "mem_mb=700", "runtime=30", "slurm_partition=cpu"]
 
 
@@ -50,19 +53,17 @@ def main() -> None:
         print(f"our share of a shard, CPU seconds: {json.dumps(ours)}", flush=True)
         nodes = {f"c{i + 1}": 0 for i in range(given.nodes)}
         with Cluster(nodes, cpus=max(4, given.group)) as cluster:  # the resources of a group's shards add up
-            rows = [
-                ("bare Snakemake, plain", floor(cluster, Path(folder) / "floor", given.plain), given.plain),
-                ("gen2reco, plain", shards(cluster, Path(folder) / "plain", given.plain, 1), given.plain),
-                (
-                    f"gen2reco, {given.group} a job",
-                    shards(cluster, Path(folder) / "grouped", given.shards, given.group),
-                    given.shards,
-                ),
-            ]
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'run':28} {'shards':>7} {'minutes':>8} {'shards/min':>11} {'s/shard':>8}")
-    for name, seconds, count in rows:
-        print(f"{name:28} {count:7} {seconds / 60:8.1f} {60 * count / seconds:11.1f} {seconds / count:8.2f}")
+            print(HEADER)
+            report("bare Snakemake, plain", given.plain, *floor(cluster, Path(folder) / "floor", given.plain))
+            report("gen2reco, plain", given.plain, *shards(cluster, Path(folder) / "plain", given.plain, 1))
+            grouped = shards(cluster, Path(folder) / "grouped", given.shards, given.group)
+            report(f"gen2reco, {given.group} a job", given.shards, *grouped)
+
+
+def report(name: str, count: int, seconds: float, cpu: float) -> None:
+    """Print one row: wall time, CPU seconds of the Slurm jobs, the machine's load."""
+    each = f"{seconds / 60:.1f} | {60 * count / seconds:.1f} | {seconds / count:.2f} | {cpu / count:.2f}"
+    print(f"| {name} | {count} | {each} | {os.getloadavg()[1]:.1f} |", flush=True)
 
 
 def our_share(folder: Path, count: int = 300) -> dict[str, float]:
@@ -129,8 +130,8 @@ def campaign(folder: Path, count: int) -> None:
     (folder / "campaign.yaml").write_text(yaml.safe_dump(data))
 
 
-def shards(cluster: Cluster, folder: Path, count: int, group: int) -> float:
-    """Wall seconds of a campaign of so many short shards, `group` of them a Slurm job."""
+def shards(cluster: Cluster, folder: Path, count: int, group: int) -> tuple[float, float]:
+    """A campaign of so many short shards, `group` of them a Slurm job: (wall, CPU) seconds."""
     campaign(folder, count)
     targets = [f"results/bench/one/generate/{shard:05d}.parquet" for shard in range(count)]
     command = ["--snakefile", str(REPOSITORY / "Snakefile"), "--workflow-profile", str(REPOSITORY / "profiles/slurm")]
@@ -138,24 +139,36 @@ def shards(cluster: Cluster, folder: Path, count: int, group: int) -> float:
     return drive(cluster, folder, [*command, *SMALL, *grouped, "--config", "campaign=campaign.yaml", "--", *targets])
 
 
-def floor(cluster: Cluster, folder: Path, count: int) -> float:
-    """Wall seconds of a Snakefile of so many `touch` jobs."""
+def floor(cluster: Cluster, folder: Path, count: int) -> tuple[float, float]:
+    """A Snakefile of so many `touch` jobs: (wall, CPU) seconds."""
     folder.mkdir(parents=True)
     (folder / "Snakefile").write_text(FLOOR.format(shards=count))
     slurm = ["--executor", "slurm", "--jobs", "400", "--slurm-status-command", "squeue", "--nolock"]
     return drive(cluster, folder, ["--workflow-profile", "none", *slurm, *SMALL])
 
 
-def drive(cluster: Cluster, folder: Path, arguments: list[str]) -> float:
-    """Run Snakemake on the cluster to its end; wall seconds."""
+def drive(cluster: Cluster, folder: Path, arguments: list[str]) -> tuple[float, float]:
+    """Run Snakemake on the cluster to its end; wall seconds, and CPU seconds of its Slurm jobs."""
     env = {k: v for k, v in cluster.env.items() if k != "PYTHONDONTWRITEBYTECODE"}
     env["PATH"] = f"{cluster.folder}/bin:{Path(sys.executable).parent}:{env['PATH']}"
     command = [sys.executable, str(REPOSITORY / "tests/cluster/quick_driver.py"), *QUICK, *arguments]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_seconds(cluster)
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
-    return time.perf_counter() - start
+    wall = time.perf_counter() - start
+    time.sleep(5)  # until the accounting knows the last job
+    return wall, cpu_seconds(cluster) - before
+
+
+def cpu_seconds(cluster: Cluster) -> float:
+    """CPU seconds of all jobs so far, by the accounting."""
+    spent = 0.0
+    for text in cluster.run("sacct -X -n -P -o TotalCPU").split():
+        days, _, clock = text.rpartition("-")
+        spent += 86400 * int(days or 0)
+        spent += sum(60**power * float(part) for power, part in enumerate(reversed(clock.split(":"))))
+    return spent
 
 
 if __name__ == "__main__":
