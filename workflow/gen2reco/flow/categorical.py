@@ -3,8 +3,15 @@
 Each number is drawn given all before it: their embeddings add up to a running state, which a small network reads.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+ROWS = 512
+"""Vectors drawn at a time when few are left."""
+TRIES = 20_000
+"""Draws of one vector after which its constraints count as impossible."""
 
 
 class Counts(nn.Module):
@@ -31,6 +38,8 @@ class Counts(nn.Module):
         self.register_buffer("rare", torch.zeros(places))
         values = torch.arange(most).float()
         self.register_buffer("values", values, persistent=False)
+        self.register_buffer("log_factorial", torch.lgamma(values + 1), persistent=False)
+        self._is_rare: list[bool] | None = None
         self.register_buffer("closed", values[None] >= torch.tensor(n_values)[:, None], persistent=False)
 
     @torch.no_grad()
@@ -49,15 +58,31 @@ class Counts(nn.Module):
             none, one, two = (((counts[:, place] == n).sum() + 0.5).log() for n in range(3))
             self.more[place] = none + two - 2 * one
             self.rare[place] = float(counts[:, place].double().mean() < rare)
+        self._is_rare = None
 
     def _start(self, mean: Tensor, places: slice) -> Tensor:
         """Logits of the closed form: mean (n, k) at k places to (n, k, n_values)."""
-        v = self.values
+        if places.stop is not None and places.stop - places.start == 1:
+            chosen = self._odds if self.is_rare[places.start] else self._bell
+            return chosen(mean, places).masked_fill(self.closed[places], -1e9)
+        logits = torch.where(self.rare[places, None] > 0, self._odds(mean, places), self._bell(mean, places))
+        return logits.masked_fill(self.closed[places], -1e9)
+
+    def _bell(self, mean: Tensor, places: slice) -> Tensor:
         nu = self.dispersion[places]  # mean = rate - (nu - 1) / (2 nu), about
         rate = (mean + (nu - 1) / (2 * nu)).clamp(min=0.05)[..., None]
-        bell = nu[:, None] * (v * rate.log() - torch.lgamma(v + 1))
-        odds = torch.logit(mean.clamp(1e-5, 0.97))[..., None] * v + self.more[places, None] * v * (v - 1) / 2
-        return torch.where(self.rare[places, None] > 0, odds, bell).masked_fill(self.closed[places], -1e9)
+        return nu[:, None] * (self.values * rate.log() - self.log_factorial)
+
+    def _odds(self, mean: Tensor, places: slice) -> Tensor:
+        v = self.values
+        return torch.logit(mean.clamp(1e-5, 0.97))[..., None] * v + self.more[places, None] * v * (v - 1) / 2
+
+    @property
+    def is_rare(self) -> list[bool]:
+        """Which places start from odds."""
+        if self._is_rare is None:
+            self._is_rare = (self.rare > 0).tolist()
+        return self._is_rare
 
     def loss(self, counts: Tensor, condition: Tensor) -> Tensor:
         """Mean negative log-likelihood of a vector: counts (n, n_places) int64, condition (n, n_context)."""
@@ -70,14 +95,46 @@ class Counts(nn.Module):
         logits = torch.einsum("npw,pwv->npv", self._read(state), self.logit) + self.bias + start
         return nn.functional.cross_entropy(logits.flatten(0, 1), counts.flatten(), reduction="sum") / len(counts)
 
+    def draw(
+        self,
+        condition: Tensor,
+        noise: torch.Generator,
+        accept: Callable[[Tensor], Tensor],
+        closing: dict[int, Tensor],
+        totals: dict[int, int] | None = None,
+    ) -> tuple[Tensor, int]:
+        """Counts (n, n_places) that `accept` (n, n_places) -> (n,) bool, and how many draws it took beyond one a
+        vector. Vectors that are not accepted are drawn again, many at a time, and the first good one is kept. Raises
+        ArithmeticError where none is in TRIES draws."""
+        n = len(condition)
+        counts = torch.zeros(n, len(self.n_values), dtype=torch.long, device=condition.device)
+        todo, drawn, again = torch.arange(n, device=condition.device), 0, 0
+        while len(todo):
+            if drawn > TRIES:
+                raise ArithmeticError(f"no counts in {drawn} draws fulfil what they must conserve")
+            many = min(max(ROWS // len(todo), 1), 64)
+            tried = self.sample(condition[todo].repeat_interleave(many, 0), noise, closing, totals)
+            good = accept(tried).view(-1, many)
+            first, found = good.int().argmax(1), good.any(1)
+            counts[todo] = tried.view(len(todo), many, -1)[torch.arange(len(todo)), first]
+            again += int(torch.where(found, first, many).sum())
+            todo, drawn = todo[~found], drawn + many
+        return counts, again
+
     @torch.no_grad()
-    def sample(self, condition: Tensor, noise: torch.Generator, closing: dict[int, Tensor] | None = None) -> Tensor:
+    def sample(
+        self,
+        condition: Tensor,
+        noise: torch.Generator,
+        closing: dict[int, Tensor] | None = None,
+        totals: dict[int, int] | None = None,
+    ) -> Tensor:
         """Draw counts (n, n_places) given the condition (n, n_context).
 
         `closing`: at these places the count is not drawn but makes the sum of counts times these weights (n_places,)
-        vanish over the places so far. A vector is kept with the probability that the model gives this count, over that
-        of the likeliest count; others, and those with an impossible count, get a negative one there: the caller draws
-        them again, and what is kept is distributed as the model under the constraint.
+        over the places so far the one in `totals`, else zero. A vector is kept with the probability that the model
+        gives this count, over that of the likeliest count; others, and those with an impossible count, get a negative
+        one there: the caller draws them again, and what is kept is distributed as the model under the constraint.
         """
         state = self.context(condition)
         counts = torch.zeros(len(condition), len(self.n_values), dtype=torch.long, device=condition.device)
@@ -88,7 +145,8 @@ class Counts(nn.Module):
             logits = self._read(state + self.place[place]) @ self.logit[place, :, :n] + self.bias[place, :n] + start
             chance = logits.softmax(1)
             if closing and place in closing:
-                due = -(counts[:, :place] @ closing[place][:place]) * closing[place][place]
+                total = (totals or {}).get(place, 0)
+                due = (total - counts[:, :place] @ closing[place][:place]) * closing[place][place]
                 given = chance.gather(1, due.clamp(0, n - 1)[:, None])[:, 0] / chance.max(1).values
                 kept = (due >= 0) & (due < n) & (draws[:, place] < given)
                 counts[:, place] = torch.where(kept, due, -1)

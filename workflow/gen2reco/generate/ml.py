@@ -19,10 +19,12 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.lhe import write_clean
 from gen2reco.generate import engine
-from gen2reco.generate.hadronize.dataset import ALPHA_S, ALPHA_S_DEFAULT, conditions
-from gen2reco.generate.hadronize.decays import LIGHT_SPEED, Decays, Particles
-from gen2reco.generate.hadronize.model import Drawn, Hadronizer, load
-from gen2reco.generate.ml_hard import Hard, source
+from gen2reco.generate.hadronize.dataset import ALPHA_S, ALPHA_S_DEFAULT
+from gen2reco.generate.hadronize.decays import LIGHT_SPEED, Decays, Particles, joined
+from gen2reco.generate.hadronize.models import load
+from gen2reco.generate.ml_dijet import Dijet
+from gen2reco.generate.ml_hard import Hard, Outgoing, source
+from gen2reco.generate.ml_pair import QuarkPair
 from gen2reco.generate.pythia8 import merged
 
 logger = logging.getLogger(__name__)
@@ -37,10 +39,19 @@ _PROCESSES = re.compile(
 )
 
 
+_FOREIGN = re.compile(
+    r"(TimeShower(?!:alphaSvalue)|SpaceShower|String\w*|HadronLevel|PartonLevel(?!:MPI)|BeamRemnants|Tune|Diffraction"
+    r"|ColourReconnection|FragmentationSystems|MiniStringFragmentation|Ropewalk|PartonShowers|Vincia|Dire)\w*:",
+    re.IGNORECASE,
+)
+"""Settings of shower and hadronisation, which are learned and cannot be changed."""
+
+
 class Learned(Backend):
     """Showers and hadronises hard partons by a learned model; what the model does not know goes to Pythia8.
 
-    Every event conserves four-momentum, charge, baryon and lepton numbers and heavy flavour. Long-lived particles
+    Every event conserves four-momentum, charge, baryon and lepton numbers and heavy flavour; in hadron collisions what
+    the beams leave is among the particles. Long-lived particles
     decay afterwards, with Pythia8's decay tables, so production vertices are those of real decays.
     """
 
@@ -73,7 +84,12 @@ class Learned(Backend):
         if note := self._opened.config.get("experimental"):
             logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, note)
         self._alpha_s = self._coupling()
-        self._model: Hadronizer = load(self._opened)
+        model = load(self._opened)
+        self._foreign = [line for line in self.options.process.settings if _FOREIGN.match(line.strip())]
+        if self._opened.config.get("domain") == "dijet":
+            self._domain = Dijet(model, self._range, _interactions(self.options.process))
+        else:
+            self._domain = QuarkPair(model, self._range)
         self._hard, self._decays, self._fresh = source(self.options.process), Decays(), True
 
     def _coupling(self) -> float:
@@ -130,28 +146,14 @@ class Learned(Backend):
     def _known(self, hard: Hard) -> tuple[np.ndarray, list[str]]:
         """Which events the model knows, (n,) bool, and what is wrong with each of the others."""
         n = len(hard.counts)
-        event = np.repeat(np.arange(n), hard.counts)
-        final = hard.partons["status"] == 23
-        pdg, at = hard.partons["pdg"][final], event[final]
-        p = np.column_stack([hard.partons[k][final] for k in ("px", "py", "pz", "energy")])
-        total = np.stack([np.bincount(at, p[:, i], n) for i in range(4)], 1)
-        mass = np.sqrt(np.maximum(total[:, 3] ** 2 - (total[:, :3] ** 2).sum(1), 0))
-        incoming = hard.partons["status"] == 21
-        start = np.stack(
-            [np.bincount(event[incoming], hard.partons[k][incoming], n) for k in ("px", "py", "pz", "energy")], 1
-        )
-        low, high = self._range["sqrt_s"]
-        a_low, a_high = self._range["alpha_s"]
-        quarks = np.bincount(at, (np.abs(pdg) <= 5) & (pdg != 0), n)
-        coloured_in = np.bincount(event[incoming], np.abs(hard.partons["pdg"][incoming]) < 11, n) > 0
-        tests = {
-            "two hard partons expected": np.bincount(at, minlength=n) != 2,
-            "a quark and its antiquark (u, d, s, c, b) expected": (quarks != 2) | (np.bincount(at, pdg, n) != 0),
-            "incoming coloured partons": coloured_in,
-            f"mass of the hard partons outside {low:.4g} to {high:.4g} GeV": (mass < low) | (mass > high),
-            "hard partons do not balance the incoming ones": np.abs(total - start).max(1)
-            > 1e-3 * np.maximum(total[:, 3], 1),
-            f"alpha_s outside {a_low} to {a_high}": np.full(n, not a_low <= self._alpha_s <= a_high),
+        out = Outgoing.of(hard)
+        low, high = self._range["alpha_s"]
+        tests = {f"setting `{line}`, with which the model was not trained": np.ones(n, bool) for line in self._foreign}
+        tests |= self._domain.wrong(hard)
+        tests |= {
+            "hard partons do not balance the incoming ones": np.abs(out.total - hard.incoming()).max(1)
+            > 1e-3 * np.maximum(out.total[:, 3], 1),
+            f"alpha_s outside {low} to {high}": np.full(n, not low <= self._alpha_s <= high),
         }
         known, reason = np.ones(n, bool), [""] * n
         for text, wrong in tests.items():
@@ -162,22 +164,19 @@ class Learned(Backend):
 
     def _learned(self, hard: Hard, rows: np.ndarray, rng: np.random.Generator) -> tuple[Particles, int]:
         """Stable particles of these events, numbered by row of the table, and how many counts were drawn again."""
-        first = np.concatenate([[0], np.cumsum(hard.counts)])
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        hadrons, again = [], 0
+        hadrons, again = [_nothing()], 0
         for start in range(0, len(rows), BATCH):
             some = rows[start : start + BATCH]
-            quark, total, flavour = _quarks(hard, first, some)
-            known = torch.from_numpy(conditions(flavour, np.full(len(some), self._alpha_s)))
-            drawn, more = self._model.draw(known, noise, self.options.evaluations)
-            hadrons.append(_placed(self._model, drawn, quark, total, some, rng))
+            try:
+                drawn, more = self._domain.draw(hard, some, self._alpha_s, rng, noise, self.options.evaluations)
+            except ArithmeticError as error:
+                raise InputError(
+                    f"generate ml: model `{self.options.model}`: {error}; train it on such events"
+                ) from None
+            hadrons.append(drawn)
             again += more
-        if not hadrons:
-            return _nothing(), again
-        merged_parts = Particles(
-            *(np.concatenate([getattr(h, f) for h in hadrons]) for f in ("pdg", "event", "p", "vertex"))
-        )
-        return self._decays(merged_parts, rng), again
+        return self._decays(joined(hadrons), rng), again
 
     def _with_pythia8(
         self, hard: Hard, rows: np.ndarray, column: pa.Array, seed: int
@@ -207,95 +206,20 @@ class Learned(Backend):
         return column.take(pa.array(place[kept])), int((~made).sum()), kept
 
 
+def _interactions(process: Pythia8Process | LheProcess) -> bool:
+    """Whether the process asks for multiparton interactions (Pythia8's default)."""
+    if process.mpi is not None:
+        return process.mpi
+    given = [line.partition("=")[2].strip() for line in process.settings if _key(line) == "partonlevel:mpi"]
+    return given[-1].lower() not in ("off", "false", "no", "0") if given else True
+
+
 def _key(line: str) -> str:
     return _name(line).lower()
 
 
 def _name(line: str) -> str:
     return re.split(r"[=\s]", line.strip(), maxsplit=1)[0]
-
-
-def _quarks(hard: Hard, first: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Four-momenta of the quark and of both partons, (n, 4), and the flavour (n,)."""
-    counts = first[rows + 1] - first[rows]
-    at = np.repeat(first[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
-    event = np.repeat(np.arange(len(rows)), counts)
-    final = hard.partons["status"][at] == 23
-    at, event = at[final], event[final]
-    p = np.column_stack([hard.partons[k][at] for k in ("px", "py", "pz", "energy")])
-    total = np.stack([np.bincount(event, p[:, i], len(rows)) for i in range(4)], 1)
-    quark = hard.partons["pdg"][at] > 0
-    return p[quark], total, hard.partons["pdg"][at][quark].astype(int)
-
-
-def _placed(
-    model: Hadronizer, drawn: Drawn, quark: np.ndarray, total: np.ndarray, rows: np.ndarray, rng: np.random.Generator
-) -> Particles:
-    """Turn drawn events so that their quark flies along the hard one, at random azimuth, and boost to its frame.
-
-    quark, total: (n, 4) hard quark and sum of the hard partons, GeV.
-    """
-    n = len(rows)
-    event = drawn.group.numpy() // 2
-    p = drawn.momenta.numpy()
-    m = model.species.masses[drawn.kinds.numpy()]
-    scale = np.sqrt(np.maximum(total[:, 3] ** 2 - (total[:, :3] ** 2).sum(1), 0))
-    velocity = total[:, :3] / total[:, 3:]
-    at_rest = _boost(quark, -velocity)[:, :3]
-    turn = _frame(at_rest, rng.uniform(-np.pi, np.pi, n)) @ _frame(model.quark_direction(drawn), np.zeros(n)).transpose(
-        0, 2, 1
-    )
-    mirror = rng.integers(0, 2, n) * 2.0 - 1.0
-    turn = _mirrored(turn, at_rest, mirror)
-    momentum = np.einsum("nij,nj->ni", turn[event], p[:, :3])
-    four = np.column_stack([momentum, np.sqrt((momentum**2).sum(1) + m**2)])
-    four = _rescaled(four, m, event, scale, n)
-    four = _boost(four, velocity[event])
-    four[:, 3] = np.sqrt((four[:, :3] ** 2).sum(1) + m**2)
-    pdg = np.array(model.species.pdg)[drawn.kinds.numpy()]
-    return Particles(pdg.astype(np.int64), rows[event], four, np.zeros_like(four))
-
-
-def _mirrored(turn: np.ndarray, quark: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """Reflect half of the events in a plane that holds the quark: drawn events have one handedness only."""
-    q = quark / np.linalg.norm(quark, axis=1, keepdims=True)
-    helper = np.where(np.abs(q[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
-    normal = np.cross(q, helper)
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    reflect = np.eye(3) - (1 - mirror)[:, None, None] * normal[:, :, None] * normal[:, None, :]
-    return reflect @ turn
-
-
-def _frame(axis: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices (n, 3, 3) whose third column is the direction of `axis`, turned about it by `angle`."""
-    z = axis / np.linalg.norm(axis, axis=1, keepdims=True)
-    helper = np.where(np.abs(z[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]])
-    x = np.cross(helper, z)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    y = np.cross(z, x)
-    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    return np.stack([x * cos + y * sin, y * cos - x * sin, z], 2)
-
-
-def _rescaled(four: np.ndarray, mass: np.ndarray, event: np.ndarray, energy: np.ndarray, n: int) -> np.ndarray:
-    """Scale momenta so that each event's energy is exactly that of its hard partons (a change of parts in 1e5)."""
-    k2 = (four[:, :3] ** 2).sum(1)
-    scale = np.ones(n)
-    for _ in range(6):
-        e = np.sqrt(k2 * scale[event] ** 2 + mass**2)
-        slope = np.bincount(event, scale[event] * k2 / e, n)
-        scale -= (np.bincount(event, e, n) - energy) / slope
-    moved = four[:, :3] * scale[event][:, None]
-    return np.column_stack([moved, np.sqrt((moved**2).sum(1) + mass**2)])
-
-
-def _boost(p: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-    """Boost four-momenta (n, 4) by velocities (n, 3)."""
-    b2 = (velocity**2).sum(1)
-    gamma = 1 / np.sqrt(1 - b2)
-    along = (velocity * p[:, :3]).sum(1)
-    factor = gamma**2 / (1 + gamma) * along + gamma * p[:, 3]
-    return np.column_stack([p[:, :3] + factor[:, None] * velocity, gamma * (p[:, 3] + along)])
 
 
 def _nothing() -> Particles:

@@ -22,6 +22,7 @@ _HARD_ONLY = (
     "Check:event = off",
 )
 _STATUS = {-1: 21, 2: 22, 1: 23}  # of the Les Houches accord, in Pythia8's words
+MOMENTUM = ("px", "py", "pz", "energy")
 _FIELDS = ("pdg", "status", "px", "py", "pz", "energy", "mass", "color", "anticolor")
 
 
@@ -36,11 +37,51 @@ class Hard:
     facts: dict[str, Any]
     run: LheRun
 
+    @property
+    def event(self) -> np.ndarray:
+        """The event of each parton."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def incoming(self) -> np.ndarray:
+        """Sum of the incoming four-momenta: (n, 4)."""
+        own = self.partons["status"] == 21
+        n = len(self.counts)
+        return np.stack([np.bincount(self.event[own], self.partons[k][own], n) for k in MOMENTUM], 1)
+
+    def coloured_beams(self) -> np.ndarray:
+        """Whether a quark or gluon comes in: (n,) bool."""
+        own = (self.partons["status"] == 21) & _coloured(self.partons["pdg"])
+        return np.bincount(self.event[own], minlength=len(self.counts)) > 0
+
     def lhe(self, numbers: Iterable[int]) -> Iterator[LheEvent]:
         """Events of the table by row, as an LHE file has them."""
         first = np.concatenate([[0], np.cumsum(self.counts)])
         for number in numbers:
             yield _as_lhe({name: self.partons[name][first[number] : first[number + 1]] for name in _FIELDS})
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """The outgoing hard partons, flat. at: places among all partons; event, pdg: (n_out,); many: (n,) of each event;
+    total: (n, 4) their summed four-momentum."""
+
+    at: np.ndarray
+    event: np.ndarray
+    pdg: np.ndarray
+    many: np.ndarray
+    total: np.ndarray
+
+    @classmethod
+    def of(cls, hard: Hard) -> "Outgoing":
+        """Those of a batch."""
+        n, at = len(hard.counts), np.flatnonzero(hard.partons["status"] == 23)
+        event = hard.event[at]
+        total = np.stack([np.bincount(event, hard.partons[k][at], n) for k in MOMENTUM], 1)
+        return cls(at, event, hard.partons["pdg"][at], np.bincount(event, minlength=n), total)
+
+
+def _coloured(pdg: np.ndarray) -> np.ndarray:
+    return (np.abs(pdg) <= 6) | (pdg == 21)
 
 
 class FromPythia8:

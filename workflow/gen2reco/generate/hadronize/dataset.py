@@ -57,36 +57,44 @@ def alpha_s_of(path: Path | str) -> float:
     return float(found[-1]) if found else ALPHA_S_DEFAULT
 
 
+def endcap_of(path: Path | str) -> list[float] | None:
+    """The range of |eta| in which a hard parton was asked for when a file was made, as its provenance tells."""
+    wanted = provenance(path).get("generate", {}).get("options", {}).get("process", {}).get("filter") or {}
+    return wanted.get("abs_eta")
+
+
 def read_events(path: Path | str, most: int | None = None) -> Events:
     """Read a particles record of e+e- -> q qbar events at rest. Raises InputError when they are something else."""
     table = records.awkward(records.read(path, "particles").slice(0, most))
     partons, particles = table.partons, table.particles
     quarks = partons[(partons.status == 23) & (partons.pdg >= 1) & (partons.pdg <= N_FLAVOURS)]
     outgoing = partons[partons.status == 23]
-    if not (np.all(_num(quarks.pdg) == 1) and np.all(_num(outgoing.pdg) == 2)):
+    if not (np.all(numbers_of_entries(quarks.pdg) == 1) and np.all(numbers_of_entries(outgoing.pdg) == 2)):
         raise InputError(f"{path}: expected events with one outgoing hard quark and one antiquark (u, d, s, c, b)")
-    momentum = np.stack([_flat(particles[c]) for c in ("px", "py", "pz")], -1)
-    q = np.stack([_flat(quarks[c]) for c in ("px", "py", "pz")], -1)
+    momentum = np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1)
+    q = np.stack([flattened(quarks[c]) for c in ("px", "py", "pz")], -1)
     n = len(table)
-    energy = np.bincount(np.repeat(np.arange(n), _num(outgoing.pdg)), _flat(outgoing.energy), n)
+    energy = np.bincount(np.repeat(np.arange(n), numbers_of_entries(outgoing.pdg)), flattened(outgoing.energy), n)
     return Events(
         momentum,
-        _flat(particles.pdg).astype(np.int64),
-        np.repeat(np.arange(n), _num(particles.pdg)),
+        flattened(particles.pdg).astype(np.int64),
+        np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
         q / np.linalg.norm(q, axis=1, keepdims=True),
-        _flat(quarks.pdg).astype(np.int64),
+        flattened(quarks.pdg).astype(np.int64),
         np.full(n, alpha_s_of(path)),
         energy,
     )
 
 
-def _num(array) -> np.ndarray:
+def numbers_of_entries(array) -> np.ndarray:
+    """Entries of each list of a column of lists: (n,)."""
     import awkward as ak
 
     return ak.to_numpy(ak.num(array))
 
 
-def _flat(array) -> np.ndarray:
+def flattened(array) -> np.ndarray:
+    """A column of lists as one array of numbers."""
     import awkward as ak
 
     return ak.to_numpy(ak.flatten(array)).astype(np.float64)

@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gen2reco.campaign.config import Block, parse_block
-from gen2reco.campaign.models import Model
-from gen2reco.errors import InputError
+from gen2reco.campaign.config import Block
 from gen2reco.flow.categorical import Counts
 from gen2reco.flow.networks import SetNetwork, VectorNetwork
 from gen2reco.flow.path import sample
@@ -148,6 +146,25 @@ def _ridge(c: Tensor, x: Tensor, ridge: float) -> Tensor:
     return torch.linalg.solve(c.T @ c + ridge * torch.eye(c.shape[1], dtype=c.dtype), c.T @ x)
 
 
+def summary_kinds(species: Species) -> list[Tensor]:
+    """Which kinds each summary of the counts adds up: all, charged, light mesons, strange, baryons, c, b."""
+    numbers = torch.from_numpy(species.numbers)
+    pdg = torch.tensor(species.pdg).abs()
+    heavy = (numbers[:, 4] != 0) | (numbers[:, 5] != 0)
+    chosen = [
+        torch.ones(len(pdg)),
+        numbers[:, 0] != 0,
+        pdg == 211,
+        pdg == 111,
+        pdg == 22,
+        (pdg == 321) | (pdg == 130) | (pdg == 310),
+        (numbers[:, 1] != 0) & ~heavy,
+        numbers[:, 4] != 0,
+        numbers[:, 5] != 0,
+    ]
+    return [choice.float() for choice in chosen]
+
+
 class Hadronizer(nn.Module):
     """Draws counts, then shapes, then particles; every method takes a batch of events."""
 
@@ -158,32 +175,21 @@ class Hadronizer(nn.Module):
         n_kinds, n_shapes, n_known = len(a.pdg), len(hemispheres.SHAPES), N_FLAVOURS + 1
         self.counts = Counts(a.most, n_known, a.counts_width)
         self.shapes = VectorNetwork(n_shapes, n_known + 2 * n_kinds + 6, a.shapes_width, a.shapes_depth)
-        n_context = n_shapes + n_known + 2 * len(self.summary_kinds()) + 4
+        n_context = n_shapes + n_known + 2 * len(summary_kinds(self.species)) + 4
         self.particles = SetNetwork(3, n_kinds, n_context, 2, a.width, a.depth, a.pooled)
         self.register_buffer("shape_mean", torch.zeros(n_shapes))
         self.register_buffer("shape_std", torch.ones(n_shapes))
         self.shapes_start = Start(1, n_known + 2 * n_kinds + 6, n_shapes)
         self.particles_start = Start(n_kinds, n_context, 3)
         self.register_buffer("mass", torch.tensor(a.mass, dtype=torch.float64), persistent=False)
-        self.register_buffer("classes", torch.stack(self.summary_kinds()), persistent=False)
+        self.register_buffer("classes", torch.stack(summary_kinds(self.species)), persistent=False)
 
-    def summary_kinds(self) -> list[Tensor]:
-        """Which kinds each summary of the counts adds up: all, charged, light mesons, strange, baryons, c, b."""
-        numbers = torch.from_numpy(self.species.numbers)
-        pdg = torch.tensor(self.species.pdg).abs()
-        heavy = (numbers[:, 4] != 0) | (numbers[:, 5] != 0)
-        chosen = [
-            torch.ones(len(pdg)),
-            numbers[:, 0] != 0,
-            pdg == 211,
-            pdg == 111,
-            pdg == 22,
-            (pdg == 321) | (pdg == 130) | (pdg == 310),
-            (numbers[:, 1] != 0) & ~heavy,
-            numbers[:, 4] != 0,
-            numbers[:, 5] != 0,
-        ]
-        return [choice.float() for choice in chosen]
+    def fit_range(self, known: Tensor) -> None:
+        """Remember what was seen, known (n, 6): nothing beyond the flavours and alpha_s."""
+
+    def valid_range(self) -> dict[str, list[float]]:
+        """Further bounds of what the model may be asked: none."""
+        return {}
 
     def rest_masses(self, counts: Tensor) -> Tensor:
         """Sum of the particles' masses in each hemisphere: (n, 2) float64."""
@@ -235,16 +241,14 @@ class Hadronizer(nn.Module):
         numbers = torch.from_numpy(self.species.numbers)
         per_place = numbers.repeat_interleave(2, 0)
         closing = {2 * kind + 1: per_place[:, i] for i, kind in self.species.closing.items()}
-        counts = torch.zeros(len(known), len(self.architecture.most), dtype=torch.long)
-        todo, again = torch.arange(len(known)), 0
-        while len(todo):
-            counts[todo] = self.counts.sample(known[todo], noise, closing)
-            two = counts[todo].view(len(todo), -1, 2).transpose(1, 2)
+
+        def accept(drawn: Tensor) -> Tensor:
+            two = drawn.view(len(drawn), -1, 2).transpose(1, 2)
             rest = self.rest_masses(two)
-            bad = (counts[todo] < 0).any(1) | (two.sum(1) @ numbers != 0).any(1)
-            bad |= (rest < 0.1).any(1) | (rest.sum(1) > 0.9 * self.architecture.sqrt_s)
-            todo = todo[bad]
-            again += len(todo)
+            wrong = (drawn < 0).any(1) | (two.sum(1) @ numbers != 0).any(1)
+            return ~(wrong | (rest < 0.1).any(1) | (rest.sum(1) > 0.9 * self.architecture.sqrt_s))
+
+        counts, again = self.counts.draw(known, noise, accept, closing)
         return counts.view(len(known), -1, 2).transpose(1, 2).contiguous(), again
 
     def draw_shapes(self, counts: Tensor, known: Tensor, noise: torch.Generator, evaluations: int) -> Tensor:
@@ -274,15 +278,3 @@ class Hadronizer(nn.Module):
         z = sample(self.particles, torch.randn(len(sets.kinds), 3, generator=noise), sets, evaluations)
         momenta, scale = self.decode(z, sets, counts, shapes)
         return Drawn(sets.kinds, sets.group, momenta, shapes, counts, scale), again
-
-
-def load(model: Model) -> Hadronizer:
-    """The networks of an opened model folder. Raises InputError if weights and sizes do not belong together."""
-    hadronizer = Hadronizer(parse_block(model.config["architecture"], Architecture, str(model.folder)))
-    weights = {name: torch.from_numpy(value).float() for name, value in model.weights().items()}
-    try:
-        hadronizer.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise InputError(f"{model.folder}: weights do not fit the networks: {reason}; fetch the model anew") from None
-    return hadronizer.eval()

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,13 +26,16 @@ from gen2reco.flow.sets import SetData, Sets
 from gen2reco.flow.training import Draw, Objective, Part, Training, train
 from gen2reco.generate.hadronize import dataset, hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
+from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.features import features
 from gen2reco.generate.hadronize.model import Architecture, Hadronizer
+from gen2reco.generate.hadronize.models import NETWORKS, AnyHadronizer
 from gen2reco.generate.hadronize.species import Species
 
 logger = logging.getLogger(__name__)
 
 
+_DATA = {"quark_pair": (read_events, prepare), "dijet": (read_dijets, prepare_dijets)}
 Watch = Callable[[str, int, dict[str, float]], None]
 """Told the part's name, the step and the mean losses at every checkpoint."""
 
@@ -72,6 +76,8 @@ class Distillation(Block):
 class Recipe(Block):
     """A training of the learned generator."""
 
+    domain: Literal["quark_pair", "dijet"] = "quark_pair"
+    """What is learned: a quark and its antiquark at rest (e+e-), or two partons scattered in a hadron collision."""
     events: int | None = Field(default=None, ge=1)
     """Most events to take of each sample; left out: all."""
     least_per_event: float = Field(default=1e-4, gt=0)
@@ -91,7 +97,7 @@ class Recipe(Block):
     particles_distillation: Distillation | None = None
     """Distillation of the particles' teacher."""
     finetune: Training | None = None
-    """Fine-tuning of the one-step student against data, with an adversary and an energy distance."""
+    """Quark pairs only. Fine-tuning of the one-step student against data, with an adversary and an energy distance."""
     critic_learning_rate: float = Field(default=1e-3, gt=0)
     """Largest learning rate of the adversary."""
 
@@ -102,7 +108,7 @@ def load_data(recipe: Recipe, samples: list[Path], cache: Path) -> tuple[Prepare
     Records are made with `ParticleDecays:limitTau0 = on` and `ParticleDecays:tau0Max` = LIFETIME; of others (HepMC,
     say) what is stable there is learned.
     """
-    key = digest([[path.name for path in samples], recipe.events, recipe.least_per_event])[:16]
+    key = digest([recipe.domain, [path.name for path in samples], recipe.events, recipe.least_per_event])[:16]
     folder = cache / f"prepared-{key}"
     if not (folder / "facts.json").is_file():
         _prepare(recipe, samples, folder)
@@ -112,14 +118,15 @@ def load_data(recipe: Recipe, samples: list[Path], cache: Path) -> tuple[Prepare
 
 
 def _prepare(recipe: Recipe, samples: list[Path], folder: Path) -> None:
-    events = [read_events(path, recipe.events) for path in samples]
+    read, encode = _DATA[recipe.domain]
+    events = [read(path, recipe.events) for path in samples]
     energies = np.concatenate([e.sqrt_s for e in events])
     if np.ptp(energies) > 1e-3 * energies.mean():
         raise InputError(
             f"{samples[0].parent}: samples of several energies ({energies.min():.4g} to {energies.max():.4g} GeV)"
         )
     species = species_of(events, recipe.least_per_event)
-    parts, kept = zip(*(prepare(e, species) for e in events))
+    parts, kept = zip(*(encode(e, species) for e in events))
     folder.mkdir(parents=True, exist_ok=True)
     for field in fields(Prepared):
         np.save(folder / f"{field.name}.npy", np.concatenate([getattr(p, field.name) for p in parts]))
@@ -129,11 +136,11 @@ def _prepare(recipe: Recipe, samples: list[Path], folder: Path) -> None:
     logger.info("prepared %d events, %.3f %% kept", len(energies), 100 * facts["kept"])
 
 
-def new_model(recipe: Recipe, prepared: Prepared, species: Species, sqrt_s: float) -> Hadronizer:
+def new_model(recipe: Recipe, prepared: Prepared, species: Species, sqrt_s: float) -> AnyHadronizer:
     """An untrained model with the scales of the data."""
     most = prepared.counts.max(0).T.reshape(-1) + 2
-    torch.manual_seed(recipe.particles.seed)
-    model = Hadronizer(
+    torch.manual_seed(recipe.particles.seed if recipe.particles else 1)
+    model = NETWORKS[recipe.domain](
         Architecture(
             pdg=list(species.pdg),
             mass=list(species.mass),
@@ -144,26 +151,32 @@ def new_model(recipe: Recipe, prepared: Prepared, species: Species, sqrt_s: floa
     )
     model.shape_mean.copy_(torch.from_numpy(prepared.shapes.mean(0)))
     model.shape_std.copy_(torch.from_numpy(prepared.shapes.std(0)))
+    model.fit_range(torch.from_numpy(np.array(prepared.conditions)))
     _fit_starts(model, prepared)
     return model
 
 
 @torch.no_grad()
-def _fit_starts(model: Hadronizer, prepared: Prepared, most: int = 40_000) -> None:
-    """Fit the closed forms of counts, shapes and particles to evenly chosen events."""
-    rows = np.unique(np.linspace(0, len(prepared.counts) - 1, most).astype(int))
-    first = np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))])
-    items = np.concatenate([np.arange(first[row], first[row + 1]) for row in rows])
-    counts, shapes = torch.from_numpy(prepared.counts[rows]), torch.from_numpy(prepared.shapes[rows])
-    known = torch.from_numpy(prepared.conditions[rows])
+def _fit_starts(model: AnyHadronizer, prepared: Prepared, most: int = 40_000, most_items: int = 1_200_000) -> None:
+    """Fit the closed forms of counts and shapes to `most` evenly chosen events, that of particles to `most_items`."""
+    n, counted = len(prepared.counts), prepared.counts.sum((1, 2))
+    rows = np.unique(np.linspace(0, n - 1, most).astype(int))
+    counts, shapes, known = _rows(prepared, rows)
     model.counts.fit_start(counts.transpose(1, 2).flatten(1), known)
     model.shapes_start.fit(shapes, torch.zeros(len(rows)), model.shapes_condition(counts, known))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, int(most_items / counted.mean()))).astype(int))]
+    counts, shapes, known = _rows(prepared, rows)
+    first = np.concatenate([[0], np.cumsum(counted)])
+    items = np.concatenate([np.arange(first[row], first[row + 1]) for row in rows])
     sets = model.sets(counts, shapes, known)
-    x, kinds = torch.from_numpy(prepared.x[items]), torch.from_numpy(prepared.kinds[items])
-    model.particles_start.fit(x, kinds, sets.context.flatten(0, 1)[sets.group])
+    model.particles_start.fit(torch.from_numpy(prepared.x[items]), sets.kinds, sets.context.flatten(0, 1)[sets.group])
 
 
-def learn_counts(model: Hadronizer, prepared: Prepared) -> Objective:
+def _rows(prepared: Prepared, rows: np.ndarray) -> list[Tensor]:
+    return [torch.from_numpy(column[rows]) for column in (prepared.counts, prepared.shapes, prepared.conditions)]
+
+
+def learn_counts(model: AnyHadronizer, prepared: Prepared) -> Objective:
     """Likelihood of the counts."""
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
@@ -176,7 +189,7 @@ def learn_counts(model: Hadronizer, prepared: Prepared) -> Objective:
 
 
 @torch.no_grad()
-def shapes_data(model: Hadronizer, prepared: Prepared) -> objectives.VectorData:
+def shapes_data(model: AnyHadronizer, prepared: Prepared) -> objectives.VectorData:
     """Standardised shapes and what they are drawn from."""
     shapes = torch.from_numpy(np.array(prepared.shapes))
     condition = model.shapes_condition(
@@ -188,7 +201,7 @@ def shapes_data(model: Hadronizer, prepared: Prepared) -> objectives.VectorData:
 
 
 @torch.no_grad()
-def particles_data(model: Hadronizer, prepared: Prepared) -> SetData:
+def particles_data(model: AnyHadronizer, prepared: Prepared) -> SetData:
     """Standardised coordinates and what the particles are told."""
     parts = []
     first = np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))])
@@ -290,7 +303,7 @@ def fit(
     return network.eval().cpu()
 
 
-def run(recipe: Recipe, samples: list[Path], work: Path, device: str = "cpu", watch: Watch = log) -> Hadronizer:
+def run(recipe: Recipe, samples: list[Path], work: Path, device: str = "cpu", watch: Watch = log) -> AnyHadronizer:
     """The whole training, top to bottom; every part is done once and kept in `work`."""
     prepared, species, sqrt_s = load_data(recipe, samples, work)
     model = new_model(recipe, prepared, species, sqrt_s)
@@ -340,17 +353,17 @@ def distil(
     fit(f"{name}_student", [Part(network, objectives.reflow(network, pairs))], recipe.training, work, device, watch)
 
 
-def export(
-    model: Hadronizer, recipe: Recipe, alpha_s: tuple[float, float], folder: Path, card: str, experimental: str = ""
-) -> Model:
-    """Write the model folder that `generate --backend ml` reads, weights in half precision; `experimental` tells why a
-    model is not to be trusted yet, which is said whenever it runs."""
+def export(model: AnyHadronizer, recipe: Recipe, told: dict, folder: Path, card: str, experimental: str = "") -> Model:
+    """Write the model folder that `generate --backend ml` reads, weights in half precision; `told` is what `seen` gives
+    of the samples, `experimental` why a model is not to be trusted yet, which is said whenever it runs."""
     weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
     config = {
         "architecture": model.architecture.model_dump(mode="json"),
+        "domain": recipe.domain,
         "range": {
-            "sqrt_s": [model.architecture.sqrt_s - 0.1, model.architecture.sqrt_s + 0.1],
-            "alpha_s": list(alpha_s),
+            "sqrt_s": [model.architecture.sqrt_s * (1 - 1e-3), model.architecture.sqrt_s * (1 + 1e-3)],
+            **told,
+            **model.valid_range(),
         },
         "recipe": recipe.model_dump(mode="json"),
         "experimental": experimental,
@@ -364,8 +377,16 @@ def make_generation(
     """Train on particles records and write the model folder `output`; checkpoints are kept in `output`.partial."""
     work = output.with_name(f"{output.name}.partial")
     model = run(recipe, samples, work, device, watch)
-    alpha_s = [dataset.alpha_s_of(path) for path in samples]
-    return export(model, recipe, (min(alpha_s), max(alpha_s)), output, card or _card(samples, recipe), "not validated")
+    return export(model, recipe, seen(samples), output, card or _card(samples, recipe), "not validated")
+
+
+def seen(samples: list[Path]) -> dict[str, list[float]]:
+    """What the samples tell of the model's range: alpha_s, and where a hard parton was asked for."""
+    alpha_s, endcaps = [dataset.alpha_s_of(path) for path in samples], [dataset.endcap_of(path) for path in samples]
+    told = {"alpha_s": [min(alpha_s), max(alpha_s)]}
+    if all(endcaps):
+        told["endcap_abs_eta"] = [min(e[0] for e in endcaps), max(e[1] for e in endcaps)]
+    return told
 
 
 def _card(samples: list[Path], recipe: Recipe) -> str:

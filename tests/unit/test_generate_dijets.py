@@ -1,0 +1,213 @@
+"""The learned generator of dijets: what it conserves whatever its weights, its coordinates, its range, its mistakes."""
+
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+
+from gen2reco.campaign.models import save_model
+from gen2reco.campaign.process import LheProcess, Pythia8Process
+from gen2reco.campaign.runner import Job, run
+from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.generate.hadronize import dijets
+from gen2reco.generate.hadronize.dataset import species_of
+from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
+from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
+from gen2reco.generate.hadronize.model import Architecture
+from gen2reco.generate.hadronize.species import in_drawing_order, quantum_numbers
+from gen2reco.generate.ml import Learned
+
+COMMON = {211: 2.0, 111: 2.0, 22: 0.5, 321: 0.4, 130: 0.3, 310: 0.3, 2212: 0.3, 2112: 0.2, 3122: 0.05, 421: 0.02}
+MASS = {211: 0.13957, 111: 0.13498, 22: 0.0, 321: 0.49368, 130: 0.49761, 310: 0.49761, 2212: 0.93827, 2112: 0.93957}
+MASS |= {3122: 1.11568, 421: 1.86484}
+SELF = (111, 22, 130, 310)
+SETTINGS = ["Beams:eCM = 14000.", "HardQCD:all = on", "PhaseSpace:pTHatMin = 30."]
+DIJETS = Pythia8Process(kind="pythia8", settings=SETTINGS, mpi=False, filter={"abs_eta": (1.6, 2.8), "pt_min": 30.0})
+RANGE = {"sqrt_s": [13990, 14010], "alpha_s": [0.1365, 0.1365], "parton_pt": [30, 400], "parton_abs_y": [0, 5]}
+RANGE |= {"endcap_abs_eta": [1.6, 2.8]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model whose networks know nothing: what holds for it holds for any."""
+    codes = in_drawing_order([c for code in COMMON for c in ((code,) if code in SELF else (code, -code))])
+    torch.manual_seed(1)
+    most = [9 if COMMON[abs(c)] > 1 else 3 for c in codes for _ in range(dijets.GROUPS)]
+    sizes = {"counts_width": 8, "shapes_width": 8, "width": 8, "depth": 1, "pooled": 8}
+    architecture = Architecture(pdg=codes, mass=[MASS[abs(c)] for c in codes], most=most, sqrt_s=14000.0, **sizes)
+    model = DijetHadronizer(architecture)
+    for p in (*model.shapes.parameters(), *model.particles.parameters()):
+        torch.nn.init.normal_(p, std=0.3)
+    model.counts.linear[:, -1] = torch.tensor([COMMON[abs(c)] for c in codes]).repeat_interleave(dijets.GROUPS)
+    config = {"architecture": architecture.model_dump(mode="json"), "domain": "dijet", "range": RANGE}
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    where = tmp_path_factory.mktemp("model")
+    save_model(where, "generation", config, {}, weights, "# A test's model")
+    return where
+
+
+def generate(folder: Path, events: int = 100, seed: int = 5, process=DIJETS, **options):
+    backend = Learned(Learned.Options(process=process, model=str(folder), **options))
+    backend.prepare()
+    result = backend.run(Chunk(0, seed, 0, events))
+    records.check(result.table, "particles", "test")
+    return records.awkward(result.table), result.info
+
+
+def sums(particles, name: str) -> np.ndarray:
+    return ak.to_numpy(ak.sum(ak.values_astype(particles[name], np.float64), axis=1))
+
+
+def numbers(pdg) -> np.ndarray:
+    """Charge, baryon, electron and muon number of each event."""
+    of = {
+        int(c): quantum_numbers(int(c))[:4] if abs(c) not in (15, 16) else (0,) * 4 for c in np.unique(ak.flatten(pdg))
+    }
+    flat = np.array([of[int(c)] for c in ak.flatten(pdg)])
+    return np.add.reduceat(flat, np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(pdg)))[:-1]]))
+
+
+@pytest.mark.parametrize("evaluations", [1, 2])
+def test_every_event_conserves_everything(folder, evaluations):
+    events, info = generate(folder, evaluations=evaluations)
+    p = events.particles
+    assert len(events) == 100
+    np.testing.assert_array_equal(numbers(p.pdg), np.tile([2, 2, 0, 0], (100, 1)))
+    scalar = ak.to_numpy(ak.sum(np.hypot(p.px, p.py), axis=1))
+    for name in ("px", "py"):
+        assert np.all(np.abs(sums(p, name)) < 1e-6 * scalar)
+    np.testing.assert_allclose(sums(p, "pz"), 0, atol=1e-6 * 14000)
+    np.testing.assert_allclose(sums(p, "energy"), 14000, rtol=1e-6)
+    assert info["network_evaluations"] == 2 * evaluations * 100
+    assert info["events_by_pythia8"] == info["events_failed"] == 0
+
+
+def test_same_seed_same_bytes_and_chunks_differ(folder):
+    first, again, other = (generate(folder, 20, seed)[0] for seed in (1, 1, 2))
+    assert first.to_list() == again.to_list()
+    assert first.particles[0].to_list() != other.particles[0].to_list()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    """Pythia8's events before the decays of long-lived particles."""
+    path = tmp_path_factory.mktemp("pythia8") / "events.parquet"
+    settings = [*SETTINGS, "ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 1e-5"]
+    process = {**DIJETS.model_dump(mode="json"), "settings": settings}
+    run(Job(make_backend("generate", "pythia8", {"process": process}), path, 3, events=range(60)))
+    return path
+
+
+class Straight(torch.nn.Module):
+    """Takes coordinates as they are."""
+
+    def outward(self, z, *_):
+        return z
+
+
+def test_coordinates_of_pythia8_events_round_trip(reference):
+    events = read_dijets(reference)
+    species = species_of([events], 1e-9)
+    prepared, good = prepare_dijets(events, species)
+    assert good.mean() > 0.9
+    n, most = len(prepared.counts), prepared.counts.max(0).T.reshape(-1) + 2
+    sizes = {"counts_width": 8, "shapes_width": 8, "width": 8, "depth": 1, "pooled": 8}
+    model = DijetHadronizer(
+        Architecture(pdg=list(species.pdg), mass=list(species.mass), most=most.tolist(), sqrt_s=14000.0, **sizes)
+    )
+    model.particles_start = Straight()
+    counts, shapes, known = (torch.from_numpy(a) for a in (prepared.counts, prepared.shapes, prepared.conditions))
+    sets = model.sets(counts, shapes, known)
+    energy = torch.full((n,), 14000.0, dtype=torch.float64)
+    p = model.decode(torch.from_numpy(prepared.x), sets, counts, shapes, known, energy).numpy()
+    owner = sets.owner.numpy()
+    differ = []
+    for row, event in enumerate(np.flatnonzero(good)):
+        true = np.sort(np.hypot(*events.momenta[events.event == event, :2].T))
+        own = np.sort(np.hypot(*p[owner == row, :2].T))
+        differ.append(np.abs(own - true).max() / true.max())
+    assert np.quantile(differ, 0.8) < 1e-5
+    assert np.max(differ) < 0.05
+    total = np.array([p[owner == row].sum(0) for row in range(n)])
+    np.testing.assert_allclose(total, np.tile([0, 0, 0, 14000], (n, 1)), atol=1e-6)
+
+
+LHE = """<LesHouchesEvents version="1.0">
+<init>
+2212 2212 {beam} {beam} 0 0 247000 247000 3 1
+1.0 0.0 1.0 1
+</init>
+{events}</LesHouchesEvents>
+"""
+GLUONS = """<event>
+{n} 1 1.0 {pt} 0.0078 0.118
+21 -1 0 0 501 502 0 0 {up} {up} 0 0 9
+21 -1 0 0 503 501 0 0 -{down} {down} 0 0 9
+{id} 1 1 2 {color} 504 {pt} 0 {pz1} {e1} 0 0 9
+{id} 1 1 2 504 502 -{px2} 0 {pz2} {e2} 0 0 9
+{more}</event>
+"""
+
+
+def lhe(path: Path, events: list[str], beam=7000.0) -> LheProcess:
+    path.write_text(LHE.format(beam=beam, events="".join(events)))
+    return LheProcess(kind="lhe", file=str(path), mpi=False)
+
+
+def gluons(pt=40.0, y=(2.0, 1.0), flavour=21, color=503, missing=0.0, more="") -> str:
+    z, e = pt * np.sinh(y), pt * np.cosh(y)
+    up, down = (e.sum() + z.sum()) / 2, (e.sum() - z.sum()) / 2
+    own = {"pz1": z[0], "pz2": z[1], "e1": e[0], "e2": e[1], "up": up, "down": down, "px2": pt - missing}
+    return GLUONS.format(n=4 + bool(more), pt=pt, id=flavour, color=color, more=more, **own)
+
+
+THIRD = "21 1 1 2 0 0 0 0 0 0 0 0 9\n"
+
+
+def test_lhe_events_are_showered(folder, tmp_path):
+    events, info = generate(folder, 6, process=lhe(tmp_path / "gg.lhe", [gluons()] * 6), outside="refuse")
+    assert info["network_evaluations"] == 12
+    np.testing.assert_allclose(sums(events.particles, "energy"), 14000, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("event", "beam", "message"),
+    [
+        (gluons(flavour=6), 7000.0, "gluons and quarks up to beauty"),
+        (gluons(pt=20.0), 7000.0, "pt of a hard parton outside 30 to 400 GeV"),
+        (gluons(y=(0.5, 0.1)), 7000.0, r"no hard parton with \|eta\| of 1.6 to 2.8"),
+        (gluons(missing=5.0), 7000.0, "do not balance"),
+        (gluons(color=0), 7000.0, "lacks its colour line"),
+        (gluons(more=THIRD), 7000.0, "two hard partons expected"),
+        (gluons(), 6500.0, "expected two protons of 6995 to 7005 GeV"),
+    ],
+)
+def test_what_the_model_does_not_know_is_refused(folder, tmp_path, event, beam, message):
+    process = lhe(tmp_path / "strange.lhe", [event], beam)
+    with pytest.raises(InputError, match=f"event 0: .*({message})"):
+        generate(folder, 1, process=process, outside="refuse")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mpi": True}, "multiparton interactions are on"),
+        ({"mpi": None}, "multiparton interactions are on"),
+        ({"settings": [*SETTINGS, "SpaceShower:alphaSvalue = 0.12"]}, "SpaceShower:alphaSvalue = 0.12"),
+    ],
+)
+def test_other_physics_than_learned_is_refused(folder, change, message):
+    with pytest.raises(InputError, match=message):
+        generate(folder, 2, process=DIJETS.model_copy(update=change), outside="refuse")
+
+
+def test_or_sent_to_pythia8_and_counted(folder, tmp_path):
+    process = lhe(tmp_path / "mixed.lhe", [gluons(), gluons(pt=20.0), gluons()])
+    events, info = generate(folder, 3, process=process)
+    assert info["events_by_pythia8"] + info["events_failed"] == 1
+    assert info["network_evaluations"] == 4
+    np.testing.assert_allclose(sums(events.particles, "energy"), 14000, rtol=1e-5)

@@ -1,0 +1,85 @@
+"""Training data of dijets: particles records of hadron collisions as arrays for the three networks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.generate.hadronize import dijets
+from gen2reco.generate.hadronize.dataset import Prepared, alpha_s_of, flattened, numbers_of_entries
+from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
+from gen2reco.generate.hadronize.ragged import sums
+from gen2reco.generate.hadronize.species import Species
+
+
+@dataclass(frozen=True)
+class DijetEvents:
+    """Flat arrays of events. momenta: (n_items, 3) GeV; pdg, event: (n_items,); hard: their hard processes;
+    alpha_s, sqrt_s: (n_events,)."""
+
+    momenta: np.ndarray
+    pdg: np.ndarray
+    event: np.ndarray
+    hard: Hardest
+    alpha_s: np.ndarray
+    sqrt_s: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sqrt_s)
+
+
+def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
+    """Read a particles record of 2 → 2 scatterings of partons. Raises InputError when they are something else."""
+    table = records.awkward(records.read(path, "particles").slice(0, most))
+    partons, particles = table.partons, table.particles
+    hard = partons[(partons.status == 21) | (partons.status == 23)]
+    codes = flattened(hard.pdg)
+    fits = np.all(numbers_of_entries(hard.pdg) == 4) and np.isin(codes, dijets.PARTONS).all()
+    if not (fits and np.all(flattened(hard.status).reshape(-1, 4) == [21, 21, 23, 23])):
+        raise InputError(f"{path}: expected events of two partons (gluons, quarks up to beauty) that become two")
+    n = len(table)
+    energy = np.bincount(np.repeat(np.arange(n), numbers_of_entries(particles.pdg)), flattened(particles.energy), n)
+    four = np.stack([flattened(hard[c]) for c in ("px", "py", "pz", "energy")], -1).reshape(n, 4, 4)
+    forward = np.where(four[:, :1, 2] >= 0, [[0, 1, 2, 3]], [[1, 0, 2, 3]])  # the one along +z first
+    whole = (np.take_along_axis(flattened(hard[c]).reshape(n, 4).astype(int), forward, 1) for c in _CODES)
+    return DijetEvents(
+        np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1),
+        flattened(particles.pdg).astype(np.int64),
+        np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
+        Hardest(*whole, np.take_along_axis(four, forward[..., None], 1), energy),
+        np.full(n, alpha_s_of(path)),
+        energy,
+    )
+
+
+_CODES = ("pdg", "color", "anticolor")
+
+
+def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.ndarray]:
+    """Encode events; returns them and which (n_events,) bool were kept: those with only known species and with a jet
+    near each hard parton."""
+    kinds = species.kinds(events.pdg)
+    n = len(events)
+    mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
+    values, frame = dijets.known(events.hard)
+    encoded = dijets.encode(events.momenta, mass, events.event, frame)
+    good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
+    good &= np.isin([dijets.GROUPS - 2, dijets.GROUPS - 1], encoded.group).all()
+    at = good[events.event]
+    renumber = np.cumsum(good) - 1
+    event, kinds, group, x = renumber[events.event[at]], kinds[at], encoded.group[at], encoded.x[at]
+    n = int(good.sum())
+    flat = (event * GROUPS + group) * len(species) + kinds
+    counts = np.bincount(flat, minlength=n * GROUPS * len(species))
+    rank = np.lexsort((x[:, 0], flat))
+    prepared = Prepared(
+        kinds[rank],
+        group[rank],
+        x[rank].astype(np.float32),
+        counts.reshape(n, GROUPS, len(species)),
+        encoded.shapes[good].astype(np.float32),
+        values[good],
+    )
+    return prepared, good

@@ -1,0 +1,182 @@
+"""The three networks of dijets in hadron collisions, and what each is told."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from gen2reco.flow.categorical import Counts
+from gen2reco.flow.networks import SetNetwork, VectorNetwork
+from gen2reco.flow.path import sample
+from gen2reco.flow.sets import Sets
+from gen2reco.generate.hadronize import dijets, hemispheres
+from gen2reco.generate.hadronize.dijets import GROUPS, JETS
+from gen2reco.generate.hadronize.model import Architecture, Start, summary_kinds
+from gen2reco.generate.hadronize.species import Species
+
+PROTONS = (2, 2, 0, 0, 0, 0)
+"""What two protons carry of the conserved numbers."""
+
+
+@dataclass(frozen=True)
+class DrawnDijets:
+    """Events drawn in their frame. kinds: (n_items,) place in the species; event: (n_items,); momenta: (n_items, 4)."""
+
+    kinds: Tensor
+    event: Tensor
+    momenta: Tensor
+
+
+class DijetHadronizer(nn.Module):
+    """Draws counts, then jets, then particles; every method takes a batch of events."""
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        a = self.architecture = architecture
+        self.species = Species(tuple(a.pdg), tuple(a.mass))
+        n_kinds, n_shapes, n_known = len(a.pdg), len(dijets.SHAPES), dijets.N_KNOWN
+        chosen = summary_kinds(self.species)
+        self.counts = Counts(a.most, n_known, a.counts_width)
+        n_condition = n_known + GROUPS * (n_kinds + len(chosen) + 2)
+        self.shapes = VectorNetwork(n_shapes, n_condition, a.shapes_width, a.shapes_depth)
+        n_context = n_shapes + 2 * len(chosen) + 26
+        self.particles = SetNetwork(3, 2 * n_kinds, n_context, GROUPS, a.width, a.depth, a.pooled)
+        self.register_buffer("shape_mean", torch.zeros(n_shapes))
+        self.register_buffer("shape_std", torch.ones(n_shapes))
+        self.register_buffer("reach", torch.zeros(2, 6))
+        self.shapes_start = Start(1, n_condition, n_shapes)
+        self.particles_start = Start(2 * n_kinds, n_context, 3)
+        self.register_buffer("mass", torch.tensor(a.mass, dtype=torch.float64), persistent=False)
+        self.register_buffer("classes", torch.stack(chosen), persistent=False)
+
+    @torch.no_grad()
+    def fit_range(self, known: Tensor) -> None:
+        """Remember the kinematics seen, known (n, N_KNOWN)."""
+        self.reach.copy_(torch.stack([known[:, dijets.KINEMATICS].amin(0), known[:, dijets.KINEMATICS].amax(0)]))
+
+    def valid_range(self) -> dict[str, list[float]]:
+        """Transverse momentum (GeV) and |rapidity| of the hard partons that the model has seen."""
+        low, high = self.reach.double().tolist()
+        most = max(high[1] + 2, high[2] + 0.8, -low[2] - 0.8)
+        return {"parton_pt": [math.exp(low[0] + 3.7), math.exp(high[0] + 3.7)], "parton_abs_y": [0.0, most]}
+
+    @cached_property
+    def n_flavours(self) -> int:
+        """Values that tell one parton's flavour."""
+        return len(dijets.PARTONS)
+
+    def rest_masses(self, counts: Tensor) -> Tensor:
+        """Sum of the particles' masses in each group: (n, GROUPS) float64."""
+        return counts.double() @ self.mass
+
+    def shapes_condition(self, counts: Tensor, known: Tensor) -> Tensor:
+        """What the jets are drawn from: counts (n, GROUPS, n_kinds) and what is known to (n, n_condition)."""
+        sums = torch.log1p(counts.float() @ self.classes.T) - 1
+        rest = torch.log(self.rest_masses(counts).float() + 0.1)
+        empty = (counts.sum(2) == 0).float()
+        return torch.cat([known, torch.asinh(counts.flatten(1).float()), sums.flatten(1), rest, empty], 1)
+
+    def jets(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Tensor:
+        """Four-momenta of the jets, zeros of those without particles: (n, JETS, 4) float64."""
+        own = counts[:, :JETS]
+        numbers = known[:, dijets.KINEMATICS].double()
+        pt, y = (numbers[:, 0] + 3.7).exp(), numbers[:, 1:3] + torch.tensor([2.0, 0.8], dtype=torch.float64)
+        many = own.sum(2)
+        jets = dijets.jet_momenta(shapes.double(), pt, y, self.rest_masses(own), many == 1)
+        return jets * (many > 0)[..., None]
+
+    def context(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Tensor:
+        """What the particles of each group are told: (n, GROUPS, n_context)."""
+        n = len(counts)
+        s = (shapes - self.shape_mean) / self.shape_std
+        absent = counts[:, :JETS].sum(2) == 0
+        s = s.view(n, 4, JETS).masked_fill(absent[:, None], 0.0)
+        jets = self.jets(counts, shapes, known).float()
+        summary = torch.log1p(counts.float() @ self.classes.T) - 1
+        rest = torch.log(self.rest_masses(counts).float() + 0.1) - 1
+        pt = jets[..., :2].norm(dim=2)
+        mass = (jets[..., 3].square() - jets[..., :3].square().sum(2)).clamp(min=0).sqrt()
+        own = torch.stack([(pt + 0.5).log() - 3, (mass + 0.1).log() - 1.5, torch.asinh(jets[..., 2] / (pt + 0.5))], 2)
+        own = nn.functional.pad(own * ~absent[..., None], (0, 0, 0, 2))  # nothing of the groups outside of jets
+        total = jets.sum(1)
+        recoil = torch.cat([total[:, :2] / 10, torch.log1p(total[:, :2].norm(dim=1, keepdim=True)) - 2], 1)
+        light = torch.asinh(jets.sum(1)[:, 2:3] / 100)
+        event = torch.cat([s.flatten(1), recoil, light, known[:, dijets.KINEMATICS]], 1)
+        every = event[:, None].expand(-1, GROUPS, -1)
+        whole = (torch.log1p(counts.sum(1).float() @ self.classes.T) - 3)[:, None].expand(-1, GROUPS, -1)
+        flavours = nn.functional.pad(self._flavours(known).view(n, 4, 4), (0, 0, 0, 2))
+        flavours = torch.stack([flavours[:, i] for i in (2, 3, 4, 4, 0, 1)], 1)  # of the parton that made the group
+        others = torch.cat([self._flavours(known)[:, None].expand(-1, GROUPS, -1)[..., 8:], flavours], 2)
+        return torch.cat([every, own, rest[..., None], summary, whole, others], 2)
+
+    def _flavours(self, known: Tensor) -> Tensor:
+        """Gluon, light, charm or beauty, of each parton: (n, 16)."""
+        hot = known[:, : 4 * self.n_flavours].view(-1, 4, self.n_flavours)
+        parts = [hot[..., :1], *(hot[..., i].sum(2, keepdim=True) for i in ([1, 2, 3, 6, 7, 8], [4, 9], [5, 10]))]
+        return torch.cat(parts, 2).flatten(1)
+
+    def sets(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Sets:
+        """The condition of the particles' network; its kinds are species in jets, then species outside."""
+        n_kinds = counts.shape[2]
+        own = torch.arange(n_kinds).repeat(GROUPS) + n_kinds * (torch.arange(GROUPS) >= JETS).repeat_interleave(n_kinds)
+        kinds = own.repeat(len(counts)).repeat_interleave(counts.flatten())
+        return Sets(kinds, counts.sum(2), self.context(counts, shapes, known))
+
+    def decode(self, z: Tensor, sets: Sets, counts: Tensor, shapes: Tensor, known: Tensor, sqrt_s: Tensor) -> Tensor:
+        """Network coordinates to exact four-momenta (n_items, 4) float64, in the frame of the event."""
+        x = self.particles_start.outward(z, sets.kinds, sets.context.flatten(0, 1), sets.group).double()
+        n, mass = sets.n_sets, self.mass[sets.kinds % len(self.species)]
+        group, event = sets.group % GROUPS, sets.owner
+        inside = group < JETS
+        target = self.jets(counts, shapes, known)
+        out = x.new_zeros(len(x), 4)
+        raw = hemispheres.momenta(x[inside], mass[inside])
+        place = event[inside] * JETS + group[inside]
+        out[inside] = dijets.project_jets(raw, mass[inside], place, target.flatten(0, 1))
+        jets = x.new_zeros(n, 4).index_add(0, event[inside], out[inside])
+        side = torch.where(group[~inside] == JETS, 1.0, -1.0).double()
+        out[~inside] = dijets.balance(x[~inside], mass[~inside], side, event[~inside], jets, sqrt_s)
+        return out
+
+    def draw_counts(self, known: Tensor, noise: torch.Generator) -> tuple[Tensor, int]:
+        """Counts (n, GROUPS, n_kinds) of two colliding protons, and how many events were drawn again."""
+        numbers = torch.from_numpy(self.species.numbers)
+        per_place = numbers.repeat_interleave(GROUPS, 0)
+        closing = {GROUPS * kind + GROUPS - 1: per_place[:, i] for i, kind in self.species.closing.items()}
+        due = torch.tensor(PROTONS)
+        totals = {GROUPS * kind + GROUPS - 1: int(due[i]) for i, kind in self.species.closing.items()}
+
+        def accept(drawn: Tensor) -> Tensor:
+            groups = drawn.view(len(drawn), -1, GROUPS).transpose(1, 2)
+            wrong = (drawn < 0).any(1) | (groups.sum(1) @ numbers != due).any(1)
+            return ~(wrong | self._impossible(groups))
+
+        counts, again = self.counts.draw(known, noise, accept, closing, totals)
+        return counts.view(len(known), -1, GROUPS).transpose(1, 2).contiguous(), again
+
+    def _impossible(self, counts: Tensor) -> Tensor:
+        """Whether a jet of massless particles only, an empty dijet, or nothing on one side of the rest was drawn."""
+        many = counts.sum(2)
+        massless = (self.rest_masses(counts)[:, :JETS] < 0.05) & (many[:, :JETS] > 0)
+        return massless.any(1) | (many[:, [0, 1, JETS, JETS + 1]] == 0).any(1)
+
+    def draw_shapes(self, counts: Tensor, known: Tensor, noise: torch.Generator, evaluations: int) -> Tensor:
+        """Shapes of the jets (n, 16)."""
+        condition = self.shapes_condition(counts, known)
+        x_0 = torch.randn(len(known), len(self.shape_mean), generator=noise)
+        drawn, row = sample(self.shapes, x_0, condition, evaluations), torch.arange(len(known))
+        return self.shapes_start.outward(drawn, torch.zeros_like(row), condition, row)
+
+    @torch.no_grad()
+    def draw(
+        self, known: Tensor, sqrt_s: Tensor, noise: torch.Generator, evaluations: int = 1
+    ) -> tuple[DrawnDijets, int]:
+        """Draw events given what is known of each, (n, N_KNOWN); also returns how many counts were drawn again."""
+        counts, again = self.draw_counts(known, noise)
+        shapes = self.draw_shapes(counts, known, noise, evaluations)
+        sets = self.sets(counts, shapes, known)
+        z = sample(self.particles, torch.randn(len(sets.kinds), 3, generator=noise), sets, evaluations)
+        momenta = self.decode(z, sets, counts, shapes, known, sqrt_s)
+        return DrawnDijets(sets.kinds % len(self.species), sets.owner, momenta), again
