@@ -172,6 +172,8 @@ def test_jets_of_a_hadronic_event():
     assert found["events"].values["n_jets"].tolist() == [1]
     assert found["jets"].values["n_constituents"].tolist() == [8]
     assert found["jets"].values["eta"][0] == pytest.approx(2.0, abs=0.15)
+    assert found["jets"].values["dispersion"][0] == pytest.approx(8**-0.5, abs=0.02)
+    assert 0 < found["jets"].values["girth"][0] < 0.4
 
 
 # --- hits

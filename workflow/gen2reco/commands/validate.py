@@ -94,6 +94,38 @@ def showers(
     _tell(compare([opened, *candidates], out, chosen), out)
 
 
+@validate.command()
+@click.argument("reference", type=FILE)
+@_OUT
+@_SETTINGS
+@click.option("--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events of each setting.")
+@click.option(
+    "--vary",
+    multiple=True,
+    metavar="KEY=V1,V2,…",
+    default=("evaluations=1,2,4,8",),
+    show_default=True,
+    help="Settings of an option to go through; several options: all combinations.",
+)
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A fixed option of the generator.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the generator.")
+def generation(
+    reference: Path, out: Path, settings: Path | None, events: int, vary: tuple[str, ...], options: tuple[str, ...],
+    seed: int,
+) -> None:  # fmt: skip
+    """Quality and time of the learned generator against network evaluations, on the process of REFERENCE."""
+    from gen2reco.campaign.pinned import pin_option
+    from gen2reco.validate.run import compare
+    from gen2reco.validate.samples import open_sample
+    from gen2reco.validate.scan import scan_generator
+
+    opened, chosen = open_sample(reference), read_settings(settings)
+    varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
+    varied = {key: [pin_option({key: value})[key] for value in values] for key, values in varied.items()}
+    candidates = scan_generator(opened, out, varied, pin_option(_pairs(options)), events, seed)
+    _tell(compare([opened, *candidates], out, chosen), out)
+
+
 def _pairs(given: tuple[str, ...], *, many: bool = False) -> dict:
     """KEY=VALUE → {"KEY": value}, values read as YAML; with `many` as lists."""
     parsed = {}

@@ -169,11 +169,10 @@ def _planes(samples: list[Sample], sections: list[Section]) -> list[Picture | No
         if points:
             levels[section.title], reference[section.title] = points, chain_seconds(samples[0], section.record)
         if section.record == "hits":
-            curve = [
-                p._replace(series=f"{p.series}, {told[p.sample]}" if told[p.sample] else p.series)
-                for p in points
-                if p.evaluations > 0
-            ]
+            curve = _told(points, told)
+    if not curve:
+        generated = [s for s in sections if s.record == "particles"]
+        curve = _told([p for s in generated for part in s.parts for p in _points(part, samples, "particles")], told)
     names = [sample.name for sample in samples]
     pictures = []
     if levels:
@@ -189,14 +188,25 @@ def _planes(samples: list[Sample], sections: list[Section]) -> list[Picture | No
     return pictures
 
 
+def _told(points: list, told: list[str]) -> list:
+    """Points of candidates that evaluate networks, their series telling what else sets them apart."""
+    return [
+        p._replace(series=f"{p.series}, {told[p.sample]}" if told[p.sample] else p.series)
+        for p in points
+        if p.evaluations > 0
+    ]
+
+
 def _points(part, samples: list[Sample], level: str) -> list:
     from gen2reco.validate.figures.planes import Point
 
     points = []
+    stage = "generate" if level == "particles" else "simulate"
     for i, sample in enumerate(samples[1:], start=1):
-        time = chain_seconds(sample, level)
+        cost = sample.costs.get(stage)
+        made = cost.seconds_per_event if cost else None
+        time = made if level == "particles" else chain_seconds(sample, level)
         aucs = [m for m in part.metrics if "/auc_" in m.name and m.headline and m.samples[-1] == sample.name]
-        cost = sample.costs.get("simulate")
         per_event = cost.network_evaluations / cost.events if cost and cost.events else 0.0
         for m in aucs if time else []:
             if math.isfinite(m.value):

@@ -1,4 +1,5 @@
-"""Quality against network evaluations: the reference's particles through the learned simulation, setting by setting."""
+"""Quality against network evaluations: a learned simulation of the reference's particles, or a learned generator of its
+process, setting by setting."""
 
 import itertools
 from pathlib import Path
@@ -33,6 +34,33 @@ def scan_showers(
     return samples
 
 
+def scan_generator(
+    reference: Sample, out: Path, varied: dict[str, list], options: dict, events: int, seed: int = 1
+) -> list[Sample]:
+    """Generate the process of the reference once for each combination of `varied` options of the learned generator.
+
+    Returns samples of particles, one a combination, in folders of `out`; finished ones are taken as they are. Raises
+    InputError where the reference is not of hard processes that a generator showered.
+    """
+    from gen2reco.campaign.runner import provenance
+
+    paths = reference.shards.get("particles", [])
+    made_by = provenance(paths[0]).get("generate", {}) if paths else {}
+    process = made_by.get("options", {}).get("process")
+    if process is None:
+        raise InputError(f"{reference.path}: expected particles of `gen2reco generate` with their process in the file")
+    samples = []
+    for values in itertools.product(*varied.values()):
+        name = "_".join(["ml", *(str(value) for value in values)])
+        made = make_backend("generate", "ml", {"process": process, **options, **dict(zip(varied, values))})
+        output = out / name / "generate" / "00000.parquet"
+        if not output.is_file():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            run(Job(made, output, seed, events=range(events), sample=name))
+        samples.append(open_sample(out / name))
+    return samples
+
+
 def variants(samples: list[Sample]) -> list[str]:
     """What sets the simulations of the candidates apart but for the number of evaluations: `key=value, …`, often empty.
 
@@ -47,5 +75,7 @@ def variants(samples: list[Sample]) -> list[str]:
 def _options(sample: Sample) -> dict:
     from gen2reco.campaign.runner import provenance
 
-    paths = sample.shards.get("hits", [])
-    return provenance(paths[0]).get("simulate", {}).get("options", {}) if paths else {}
+    for record, stage in (("hits", "simulate"), ("particles", "generate")):
+        for path in sample.shards.get(record, [])[:1]:
+            return provenance(path).get(stage, {}).get("options", {})
+    return {}

@@ -64,7 +64,7 @@ def evaluations(points: list[Point], names: list[str]) -> str:
         for axes in (left, right):
             axes.set_xscale("log", base=2)
             axes.set_xticks(used, [f"{value:g}" for value in used])
-            axes.set_xlabel("network evaluations per shower")
+            axes.set_xlabel("network evaluations per shower or event")
             axes.legend()
         return data_uri(board.figure)
 

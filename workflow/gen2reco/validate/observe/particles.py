@@ -60,6 +60,8 @@ QUANTITIES = {
         Quantity("eta", "jet η"),
         Quantity("mass", "jet mass", "GeV", log=True),
         Quantity("n_constituents", "jet constituents", moments=True),
+        Quantity("girth", "jet girth Σ pT ΔR / Σ pT", drawn=False),
+        Quantity("dispersion", "jet √(Σ pT²) / Σ pT", drawn=False),
     ],
 }
 PROFILES = {
@@ -75,7 +77,11 @@ CLASSIFIERS = {
     "events": [
         Classifier("event", "event features", tuple(q.name for q in QUANTITIES["events"]), ("xi", "xi_neutral"))
     ],
-    "jets": [Classifier("jet", "jet features", ("pt", "eta", "mass", "n_constituents"), headline=False)],
+    "jets": [
+        Classifier(
+            "jet", "jet features", ("pt", "eta", "mass", "n_constituents", "girth", "dispersion"), headline=False
+        )
+    ],
 }
 
 
@@ -209,14 +215,16 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
     rows = np.flatnonzero(chosen & (ak.to_numpy(ak.num(particles)) >= 5))
     if not len(rows):
         return {}, of_events
-    from gen2reco.validate.observe.jets import anti_kt
+    from gen2reco.validate.observe.jets import anti_kt, substructure
 
     seen = ak.unflatten(~basic["neutrino"] & (basic["pt"] > 0), ak.num(particles))
     own = particles[seen][rows]
     eta = np.arcsinh(own.pz / np.hypot(own.px, own.py))
     own = own[abs(eta) < 5]
     momenta = ak.zip({"px": own.px, "py": own.py, "pz": own.pz, "E": own.energy})
-    jets, n_constituents = anti_kt(ak.values_astype(ak.to_packed(momenta), np.float64), 0.4, settings.min_jet_pt)
+    momenta = ak.values_astype(ak.to_packed(momenta), np.float64)
+    jets, members = anti_kt(momenta, 0.4, settings.min_jet_pt)
+    girth, dispersion = substructure(momenta, jets, members)
     pt, phi = np.hypot(jets.px, jets.py), np.arctan2(jets.py, jets.px)
     of_events["n_jets"][rows] = ak.to_numpy(ak.num(jets))
     two = ak.to_numpy(ak.num(jets) >= 2)
@@ -224,7 +232,8 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
     of_events["jet_delta_phi"][rows[two]] = np.abs(np.angle(np.exp(1j * ak.to_numpy(phi[two, 0] - phi[two, 1]))))
     first = ak.local_index(pt) < 3
     mass = np.sqrt(np.maximum(jets.E**2 - jets.px**2 - jets.py**2 - jets.pz**2, 0))
-    columns = {"pt": pt, "eta": np.arcsinh(jets.pz / pt), "mass": mass, "n_constituents": n_constituents}
+    columns = {"pt": pt, "eta": np.arcsinh(jets.pz / pt), "mass": mass}
+    columns |= {"n_constituents": ak.num(members, axis=2), "girth": girth, "dispersion": dispersion}
     values = {name: ak.to_numpy(ak.flatten(value[first])).astype(np.float64) for name, value in columns.items()}
     row = np.repeat(rows, ak.to_numpy(ak.sum(first, axis=1)))
     return ({**values, "row": row} if len(row) else {}), of_events

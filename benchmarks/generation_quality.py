@@ -1,0 +1,138 @@
+"""How well generated events agree with Pythia8's and with LEP data: the tables of a model card.
+
+    python benchmarks/generation_quality.py PYTHIA8.parquet MODEL.parquet --classifier 15000
+
+Both are particles of the same process; every number stands beside its floor, the same between two parts of PYTHIA8.
+"""
+
+import argparse
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+
+from gen2reco.campaign.validation import Validation
+from gen2reco.events import records
+from gen2reco.validate import measure
+from gen2reco.validate.lep import compare, observe
+from gen2reco.validate.observe import particles
+from gen2reco.validate.sheets import Sheet
+
+BINS = 37
+"""Bins of equal probability in which thrust is compared."""
+
+
+def main() -> None:
+    """Read both and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("candidate", type=Path)
+    parser.add_argument("--events", type=int, default=50_000, help="most events of each")
+    parser.add_argument("--classifier", type=int, default=15_000, help="events of each that the classifier sees")
+    parser.add_argument("--resamples", type=int, default=20, help="resamples behind each uncertainty and floor")
+    given = parser.parse_args()
+    settings = Validation(classifier_events=given.classifier, resamples=given.resamples)
+    tables = [records.read(path, "particles").slice(0, given.events) for path in (given.reference, given.candidate)]
+    both = [particles.observe(table, None, settings) for table in tables]
+    n = min(table.num_rows for table in tables)
+    print(f"{tables[1].num_rows:,} events against {tables[0].num_rows:,} of Pythia8\n")
+    for name in both[0]:
+        distances(name, both[0][name], both[1][name], settings)
+    events = [records.awkward(table) for table in tables]
+    sheets = [sheets_of["events"] for sheets_of in both]
+    if np.isfinite(sheets[0].values["thrust"]).mean() > 0.5:
+        chi2, floor = thrust(*(s.values["thrust"] for s in sheets), n)
+        print(f"thrust χ²/ndf ({BINS - 1}): {chi2:.2f}, between halves of Pythia8 {floor:.2f}\n")
+        flavours(events, sheets, {"u d s": (1, 2, 3), "c": (4,), "b": (5,)})
+        lep(events)
+    else:
+        response(events, both)
+        flavours(events, sheets, {"quark": (1, 2, 3, 4, 5), "gluons only": ()})
+
+
+def distances(name: str, a: Sheet, b: Sheet, settings: Validation) -> None:
+    """Classifier, FPD, KPD, and the distance of every observable."""
+    ruler = measure.Ruler("particles", ("pythia8", "ml"), settings)
+    metrics = list(measure.compared(particles, ruler, name, a, b))
+    for m in metrics:
+        if "/auc" in m.name or m.name.endswith(("pd", "/mean_n_charged", "/width_n_charged")):
+            print(f"{m.title}: {m.value:.4f} ± {m.uncertainty:.4f}, floor {m.floor:.4f}")
+    print("\n| observable | W1 | floor | mean | standard deviation |\n|---|---|---|---|---|")
+    for m in metrics:
+        if "/w1_" not in m.name:
+            continue
+        column = m.name.partition("/w1_")[2]
+        if column in a.values:
+            x, y = (s.values[column][np.isfinite(s.values[column])] for s in (a, b))
+            moments = f"{y.mean():.4g} / {x.mean():.4g} | {y.std():.4g} / {x.std():.4g}"
+        else:
+            moments = f"{b.blocks[column].sum(1).mean():.4g} / {a.blocks[column].sum(1).mean():.4g} | "
+        print(f"| {column} | {m.value:.3f} | {m.floor:.3f} | {moments} |")
+    print()
+
+
+def thrust(a: np.ndarray, b: np.ndarray, n: int) -> tuple[float, float]:
+    """χ²/ndf of n values each in bins of equal probability, and the same between halves of the reference."""
+    a, b = a[np.isfinite(a)][:n], b[np.isfinite(b)][:n]
+    edges = np.quantile(a, np.linspace(0, 1, BINS + 1))
+    edges[0], edges[-1] = -np.inf, np.inf
+    return chi2(a, b, edges), chi2(a[::2], a[1::2], edges)
+
+
+def chi2(a: np.ndarray, b: np.ndarray, edges: np.ndarray) -> float:
+    """χ²/ndf between two histograms of unit area."""
+    p, q = (np.histogram(x, edges)[0] for x in (a, b))
+    return float(((p / len(a) - q / len(b)) ** 2 / (p / len(a) ** 2 + q / len(b) ** 2)).sum() / (len(p) - 1))
+
+
+def flavours(events: list[ak.Array], sheets: list[Sheet], chosen: dict[str, tuple[int, ...]]) -> None:
+    """Means by the flavours of the outgoing hard partons, model / Pythia8."""
+    columns = ("n_charged", "n_kaon", "n_electron", "displaced", "leading_charged_x", "scalar_pt")
+    print("| hard partons | " + " | ".join(columns) + " |\n|---" * 1 + "|---" * len(columns) + "|")
+    for name, codes in chosen.items():
+        cells = []
+        masks = [_made_of(e, codes) for e in events]
+        for column in columns:
+            y, x = (s.values[column][mask] for s, mask in zip(reversed(sheets), reversed(masks)))
+            error = np.hypot(y.std() / np.sqrt(len(y)), x.std() / np.sqrt(len(x)))
+            cells.append(f"{y.mean():.4g} / {x.mean():.4g} ± {error:.2g}")
+        print(f"| {name} ({masks[1].sum()}) | " + " | ".join(cells) + " |")
+    print()
+
+
+def _made_of(events: ak.Array, codes: tuple[int, ...]) -> np.ndarray:
+    """Events with an outgoing hard quark of one of these flavours; with none of any, where no code is given."""
+    outgoing = abs(events.partons.pdg[events.partons.status == 23])
+    if not codes:
+        return ak.to_numpy(ak.all(outgoing == 21, axis=1))
+    return ak.to_numpy(ak.any(sum(outgoing == code for code in codes) > 0, axis=1))
+
+
+def response(events: list[ak.Array], both: list[dict[str, Sheet]]) -> None:
+    """pT of the leading jet over that of the hard partons."""
+    values = []
+    for e, sheets in zip(events, both):
+        jets = sheets["jets"]
+        number = ak.to_numpy(e.event)
+        hard = e.partons[e.partons.status == 23]
+        pt = ak.to_numpy(np.hypot(hard.px, hard.py)[:, 0])
+        first = np.unique(jets.event, return_index=True)[1]
+        row = np.searchsorted(number, jets.event[first])
+        values.append(jets.values["pt"][first] / pt[row])
+    x, y = values
+    error = np.hypot(x.std() / x.mean() / np.sqrt(len(x)), y.std() / y.mean() / np.sqrt(len(y)))
+    print(f"leading-jet response: {y.mean():.4f} / {x.mean():.4f}, {100 * (y.mean() / x.mean() - 1):+.2f} ± "
+          f"{100 * error:.2f} %; width {y.std():.4f} / {x.std():.4f}\n")  # fmt: skip
+
+
+def lep(events: list[ak.Array]) -> None:
+    """χ²/ndf against the measured distributions."""
+    print("| | model | Pythia8 | ndf |\n|---|---|---|---|")
+    reference, candidate = (compare(observe(e)) for e in events)
+    for x, y in zip(reference, candidate):
+        m = y.measurement
+        print(f"| {m.experiment} {m.observable} | {y.chi2 / y.ndf:.2f} | {x.chi2 / x.ndf:.2f} | {y.ndf} |")
+
+
+if __name__ == "__main__":
+    main()
