@@ -53,6 +53,8 @@ def test_the_driver_checks_as_well(production):
     """A direct call of Snakemake says the same line, before it submits anything."""
     assert production.run("--default-resources", "slurm_partition=cpus") != 0
     assert "partition `cpus` does not exist" in production.log
+    assert production.run("--group-components", "shard=3", "--default-resources", "mem_mb=6000") != 0
+    assert "rule generate, up to 3 of each, as one job: 3 CPU, 18000 MB are more than any node" in production.log
     assert "submitted" not in production.log
 
 
