@@ -96,6 +96,45 @@ def generation(
         print(f"{made.folder}: {made.digest}", file=sys.stderr)
 
 
+@train.command()
+@click.argument("source", type=FILE)
+@click.argument("output", type=FILE)
+@click.option("--model", type=FILE, help="Recipe (configs/models/showers.yaml).")
+@click.option("--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated.")
+@click.option("--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
+@click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
+def showers(
+    source: Path, output: Path, model: Path | None, card: Path | None, others: tuple[Path, ...], device: str, cores: str
+) -> None:
+    """Train learned showers; the model folder is OUTPUT.
+
+    SOURCE is a folder with `hits` files of single particles with deposits in it, or a campaign (.yaml), which is made
+    first.
+    """
+    from gen2reco.campaign.config import load_block
+    from gen2reco.simulate.showers.train import Recipe, make_showers
+    from gen2reco.validate.samples import open_sample
+
+    recipe = load_block(model, Recipe) if model else Recipe()
+    folder = _data_of(source, cores)
+    (judged, *more) = [*_judged(folder, others), None]
+    if any(more):
+        raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
+    paths = [p for p in _records(folder) if p.parent.name == "simulate" and (judged is None or judged not in p.parents)]
+    if not paths:
+        raise InputError(f"{folder}: holds no simulated files (simulate/*.parquet); make the campaign first")
+    text = card.read_text(encoding="utf-8") if card else None
+    with _told("showers", folder, output, recipe) as told:
+        told.data(paths)
+        detector = open_sample(paths[0].parent.parent).detector
+        made = make_showers(
+            paths, detector, output, recipe, text, lambda part, *numbers: told.watch(part)(*numbers), device
+        )
+        _judge(told, "simulate", output, judged)
+        print(f"{made.folder}: {made.digest}", file=sys.stderr)
+
+
 @click.command("export-model")
 @click.argument("model", type=FILE)
 @click.argument("output", type=FILE)

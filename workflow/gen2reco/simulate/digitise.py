@@ -36,6 +36,11 @@ class Deposits:
         i, f = np.zeros(0, np.int64), np.zeros(0)
         return cls(i, i.astype(np.uint64), i, f, f)
 
+    def joined(self, *others: "Deposits") -> "Deposits":
+        """These deposits and others of the same events."""
+        names = ("event", "cell", "particle", "energy", "time")
+        return Deposits(*(np.concatenate([getattr(part, name) for part in (self, *others)]) for name in names))
+
     def merged(self) -> "Deposits":
         """One deposit per (event, cell, particle), in that order; times are energy-weighted."""
         order = np.lexsort((self.particle, _keys(self.event, self.cell)))

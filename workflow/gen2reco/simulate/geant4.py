@@ -82,7 +82,7 @@ class Geant4(Backend):
         for batch in _batches(at_face.energy):
             steps, which = self.engine.shoot(mirrored[batch], seeds[batch])
             parts.append(self._cells(steps, which, at_face[batch], side[batch]))
-        return _joined(parts)
+        return Deposits.none().joined(*parts)
 
     def _cells(self, steps: NDArray, which: NDArray, at_face: AtFace, side: NDArray) -> Deposits:
         """Steps in silicon, (n, 5) as of `Engine.shoot`, merged per cell and particle, within the time window."""
@@ -103,13 +103,6 @@ def _batches(energy: NDArray) -> Iterator[slice]:
     edges = np.flatnonzero(np.diff(np.cumsum(energy) // BATCH_ENERGY)) + 1
     bounds = [0, *edges.tolist(), len(energy)]
     return (slice(a, b) for a, b in itertools.pairwise(bounds) if b > a)
-
-
-def _joined(parts: list[Deposits]) -> Deposits:
-    if not parts:
-        return Deposits.none()
-    names = ("event", "cell", "particle", "energy", "time")
-    return Deposits(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 @contextmanager

@@ -1,0 +1,240 @@
+"""Learned showers: conservation of what was drawn, symmetry, reproducibility, ranges and their rules, training."""
+
+import json
+import shutil
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+
+from gen2reco.campaign.config import load_block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.geometry import Geometry, decode
+from gen2reco.flow.training import Training
+from gen2reco.simulate.ml import RELEASE
+from gen2reco.simulate.propagate import propagate
+from gen2reco.simulate.showers import data, layers
+from gen2reco.simulate.showers.incidence import FAMILIES, Incidence, family_of, incidence
+from gen2reco.simulate.showers.train import Recipe, make_showers
+from gen2reco.simulate.showers.valid import Range
+
+RANGE = Range((22, 211, -211, 130, 2112), (0.5, 190.0), (0.09, 0.47))
+
+
+@pytest.fixture(scope="module")
+def detector(request) -> Detector:
+    return load_block(request.config.rootpath / "configs/detectors/hgcal.yaml", Detector)
+
+
+def particle(pdg: int = 22, energy: float = 20.0, eta: float = 2.0, phi: float = 0.4, **other: float) -> dict:
+    pt = energy / np.cosh(eta)
+    kind = records.SCHEMAS["particles"].field("particles").type.value_type
+    given = {"pdg": pdg, "px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta), "energy": energy}
+    return {field.name: (given | other).get(field.name, 0) for field in kind}
+
+
+def events_of(lists: list[list[dict]]):
+    n = len(lists)
+    some = ak.Array([*lists, [particle()]])[:n]  # the extra event fixes the type of empty lists
+    columns = {"event": np.arange(n) + 100, "weight": np.ones(n), "partons": ak.Array([[]] * n), "particles": some}
+    return records.table("particles", columns)
+
+
+@pytest.fixture(scope="module")
+def learned(detector):
+    """The release model as a backend that takes what is outside as the nearest valid particle."""
+    backend = make_backend("simulate", "ml", {"outside": "nearest", "keep_deposits": True}, detector)
+    backend.prepare()
+    return backend
+
+
+def run(backend, lists: list[list[dict]], seed: int = 3):
+    made = backend.run(Chunk(0, seed, 0, len(lists)), events_of(lists))
+    records.check(made.table, "hits", "hits")
+    return records.awkward(made.table), made.info
+
+
+SPECIES = [pdg for family in FAMILIES.values() for pdg in family]
+
+
+@pytest.mark.parametrize("pdg", SPECIES)
+def test_every_species_showers(learned, pdg):
+    hits, info = run(learned, [[particle(pdg, 30.0, eta)] for eta in np.linspace(1.6, 2.9, 40)])
+    seen = ak.sum(hits.deposits.energy, axis=1) / 30.0
+    assert info["showers"] == info["network_evaluations"] == 40
+    low, high = {"muon": (0.005, 0.1)}.get(list(FAMILIES)[family_of(np.array([pdg]))[0]], (0.6, 1.2))
+    assert low < float(ak.mean(seen)) < high
+
+
+def test_deposits_are_cells_of_the_detector_once_each(learned, detector):
+    hits, _ = run(learned, [[particle(pdg, 50.0, eta) for pdg in (22, 211)] for eta in (1.52, 2.0, -2.4, -2.98)])
+    geometry = Geometry(detector)
+    cells = decode(ak.flatten(hits.deposits.cell).to_numpy())
+    assert geometry.exists(cells.layer, cells.ix, cells.iy).all()
+    for event in hits.deposits:
+        keys = list(zip(event.cell.tolist(), event.particle.tolist()))
+        assert len(set(keys)) == len(keys)
+    side = np.repeat([1, 1, -1, -1], ak.num(hits.deposits).to_numpy())
+    assert (cells.side == side).all() and (ak.flatten(hits.deposits.energy).to_numpy() > 0).all()
+
+
+def test_same_seed_same_showers_and_only_then(learned):
+    lists = [[particle(211, 20.0), particle()], [], [particle(13, 5.0)]]
+    first, again, other = (run(learned, lists, seed)[0] for seed in (3, 3, 4))
+    assert ak.all(first.deposits.energy == again.deposits.energy)
+    assert ak.to_list(first.deposits.cell) != ak.to_list(other.deposits.cell)
+    assert ak.num(first.deposits)[1] == 0
+
+
+def test_the_layers_hold_what_was_drawn(detector, learned):
+    """Cells add up to the energies of the layers, in the number that was asked for, whatever the network says."""
+    geometry, model = Geometry(detector), learned.families["electromagnetic"]
+    at_face = propagate(ak.Array([[particle(energy=e)] for e in np.geomspace(1, 150, 64)]), detector)
+    inc = incidence(at_face)
+    rng = np.random.default_rng(1)
+    start, x = model.layers.draw(torch.from_numpy(inc.context("electromagnetic")), rng, "student", 1)
+    whole = layers.from_vectors(x.numpy().astype(float), start.numpy(), inc.energy, geometry)
+    owner, layer, _, _, mips, _ = model.cells.draw(inc, inc.context("electromagnetic"), whole, geometry, rng)
+    key = owner * geometry.n_layers + layer - 1
+    n, total = (np.bincount(key, w, 64 * geometry.n_layers).reshape(64, -1) for w in (None, mips))
+    assert (n <= whole.cells).all() and n.sum() > 0.99 * whole.cells.sum()
+    assert np.allclose(total[n > 0], whole.mips[n > 0], rtol=1e-4)
+
+
+def test_vectors_and_back(detector):
+    geometry, rng = Geometry(detector), np.random.default_rng(2)
+    cells = rng.poisson(2.0, (50, geometry.n_layers))
+    mips = cells * rng.uniform(0.5, 5.0, cells.shape)
+    whole = layers.Drawn(layers.start_layer(mips), cells, mips, rng.normal(3, 0.2, (50, 2)))
+    energy = rng.uniform(5, 50, 50)
+    x, mask = layers.to_vectors(whole, energy, geometry, rng)
+    back = layers.from_vectors(x.astype(float), whole.start, energy, geometry)
+    response = mips @ geometry.gev_per_mip / energy
+    fine = response < np.exp(0.7)
+    assert (back.cells == cells).all() and (mask[:, : geometry.n_layers]).all()
+    assert np.allclose(back.mips[fine], mips[fine], rtol=1e-4)
+
+
+def test_whitening_and_back():
+    torch.manual_seed(1)
+    model, n = layers.LayerModel(5, 4, 16, 1), 4000
+    x = torch.randn(n, model.dim).exp() @ torch.randn(model.dim, model.dim)
+    told = model.told(torch.randn(n, 5), torch.randint(5, (n,)))
+    mask, noise = torch.ones_like(x, dtype=torch.bool), torch.Generator().manual_seed(1)
+    model.center.copy_(x.mean(0))
+    model.scale.copy_(x.std(0))
+    model.fit_whitening(x, mask, told, noise)
+    white = model.inward(x, mask, told, noise)
+    assert (torch.cov(white.T) - torch.eye(model.dim)).abs().max() < 0.05
+    inner = (white @ model.mix.T).abs().max(1).values < 3.0
+    assert torch.allclose(model.outward(white, told)[inner], x[inner], atol=0.05 * float(x.std()))
+
+
+@pytest.mark.parametrize(
+    ("pdg", "energy", "steep", "valid", "becomes", "scale"),
+    [
+        (22, 20.0, 0.3, True, 22, 1.0),
+        (22, 0.1, 0.3, False, 22, 0.2),
+        (211, 380.0, 0.3, False, 211, 2.0),
+        (22, 20.0, 0.9, False, 22, 1.0),
+        (3122, 20.0, 0.3, False, 2112, 1.0),
+        (-3122, 20.0, 0.3, False, -2112, 1.0),
+        (3312, 20.0, 0.3, False, -211, 1.0),
+        (3222, 20.0, 0.3, False, 211, 1.0),
+        (310, 20.0, 0.3, False, 130, 1.0),
+    ],
+)
+def test_range_and_the_nearest_valid_particle(pdg, energy, steep, valid, becomes, scale):
+    inc = Incidence(np.array([pdg]), np.array([energy]), np.zeros((1, 2)), np.array([[steep, 0.0]]), np.zeros(1))
+    near, factor = RANGE.nearest(inc)
+    assert RANGE.valid(inc)[0] == valid and near.pdg[0] == becomes
+    assert factor[0] == pytest.approx(scale) and RANGE.energy[0] <= near.energy[0] <= RANGE.energy[1]
+    assert near.steepness[0] <= RANGE.steepness[1] + 1e-12
+
+
+def test_what_is_outside_is_counted_refused_or_simulated(detector):
+    lists = [[particle()], [particle(energy=0.2), particle(3122, 30.0)]]
+    made = {rule: make_backend("simulate", "ml", {"outside": rule}, detector) for rule in ("nearest", "refuse")}
+    for backend in made.values():
+        backend.prepare()
+    _, info = run(made["nearest"], lists)
+    assert (info["particles_outside_to_nearest"], info["showers"]) == (2, 3)
+    assert info["energy_outside"] == pytest.approx(30.2)
+    with pytest.raises(InputError, match=r"event 101: particle 0 \(pdg 22, 0.2 GeV.*0.5 to 190 GeV.*outside: geant4"):
+        run(made["refuse"], lists)
+    assert run(made["refuse"], lists[:1])[1]["showers"] == 1
+
+
+def test_budgets_and_models_that_do_not_fit(detector, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(RELEASE, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["quality"] = [
+        {"network": "student", "evaluations": 1, "auc": 0.7},
+        {"network": "teacher", "evaluations": 8, "auc": 0.6},
+    ]
+    (folder / "config.json").write_text(json.dumps(config))
+    for budget, network, evaluations in ((0.75, "student", 1), (0.65, "teacher", 8)):
+        backend = make_backend("simulate", "ml", {"model": str(folder), "auc_budget": budget}, detector)
+        assert (backend.network, backend.evaluations) == (network, evaluations)
+    with pytest.raises(InputError, match=r"`auc_budget` = 0.55, the model's best is 0.6"):
+        make_backend("simulate", "ml", {"model": str(folder), "auc_budget": 0.55}, detector)
+    other = detector.model_copy(update={"front_face": 3300.0})
+    with pytest.raises(InputError, match=r"geometry is .* was trained behind geometry"):
+        make_backend("simulate", "ml", {"model": str(folder)}, other)
+    weights = (folder / "weights.safetensors").read_bytes()
+    (folder / "weights.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(InputError, match="damaged weights"):
+        make_backend("simulate", "ml", {"model": str(folder), "outside": "nearest"}, detector).prepare()
+
+
+@pytest.fixture(scope="module")
+def training_record(learned, tmp_path_factory):
+    """A hits record of single particles of every family, made by the release model."""
+    rng = np.random.default_rng(5)
+    lists = [[particle(int(pdg), float(e), 2.2)] for pdg in (22, 211, 13) for e in rng.uniform(2, 30, 110)]
+    made = learned.run(Chunk(0, 9, 0, len(lists)), events_of(lists))
+    path = tmp_path_factory.mktemp("train") / "simulate" / "00000.parquet"
+    path.parent.mkdir()
+    records.write(path, made.table, "hits")
+    return path
+
+
+SHORT = Training(steps=4, batch=16, checkpoint_every=2, warmup=1)
+TINY = Recipe(start=SHORT, moments=SHORT, teacher=SHORT, pairs=64, evaluations=2, student=SHORT, rows=200, cells=SHORT)
+
+
+def test_training_killed_and_resumed_gives_the_same_model(training_record, detector, tmp_path):
+    def train(name: str, told=lambda *_: None):
+        return make_showers([training_record], detector, tmp_path / name, TINY, None, told)
+
+    quiet = train("quiet")
+
+    def killed(part: str, step: int, _: dict) -> None:
+        if (part, step) == ("hadron_student", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("again", killed)
+    assert train("again").digest == quiet.digest
+    assert quiet.config["families"].keys() == FAMILIES.keys()
+    backend = make_backend("simulate", "ml", {"model": str(quiet.folder), "outside": "nearest"}, detector)
+    backend.prepare()
+    assert run(backend, [[particle()]])[1]["showers"] == 1
+
+
+def test_training_data_must_be_single_particles_with_deposits(training_record, learned, detector, tmp_path):
+    showers = data.read_showers(training_record, detector)
+    assert len(showers) == 330 and showers.first[-1] == len(showers.mips)
+    table = records.read(training_record, "hits")
+    bare, double = tmp_path / "bare.parquet", tmp_path / "double.parquet"
+    records.write(bare, table.drop_columns(["deposits"]), "hits")
+    two = learned.run(Chunk(0, 1, 0, 1), events_of([[particle(), particle(phi=2.0)]]))
+    records.write(double, two.table, "hits")
+    for path, message in ((bare, "no `deposits` column"), (double, "several particles")):
+        with pytest.raises(InputError, match=message):
+            data.read_showers(path, detector)

@@ -1,0 +1,193 @@
+"""The cells of a shower given its layers: which are hit and with what energy, and when."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gen2reco.campaign import jit
+from gen2reco.events.geometry import Geometry
+from gen2reco.simulate.showers.data import Showers
+from gen2reco.simulate.showers.incidence import Incidence
+from gen2reco.simulate.showers.layers import Drawn, axis_points
+
+sampler = jit.load("gen2reco.simulate.showers.kernels.sampler")
+N_QUANTILES = 65
+N_TOLD = 12
+_NODES = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, N_QUANTILES))
+"""Where quantiles are kept: dense in the tails."""
+TIME_BINS = (2, 3, 5)
+"""Section, distance to the axis, energy of the cell: each has its own distribution of delays."""
+_RADIUS_EDGES, _MIPS_EDGES = (15.0, 50.0), (3.0, 15.0, 60.0, 250.0)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Layers with cells, over all showers. shower, layer (from 0): (n_rows,); told: (n_rows, n_told)."""
+
+    shower: NDArray[np.int64]
+    layer: NDArray[np.int64]
+    told: NDArray[np.float32]
+
+
+class CellModel(nn.Module):
+    """Occupancy and energy of candidates, told by what is known of their layer; tables for halo and delays."""
+
+    def __init__(self, n_context: int, n_layers: int, width: int = 64):
+        super().__init__()
+        n_seen, hidden = sampler.N_SEEN, sampler.WIDTH
+        self.layer = nn.Sequential(
+            nn.Linear(N_TOLD + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
+        self.halo = nn.Linear(width, 1)
+        self.occupancy_bias, self.energy_bias = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.occupancy = _Head(n_seen, hidden, 1)
+        self.energy = _Head(n_seen + 1, hidden, 3 * sampler.MIXTURE)
+        with torch.no_grad():
+            m = sampler.MIXTURE
+            self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
+        self.register_buffer("halo_radius", torch.zeros(2, N_QUANTILES))
+        self.register_buffer("delays", torch.zeros(*TIME_BINS, N_QUANTILES))
+
+    def loss(self, told: Tensor, counts: Tensor, seen: Tensor, hit: Tensor, log_mips: Tensor, beside: Tensor, halo):
+        """Negative log-likelihoods per row of occupancy, energies and the number of halo cells.
+
+        told: (n_rows, n_told); counts: (n_rows,) entries of each row in seen (n, N_SEEN), hit (n,) with 2 for cells of
+        the halo, log_mips (n,), beside (n,); halo: (n_rows,) cells of the halo.
+        """
+        known = self.layer(told)
+        candidate = hit < 2
+        bias = self.occupancy_bias(known).repeat_interleave(counts, 0)
+        logit = self.occupancy(seen[candidate], bias[candidate])[:, 0]
+        is_hit = hit[candidate].float()
+        occupancy = nn.functional.binary_cross_entropy_with_logits(logit.float(), is_hit, reduction="sum")
+        filled = hit > 0
+        bias = self.energy_bias(known).repeat_interleave(counts, 0)[filled]
+        told_energy = torch.cat([seen[filled], beside[filled, None] / 8], 1)
+        energy = -_log_mixture(self.energy(told_energy, bias).float(), log_mips[filled]).sum()
+        log_rate = self.halo(known)[:, 0].float().clamp(-12, 6)
+        rate = (log_rate.exp() - halo * log_rate).sum()
+        return occupancy / len(told), energy / len(told), rate / len(told)
+
+    @torch.no_grad()
+    def draw(
+        self, inc: Incidence, context: NDArray, whole: Drawn, geometry: Geometry, rng: np.random.Generator
+    ) -> tuple[NDArray, ...]:
+        """Cells of showers: owner (n,), layer (from 1), ix, iy, mips and delay (ns)."""
+        rows = layer_rows(inc, context, whole)
+        known = self.layer(torch.from_numpy(rows.told).to(self.halo.weight.device))
+        biases = [_array(bias(known)) for bias in (self.occupancy_bias, self.energy_bias)]
+        rate = self.halo(known)[:, 0].clamp(-12, 6).exp().cpu().numpy()
+        row_of = np.zeros(whole.cells.shape, np.int64)
+        row_of[rows.shower, rows.layer] = np.arange(len(rows.shower))
+        most = int(whole.cells.sum())
+        ix, iy, mips = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
+        edges = np.zeros((len(inc), geometry.n_layers + 1), np.int64)
+        axes = axis_points(inc, geometry)
+        section = (~geometry.electromagnetic).astype(np.int64)
+        n = sampler.draw(
+            rng.integers(0, 2**32, len(inc)), axes, np.ascontiguousarray(inc.slope), geometry.detector.cell_size,
+            geometry.r_min, geometry.r_max, whole.cells, whole.mips, *biases, row_of, rate,
+            _array(self.halo_radius), section,
+            *self.occupancy.arrays(), *self.energy.arrays(), edges, ix, iy, mips,
+        )  # fmt: skip
+        owner = np.repeat(np.arange(len(inc)), edges[:, -1] - edges[:, 0])
+        layer = np.repeat(np.tile(np.arange(geometry.n_layers), len(inc)), np.diff(edges, axis=1).ravel())
+        delay = self._delays(axes[owner, layer], ix[:n], iy[:n], mips[:n], layer, section, geometry, rng)
+        return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay
+
+    @torch.no_grad()
+    def fit_tables(self, showers: Showers, geometry: Geometry, halo: NDArray) -> None:
+        """Quantiles of the halo's radii (`halo` marks its cells) and of the delays, from the training sample."""
+        section = (~geometry.electromagnetic)[showers.layer - 1].astype(int)
+        r = _radius(axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1], showers, geometry)
+        for s in range(2):
+            some = r[halo & (section == s)]
+            self.halo_radius[s] = torch.from_numpy(
+                np.quantile(some if len(some) > 20 else [sampler.CORE, 200.0], _NODES)
+            )
+        bins = np.ravel_multi_index(_time_bins(section, r, showers.mips), TIME_BINS)
+        for b in range(int(np.prod(TIME_BINS))):
+            delays = showers.delay[bins == b]
+            table = np.quantile(delays if len(delays) else [0.0], _NODES)
+            self.delays.view(-1, N_QUANTILES)[b] = torch.from_numpy(table)
+
+    def _delays(self, axis, ix, iy, mips, layer, section, geometry, rng) -> NDArray[np.float64]:
+        size = geometry.detector.cell_size
+        r = np.hypot((ix + 0.5) * size - axis[:, 0], (iy + 0.5) * size - axis[:, 1])
+        bins = np.ravel_multi_index(_time_bins(section[layer], r, mips), TIME_BINS)
+        place = np.arccos(1 - 2 * rng.random(len(r))) / np.pi * (N_QUANTILES - 1)
+        low = np.minimum(place.astype(int), N_QUANTILES - 2)
+        table, at = _array(self.delays).ravel(), bins * N_QUANTILES + low
+        return table[at] + (place - low) * (table[at + 1] - table[at])
+
+
+class _Head(nn.Module):
+    """The perceptron of the kernel: its first layer's bias is told from outside."""
+
+    def __init__(self, n_in: int, hidden: int, n_out: int):
+        super().__init__()
+        self.first = nn.Linear(n_in, hidden, bias=False)
+        self.second, self.last = nn.Linear(hidden, hidden), nn.Linear(hidden, n_out)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """x: (n, n_in), bias: (n, hidden) to (n, n_out)."""
+        h = nn.functional.relu(self.first(x) + bias)
+        return self.last(nn.functional.relu(self.second(h)))
+
+    def arrays(self) -> list[NDArray[np.float32]]:
+        """The weights as the kernel takes them."""
+        first, second, last = (np.ascontiguousarray(_array(m.weight).T) for m in (self.first, self.second, self.last))
+        return [first, second, _array(self.second.bias), last, _array(self.last.bias)]
+
+
+def layer_rows(inc: Incidence, context: NDArray, whole: Drawn) -> Rows:
+    """The layers with cells and what is told of them."""
+    shower, layer = np.nonzero(whole.cells)
+    n_layers = whole.cells.shape[1]
+    cells = np.log1p(whole.cells)
+    mean = np.log(np.maximum(whole.mips, 1e-3) / np.maximum(whole.cells, 1))
+    before = np.maximum(layer - 1, 0)
+    none_before = (layer == 0) | (whole.cells[shower, before] == 0)
+    deep = layer + 1.0 - whole.start[shower]
+    known = np.stack(
+        [
+            cells[shower, layer] - 2.0,
+            mean[shower, layer] - 0.8,
+            np.where(none_before, 0.0, cells[shower, before] - 2.0),
+            np.where(none_before, 0.0, mean[shower, before] - 0.8),
+            none_before,
+            np.clip(deep, -10, 30) / 10,
+            deep < 0,
+            whole.start[shower] == 0,
+            whole.radii[shower, 0] - 2.8,
+            whole.radii[shower, 1] - 3.3,
+            np.log(np.maximum(whole.mips.sum(1), 1.0))[shower] / 3 - 2,
+            np.log1p(whole.cells.sum(1))[shower] / 2 - 2.5,
+        ],
+        1,
+    )
+    which = np.eye(n_layers, dtype=np.float32)[layer]
+    return Rows(shower, layer, np.concatenate([known, which, context[shower]], 1).astype(np.float32))
+
+
+def _radius(axis: NDArray, showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
+    size = geometry.detector.cell_size
+    return np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
+
+
+def _time_bins(section: NDArray, radius: NDArray, mips: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    return section, np.digitize(radius, _RADIUS_EDGES), np.digitize(mips, _MIPS_EDGES)
+
+
+def _log_mixture(out: Tensor, y: Tensor) -> Tensor:
+    logit, mean, log_width = out.split(sampler.MIXTURE, 1)
+    log_width = log_width.clamp(-4.0, 1.5)
+    z = (y[:, None] - mean) * (-log_width).exp()
+    return torch.logsumexp(logit.log_softmax(1) - 0.5 * z.square() - log_width, 1) - 0.9189385
+
+
+def _array(tensor: Tensor) -> NDArray:
+    return tensor.detach().cpu().numpy()

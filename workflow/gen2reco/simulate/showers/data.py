@@ -1,0 +1,108 @@
+"""Training data of learned showers: single particles with their deposits, from hits records."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen2reco.campaign.detector import Detector
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.geometry import C_LIGHT, Geometry, decode
+from gen2reco.simulate.propagate import propagate
+from gen2reco.simulate.showers.incidence import Incidence, incidence
+
+FLOOR = 0.05
+"""MIP; smaller deposits, two in a hundred cells and 1e-4 of the energy, are left out."""
+
+
+@dataclass(frozen=True)
+class Showers:
+    """Single showers, one after the other; within each, deposits are ordered by layer."""
+
+    incidence: Incidence
+    first: NDArray[np.int64]
+    """Index of the first deposit of each shower, and the number of deposits: (n + 1,)."""
+    layer: NDArray[np.int64]
+    """From 1."""
+    ix: NDArray[np.int64]
+    iy: NDArray[np.int64]
+    mips: NDArray[np.float32]
+    delay: NDArray[np.float32]
+    """Time beyond that of light along a straight line from the entry, ns."""
+
+    def __len__(self) -> int:
+        return len(self.incidence)
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The shower of each deposit."""
+        return np.repeat(np.arange(len(self)), np.diff(self.first))
+
+    def take(self, chosen: NDArray) -> "Showers":
+        """The chosen showers, by index."""
+        sizes = np.diff(self.first)[chosen]
+        starts = np.repeat(self.first[chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+        at = starts + np.arange(sizes.sum())
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        columns = (self.layer[at], self.ix[at], self.iy[at], self.mips[at], self.delay[at])
+        return Showers(self.incidence[chosen], first, *columns)
+
+    def per_layer(self, n_layers: int) -> tuple[NDArray, NDArray]:
+        """Cells and energy (MIP) of each layer: (n, n_layers) each."""
+        key = self.owner * n_layers + self.layer - 1
+        shape = (len(self), n_layers)
+        cells = np.bincount(key, minlength=shape[0] * n_layers).reshape(shape)
+        return cells, np.bincount(key, self.mips, shape[0] * n_layers).reshape(shape)
+
+
+def read_showers(path: Path, detector: Detector) -> Showers:
+    """The single particles of a hits record that reach the front face, with their deposits.
+
+    Raises InputError where the record has no deposits or more than one particle an event.
+    """
+    table = records.read(path, "hits")
+    if "deposits" not in table.column_names:
+        raise InputError(f"{path}: no `deposits` column; simulate with `keep_deposits: true`")
+    events = records.awkward(table.select(["particles", "deposits"]))
+    at_face = propagate(events.particles, detector)
+    if len(np.unique(at_face.event)) < len(at_face):
+        raise InputError(f"{path}: events with several particles at the calorimeter; expected single particles")
+    deposits = _flat(events.deposits[at_face.event])
+    return _sorted(incidence(at_face), *deposits, Geometry(detector))
+
+
+def joined(parts: list[Showers]) -> Showers:
+    """All parts, one after the other."""
+    inc = Incidence(*(np.concatenate(c) for c in zip(*(vars(p.incidence).values() for p in parts))))
+    first = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.first) for p in parts]))])
+    names = ("layer", "ix", "iy", "mips", "delay")
+    return Showers(inc, first, *(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+def _flat(deposits) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    import awkward as ak
+
+    flat = ak.flatten(deposits)
+    counts = ak.to_numpy(ak.num(deposits))
+    return counts, *(ak.to_numpy(flat[name]) for name in ("cell", "energy", "time"))
+
+
+def _sorted(inc: Incidence, counts: NDArray, cell: NDArray, energy: NDArray, time: NDArray, geometry: Geometry):
+    owner = np.repeat(np.arange(len(inc)), counts)
+    cells = decode(cell)
+    mips = energy / geometry.gev_per_mip[cells.layer - 1]
+    kept = np.flatnonzero(mips >= FLOOR)
+    kept = kept[np.lexsort((cells.layer[kept], owner[kept]))]
+    owner, layer, ix, iy = owner[kept], cells.layer[kept], cells.ix[kept], cells.iy[kept]
+    first = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(inc)))])
+    at = np.stack([(ix + 0.5) * geometry.detector.cell_size, (iy + 0.5) * geometry.detector.cell_size], 1)
+    delay = time[kept] - light_time(inc, owner, at, geometry.z[layer - 1], geometry.detector.front_face)
+    return Showers(inc, first, layer, ix, iy, mips[kept].astype(np.float32), delay.astype(np.float32))
+
+
+def light_time(inc: Incidence, owner: NDArray, at: NDArray, z: NDArray, front_face: float) -> NDArray[np.float64]:
+    """Time of a cell reached at the speed of light, straight from where its particle enters, minus |r|/c: ns."""
+    path = np.sqrt(((at - inc.position[owner]) ** 2).sum(1) + (z - front_face) ** 2)
+    return inc.time[owner] + (path - np.sqrt((at**2).sum(1) + z**2)) / C_LIGHT

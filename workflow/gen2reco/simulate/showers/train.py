@@ -1,0 +1,253 @@
+"""Train the learned showers: family by family, layers (teacher, then student), then cells.
+
+Each part keeps its checkpoint in a folder of its own and is done once: killed and started again, a training goes on.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from gen2reco.campaign.config import Block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.models import Model, save_model
+from gen2reco.errors import InputError
+from gen2reco.events.geometry import Geometry
+from gen2reco.flow import objectives
+from gen2reco.flow.training import Draw, Objective, Part, Training, train
+from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
+from gen2reco.simulate.showers.data import Showers, joined, read_showers
+from gen2reco.simulate.showers.incidence import FAMILIES
+from gen2reco.simulate.showers.layers import Drawn, LayerModel, axis_points, to_vectors, true_whole
+from gen2reco.simulate.showers.model import KIND, FamilyModel, Sizes
+from gen2reco.simulate.showers.valid import covered
+
+Watch = Callable[[str, int, dict[str, float]], None]
+
+
+class Recipe(Block):
+    """A training of learned showers."""
+
+    families: list[str] = ["electromagnetic", "hadron", "muon"]
+    """Families of species to train, of electromagnetic, hadron, muon."""
+    sizes: Sizes = Sizes()
+    """Sizes of the networks."""
+    start: Training = Training(steps=1500, batch=512)
+    """Training of the start layer."""
+    moments: Training = Training(steps=2000, batch=512)
+    """Training of means and widths."""
+    teacher: Training = Training(steps=8000, batch=512)
+    """Training of the many-step teacher by flow matching."""
+    pairs: int = Field(default=60_000, ge=1)
+    """Teacher samples that the student learns from."""
+    evaluations: int = Field(default=32, ge=2)
+    """Network evaluations a teacher sample (midpoint rule)."""
+    student: Training = Training(steps=6000, batch=512)
+    """Distillation to one step."""
+    rows: int = Field(default=100_000, ge=1)
+    """Layers that the cells are learned from."""
+    cells: Training = Training(steps=6000, batch=128, learning_rate=2e-3, mixed_precision=False)
+    """Training of the cells; a batch counts layers."""
+
+
+def load_showers(paths: list[Path], detector: Detector) -> Showers:
+    """All showers of hits records. Raises InputError if there are none."""
+    if not paths:
+        raise InputError("no hits records to train on; make the campaign first")
+    return joined([read_showers(path, detector) for path in paths])
+
+
+def train_family(
+    family: str, showers: Showers, detector: Detector, recipe: Recipe, work: Path, watch: Watch, device: str = "cpu"
+) -> FamilyModel:
+    """Train the networks of a family on its showers, top to bottom; every part is kept in `work`."""
+    geometry = Geometry(detector)
+    showers = showers.take(np.flatnonzero(np.isin(showers.incidence.pdg, FAMILIES[family])))
+    if len(showers) < 100:
+        raise InputError(f"{len(showers)} showers of family `{family}`, expected at least 100; make more of them")
+    torch.manual_seed(recipe.start.seed)
+    model = FamilyModel(family, geometry.n_layers, recipe.sizes)
+    fit = _fitter(work / family, lambda part, *told: watch(f"{family}_{part}", *told), device)
+    whole = true_whole(showers, geometry)
+    context = showers.incidence.context(family)
+    _train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, fit, work / family, device)
+    _train_cells(model.cells, showers, whole, context, geometry, recipe, fit)
+    return model.eval()
+
+
+def make_showers(
+    paths: list[Path],
+    detector: Detector,
+    output: Path,
+    recipe: Recipe,
+    card: str | None,
+    watch: Watch,
+    device: str = "cpu",
+) -> Model:
+    """Train on hits records with deposits and write the model folder; checkpoints are kept in `output`.partial."""
+    showers = load_showers(paths, detector)
+    work = output.with_name(f"{output.name}.partial")
+    made = {f: train_family(f, showers, detector, recipe, work, watch, device) for f in recipe.families}
+    return export(made, showers, detector, recipe, output, card or _card(paths, showers, recipe))
+
+
+def export(
+    made: dict[str, FamilyModel], showers: Showers, detector: Detector, recipe: Recipe, output: Path, card: str
+) -> Model:
+    """Write the model folder that `simulate --backend ml` reads, weights in half precision."""
+    weights = {}
+    for family, model in made.items():
+        tables = dict(model.named_buffers())
+        for name, value in model.state_dict().items():
+            weights[f"{family}.{name}"] = (value if name in tables else value.half()).cpu().numpy()
+    known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for f in made for pdg in FAMILIES[f]])]
+    config = {
+        "families": {family: recipe.sizes.model_dump(mode="json") for family in made},
+        "range": covered(known),
+        "recipe": recipe.model_dump(mode="json"),
+        "quality": [],
+    }
+    return save_model(output, KIND, config, {"geometry": detector.geometry_digest}, weights, card)
+
+
+def _card(paths: list[Path], showers: Showers, recipe: Recipe) -> str:
+    """The card of a model that nobody has judged yet."""
+    names = ", ".join(sorted({path.parent.parent.name for path in paths}))
+    return f"""# Learned showers
+
+Trained on {len(showers)} Geant4 showers ({names}). **Not validated**: compare it with Geant4 by `gen2reco validate
+showers` before use, and write the numbers here.
+
+Recipe: `{json.dumps(recipe.model_dump(mode="json"))}`"""
+
+
+Fit = Callable[[str, nn.Module, Objective, Training], None]
+
+
+def _fitter(work: Path, watch: Watch, device: str) -> Fit:
+    """Trains a network (or takes it from `work`, if done) and leaves the averaged weights in it."""
+
+    def fit(name: str, network: nn.Module, objective: Objective, settings: Training) -> None:
+        done = work / name / "done.safetensors"
+        if not done.is_file():
+            part = Part(network, objective)
+            average = train([part], settings, work / name, lambda step, told: watch(name, step, told), device)
+            done.parent.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.cpu().contiguous() for k, v in average.state_dict().items()}, done)
+        network.load_state_dict(load_file(done))
+        network.cpu().eval()
+
+    return fit
+
+
+def _train_layers(
+    model: LayerModel, whole: Drawn, context: NDArray, energy: NDArray, geometry: Geometry, recipe: Recipe, fit: Fit,
+    work: Path, device: str,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(recipe.teacher.seed)
+    x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng))
+    start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
+    many = mask.sum(0).clamp(min=1)
+    model.center.copy_((x * mask).sum(0) / many)
+    model.scale.copy_((((x - model.center).square() * mask).sum(0) / many).sqrt().clamp(min=1e-3))
+
+    def start_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        at = torch.from_numpy(draw.indices(len(x)))
+        loss = nn.functional.cross_entropy(model.start(known[at].to(draw.device)), start[at].to(draw.device))
+        return loss, {"nll": loss.item()}
+
+    def moments_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        at = torch.from_numpy(draw.indices(len(x)))
+        told = model.told(known[at], start[at])
+        loss = model.moments_loss(*(a.to(draw.device) for a in (x[at], mask[at], told)))
+        return loss, {"nll": loss.item()}
+
+    fit("start", model.start, start_loss, recipe.start)
+    fit("moments", model.moments, moments_loss, recipe.moments)
+    noise = torch.Generator().manual_seed(recipe.teacher.seed)
+    told = model.told(known, start)
+    model.fit_whitening(x, mask, told, noise)
+    data = objectives.VectorData(model.inward(x, mask, told, noise).numpy(), told.numpy())
+    fit("teacher", model.teacher, objectives.matching(model.teacher, data), recipe.teacher)
+    model.student.load_state_dict(model.teacher.state_dict())
+    pairs = _pairs(model, data, recipe, work / "pairs", device)
+    fit("student", model.student, objectives.reflow(model.student, pairs), recipe.student)
+
+
+def _pairs(model: LayerModel, data: objectives.VectorData, recipe: Recipe, folder: Path, device: str):
+    """The teacher's pairs of noise and sample, kept in `folder`; conditions are those of the data, over and over."""
+    again = np.arange(recipe.pairs) % len(data)
+    wanted = objectives.VectorData(data.x[again], data.condition[again])
+    if not (folder / "end.npy").is_file():
+        teacher = model.teacher.to(device)
+        made = objectives.make_pairs(teacher, wanted, recipe.evaluations, recipe.student.seed, 2000, device)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "start.npy", made.start)
+        np.save(folder / "end.npy", made.data.x)
+        model.teacher.cpu()
+    start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
+    return objectives.Pairs(start, replace(wanted, x=end))
+
+
+def _train_cells(
+    model: CellModel, showers: Showers, whole: Drawn, context: NDArray, geometry: Geometry, recipe: Recipe, fit: Fit
+) -> None:
+    rows = layer_rows(showers.incidence, context, whole)
+    rng = np.random.default_rng(recipe.cells.seed)
+    chosen = np.sort(rng.permutation(len(rows.shower))[: recipe.rows])
+    seen = _looked(showers, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
+    told = torch.from_numpy(rows.told[chosen])
+
+    def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        at = draw.indices(len(told))
+        occupancy, energy, halo = model.loss(*(torch.as_tensor(a).to(draw.device) for a in (told[at], *seen.of(at))))
+        return occupancy + energy + halo, {"occupancy": occupancy.item(), "energy": energy.item(), "halo": halo.item()}
+
+    fit("cells", model, objective, recipe.cells)
+    model.fit_tables(showers, geometry, _halo_cells(showers, geometry))
+
+
+class _Looked:
+    """Candidates of the chosen layers, one layer after the other; see `sampler.look`."""
+
+    def __init__(self, n_rows: int, n: int):
+        self.first = np.zeros(n_rows + 1, np.int64)
+        self.seen = np.zeros((n, sampler.N_SEEN), np.float32)
+        self.hit, self.beside = np.zeros(n, np.uint8), np.zeros(n, np.float32)
+        self.log_mips = np.zeros(n, np.float32)
+        self.halo = np.zeros(n_rows, np.float32)
+
+    def of(self, rows: NDArray) -> tuple[NDArray, ...]:
+        """Number of candidates of the chosen rows, what they are told, what they hold, and the rows' halo."""
+        counts = self.first[rows + 1] - self.first[rows]
+        starts = np.repeat(self.first[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+        at = starts + np.arange(counts.sum())
+        return counts, self.seen[at], self.hit[at], self.log_mips[at], self.beside[at], self.halo[rows]
+
+
+def _looked(showers: Showers, rows: NDArray, geometry: Geometry) -> _Looked:
+    out = _Looked(len(rows), 160 * len(rows) + 20_000)
+    cells, _ = showers.per_layer(geometry.n_layers)
+    edges = showers.first[:-1, None] + np.concatenate([np.zeros((len(cells), 1), int), np.cumsum(cells, 1)], 1)
+    done = sampler.look(
+        edges, axis_points(showers.incidence, geometry), showers.incidence.slope, geometry.detector.cell_size,
+        geometry.r_min, geometry.r_max, showers.ix, showers.iy, showers.mips, rows, out.first, out.seen, out.hit,
+        out.log_mips, out.beside, out.halo,
+    )  # fmt: skip
+    assert done == len(rows), "more candidates than room was made for"
+    return out
+
+
+def _halo_cells(showers: Showers, geometry: Geometry) -> NDArray[np.bool_]:
+    """Cells far from the axis, about those of the halo."""
+    size = geometry.detector.cell_size
+    axis = axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1]
+    r = np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
+    return r > sampler.CORE
