@@ -12,7 +12,7 @@ from scipy import stats
 from gen2reco.campaign.config import parse_block
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
-from gen2reco.validate.metrics import distances, frechet, profiles, rates, response
+from gen2reco.validate.metrics import distances, frechet, identity, profiles, rates, response
 from gen2reco.validate.metrics.classifier import two_sample_auc
 from gen2reco.validate.metrics.distances import Measured, Units
 from gen2reco.validate.verdict import Metric, judge, worst
@@ -145,7 +145,7 @@ def test_sigma_eff_is_the_smallest_interval(values):
 
 def test_response_of_a_gaussian():
     rng = np.random.default_rng(9)
-    mean, width = response.response(rng.normal(0.98, 0.1, 4000), 100, rng)
+    mean, width = response.response(rng.normal(0.98, 0.1, 4000), np.ones(4000), 100, rng)
     assert mean.value == pytest.approx(0.98, abs=4 * mean.uncertainty)
     assert mean.uncertainty == pytest.approx(0.1 / math.sqrt(4000), rel=0.3)
     assert width.value == pytest.approx(0.1 / 0.98, abs=4 * width.uncertainty)
@@ -155,7 +155,8 @@ def test_terms_of_a_calorimeter_are_found_again():
     rng = np.random.default_rng(10)
     energy = np.exp(rng.uniform(np.log(5), np.log(200), 20_000))
     width = np.hypot(0.23 / np.sqrt(energy), 0.01)
-    binned = response.binned_response(rng.normal(1, width), energy, response.energy_bins(energy), 50, rng)
+    ratio = rng.normal(1, width)
+    binned = response.binned_response(ratio, np.ones(20_000), energy, response.energy_bins(energy), 50, rng)
     terms = response.fit_terms(binned)
     assert terms.stochastic.value == pytest.approx(0.23, abs=0.02)
     assert terms.constant.value == pytest.approx(0.01, abs=0.006)
@@ -164,9 +165,74 @@ def test_terms_of_a_calorimeter_are_found_again():
 
 def test_no_fit_of_three_bins():
     flat = response.binned_response(
-        np.ones(60), np.linspace(1, 3, 60), np.array([1, 2, 2.5, 3.1]), 20, np.random.default_rng(0)
+        np.ones(60), np.ones(60), np.linspace(1, 3, 60), np.array([1, 2, 2.5, 3.1]), 20, np.random.default_rng(0)
     )
     assert response.fit_terms(flat) is None
+
+
+def test_few_events_are_no_fit():
+    """Forty showers in five bins: the three terms could be anything."""
+    rng = np.random.default_rng(2)
+    energy = np.exp(rng.uniform(np.log(5), np.log(100), 60))
+    ratio = rng.normal(1, np.hypot(0.5 / np.sqrt(energy), 0.05))
+    binned = response.binned_response(ratio, np.ones(60), energy, np.geomspace(5, 100, 5), 50, rng)
+    assert (binned.n >= 10).sum() == 4 and response.fit_terms(binned) is None
+
+
+def test_weights_count_as_often():
+    """Weighted units give what as many copies of each give, with the uncertainty of the effective number."""
+    rng = np.random.default_rng(3)
+    ratio, weight = rng.normal(1, 0.1, 3000), rng.integers(1, 4, 3000).astype(float)
+    mean, width = response.response(ratio, weight, 200, np.random.default_rng(1))
+    copies = np.repeat(ratio, weight.astype(int))
+    assert mean.value == pytest.approx(copies.mean())
+    assert width.value == pytest.approx(response.sigma_eff(copies) / copies.mean(), rel=0.01)
+    assert mean.uncertainty == pytest.approx(0.1 / math.sqrt(response.effective(weight)), rel=0.2)
+    assert rates.rate(ratio > 1, weight).value == pytest.approx((copies > 1).mean())
+    inside = rates.binned_rate(ratio > 1, weight, ratio, np.array([0.9, 1.1]))
+    assert inside.value[0] == pytest.approx((copies[(copies >= 0.9) & (copies < 1.1)] > 1).mean())
+
+
+def test_a_classifier_sees_through_weights():
+    """The same distribution drawn evenly and drawn by weight: nothing to find, unless weights are forgotten."""
+    rng = np.random.default_rng(4)
+    a, b = rng.exponential(1, (800, 1)), rng.uniform(0, 5, (800, 1))
+    numbers = np.arange(800)
+    weighted, _ = two_sample_auc(a, b, numbers, numbers + 900, np.ones(800), np.exp(-b[:, 0]), most=400, seed=1)
+    forgotten, _ = two_sample_auc(a, b, numbers, numbers + 900, most=400, seed=1)
+    assert abs(weighted.value - 0.5) < 3 * weighted.uncertainty < 0.15
+    assert forgotten.value > 0.7
+
+
+def answers(confidence, rng, honest=True):
+    """Two kinds: kind 1 with the stated probability, or always where not honest."""
+    probability = np.stack([1 - confidence, confidence], axis=1)
+    truth = (rng.random(len(confidence)) < confidence) if honest else np.ones(len(confidence), bool)
+    return identity.Answers(probability, truth.astype(int), np.ones(len(confidence)))
+
+
+def test_calibration_error_of_honest_and_of_modest_probabilities():
+    rng = np.random.default_rng(5)
+    honest = identity.calibration_error(answers(rng.uniform(0.5, 1, 4000), rng), 50, rng)
+    assert honest.value < honest.floor + 3 * honest.floor_uncertainty < 0.05
+    modest = identity.calibration_error(answers(np.full(4000, 0.7), rng, honest=False), 50, rng)
+    assert modest.value == pytest.approx(0.3) and modest.floor < 0.05
+    curve = identity.reliability(answers(np.full(4000, 0.7), rng, honest=False), np.array([0.5, 0.8, 1.0]))
+    assert curve.value[0] == 1 and curve.n.tolist() == [4000, 0]
+
+
+def test_confusion_and_roc_area():
+    table = identity.confusion(np.array([0, 0, 0, 2]), np.array([0, 1, -1, 2]), np.array([1.0, 1, 2, 1]), 3)
+    assert (
+        table[0].tolist() == [0.25, 0.25, 0.0, 0.5] and np.isnan(table[1]).all() and table[2].tolist() == [0, 0, 1, 0]
+    )
+    rng = np.random.default_rng(6)
+    found = identity.roc_area(answers(np.r_[np.full(50, 0.1), np.full(50, 0.9)], rng), 1)
+    truth = np.r_[np.zeros(50, int), np.ones(50, int)]
+    perfect = identity.roc_area(identity.Answers(np.eye(2)[truth], truth, np.ones(100)), 1)
+    assert 0.7 < found.value < 1 and found.uncertainty < 0.1
+    assert perfect.value == 1 and 0 < perfect.uncertainty < 0.03
+    assert math.isnan(identity.roc_area(answers(np.full(30, 0.99), rng, honest=False), 1).value)
 
 
 @pytest.mark.parametrize(("passed", "tried"), [(0, 10), (10, 10), (3, 10), (500, 1000)])
@@ -183,7 +249,7 @@ def test_wilson_of_many_is_the_binomial_error():
 
 def test_rates_fall_into_their_bins():
     found = rates.binned_rate(
-        np.array([True, False, True, True]), np.array([1.0, 2, 11, 12]), np.array([0, 10, 20, 30])
+        np.array([True, False, True, True]), np.ones(4), np.array([1.0, 2, 11, 12]), np.array([0, 10, 20, 30])
     )
     assert found.n.tolist() == [2, 2, 0]
     assert found.value[:2].tolist() == [0.5, 1.0] and math.isnan(found.value[2])

@@ -80,6 +80,22 @@ def test_numbers_that_are_known(metrics):
     assert pick(metrics, "clusters", "particles/efficiency", "twin")["value"] == 1
 
 
+def test_identities_have_a_section_of_their_own(metrics, compared):
+    found = {m["name"]: m for m in metrics if m["samples"] == ["reference"] and m["name"].startswith("identity/")}
+    assert {"identity/accuracy", "identity/calibration_error"} <= found.keys()
+    assert 0 <= found["identity/calibration_error"]["value"] <= 1 and found["identity/calibration_error"]["floor"] > 0
+    html = (compared / "report.html").read_text()
+    assert "Identities of isolated particles" in html and 'alt="Identities"' in html
+
+
+def test_fits_of_few_events_say_so(metrics, compared):
+    terms = [m for m in metrics if m["name"].endswith("/stochastic")]
+    few = [m for m in terms if m["value"] is None]
+    assert few and all(m["reason"] == "too few events" for m in few)
+    assert all(m["value"] >= 5 * m["uncertainty"] for m in terms if m["value"] is not None)
+    assert "too few events</td>" in (compared / "report.html").read_text()
+
+
 def test_the_same_seed_gives_the_same_metrics(samples, tmp_path):
     paths = [samples / "reference" / "calibrate/00000.parquet", samples / "twin" / "calibrate/00000.parquet"]
     texts = []

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from gen2reco.campaign.validation import Limits, Validation
+from gen2reco.validate import identity
 from gen2reco.validate.metrics import distances, frechet, profiles, rates, response
 from gen2reco.validate.metrics.classifier import two_sample_auc
 from gen2reco.validate.metrics.distances import Measured
@@ -16,6 +17,8 @@ from gen2reco.validate.verdict import Metric, excess, judge
 
 FEWEST = 8
 """Units of a sheet below which nothing is measured."""
+TERMS = {"stochastic": "stochastic term, √GeV", "noise": "noise term, GeV", "constant": "constant term"}
+TOO_FEW = "too few events"
 FEWEST_IN_BIN = 40
 """Units of a bin of energy below which it is not judged: uncertainties of widths need as many."""
 
@@ -55,28 +58,34 @@ def absolute(module: ModuleType, ruler: Ruler, name: str, sheet: Sheet) -> Itera
         for column, tag in ((what.name, ""), (what.raw, "raw_")):
             if column is None or len(sheet) < FEWEST:
                 continue
-            ratio = sheet.units(column).values
-            mean, width = response.response(ratio, ruler.settings.resamples, ruler.rng(f"{name}/{tag}response"))
+            ratio, weight, _ = sheet.units(column)
+            rng = ruler.rng(f"{name}/{tag}response")
+            mean, width = response.response(ratio, weight, ruler.settings.resamples, rng)
             raw = "raw " if tag else ""
             yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(ratio))
             yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(ratio))
         if name != "jets":
             yield from _terms(ruler, name, what, sheet)
-    if name in getattr(module, "PULLS", ()) and len(sheet) >= FEWEST and len(pull := sheet.units("pull").values) > 20:
-        width = Measured(float(response.sigma_eff(pull)), float(response.sigma_eff(pull) / np.sqrt(len(pull))))
-        yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", width, len(pull))
+    if name in getattr(module, "PULLS", ()) and len(sheet) >= FEWEST and len((pull := sheet.units("pull")).values) > 20:
+        width = response.weighted_sigma_eff(pull.values, np.maximum(pull.weight, 0) / np.maximum(pull.weight, 0).sum())
+        error = width / np.sqrt(response.effective(pull.weight))
+        yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", Measured(width, error), len(pull.values))
     for rate in getattr(module, "RATES", {}).get(name, []):
-        passed = sheet.values[rate.name]
-        passed = passed[np.isfinite(passed)]
+        passed, weight, _ = sheet.units(rate.name)
         if len(passed):
-            yield ruler.metric(f"{name}/{rate.name}", rate.label, rates.rate(passed > 0.5), len(passed))
+            yield ruler.metric(f"{name}/{rate.name}", rate.label, rates.rate(passed > 0.5, weight), len(passed))
+    if name == identity.NAME:
+        yield from identity.metrics(ruler, sheet)
 
 
 def _terms(ruler: Ruler, name: str, what: Response, sheet: Sheet) -> Iterator[Metric]:
     binned = bin_response(ruler, name, what, what.energy, sheet, what.name)
-    if binned is not None and (terms := response.fit_terms(binned)) is not None:
-        for term, label in zip(terms._fields, ("stochastic term, √GeV", "noise term, GeV", "constant term")):
-            yield ruler.metric(f"{name}/{term}", label, getattr(terms, term), int(binned.n.sum()))
+    if binned is None or len(binned.n) < 2:
+        return
+    terms, nothing = response.fit_terms(binned), Measured(np.nan, np.nan)
+    for term, label in TERMS.items():
+        found = ruler.metric(f"{name}/{term}", label, getattr(terms, term, nothing), int(binned.n.sum()))
+        yield found if terms else replace(found, reason=TOO_FEW)
 
 
 def bin_response(
@@ -84,12 +93,12 @@ def bin_response(
 ) -> response.Binned | None:
     """Response of a sheet in bins of its energy or eta; None when it has too few units."""
     ratio, x = sheet.values[column], sheet.values[over]
-    good = np.isfinite(ratio) & np.isfinite(x)
+    good = np.isfinite(ratio) & np.isfinite(x) & (sheet.weight != 0)
     if good.sum() < 20:
         return None
     edges = bin_edges(over, x[good], ruler.settings) if edges is None else edges
     return response.binned_response(
-        ratio[good], x[good], edges, ruler.settings.resamples, ruler.rng(f"{name}/{column}/{over}")
+        ratio[good], sheet.weight[good], x[good], edges, ruler.settings.resamples, ruler.rng(f"{name}/{column}/{over}")
     )
 
 
@@ -125,7 +134,9 @@ def _classified(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet)
         if not varied.any():
             continue
         x, y = x[:, varied], y[:, varied]
-        auc, n = two_sample_auc(x, y, a.event, b.event, most=settings.classifier_events, seed=settings.seed)
+        auc, n = two_sample_auc(
+            x, y, a.event, b.event, a.weight, b.weight, most=settings.classifier_events, seed=settings.seed
+        )
         label = f"{name}/auc_{kind.name}"
         title = f"classifier AUC, {kind.title} ({n} against {n})"
         yield ruler.metric(label, title, auc, n, settings.auc, headline=kind.headline)
@@ -205,11 +216,12 @@ def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
 
 def _responses(ruler: Ruler, name: str, what: Response, a: Sheet, b: Sheet) -> Iterator[Metric]:
     settings = ruler.settings
-    ratios = [sheet.units(what.name).values for sheet in (a, b)]
-    if min(len(r) for r in ratios) < 20:
+    units = [sheet.units(what.name) for sheet in (a, b)]
+    n = min(len(u.values) for u in units)
+    if n < 20:
         return
-    rng, n = ruler.rng(f"{name}/shift"), min(len(r) for r in ratios)
-    of_each = [response.response(r, settings.resamples, rng) for r in ratios]
+    rng = ruler.rng(f"{name}/shift")
+    of_each = [response.response(u.values, u.weight, settings.resamples, rng) for u in units]
     for i, (tag, title, limits) in enumerate(
         (
             ("response", f"response {what.label}, relative shift", settings.mean),
@@ -243,13 +255,13 @@ def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned)
 
 
 def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[Metric]:
-    passed = [sheet.values[rate.name][np.isfinite(sheet.values[rate.name])] > 0.5 for sheet in (a, b)]
-    if min(len(p) for p in passed) < FEWEST:
+    units = [sheet.units(rate.name) for sheet in (a, b)]
+    n = min(len(u.values) for u in units)
+    if n < FEWEST:
         return
-    of_each = [rates.rate(p) for p in passed]
+    of_each = [rates.rate(u.values > 0.5, u.weight) for u in units]
     error = float(np.hypot(of_each[0].uncertainty, of_each[1].uncertainty))
     shift = Measured(of_each[1].value - of_each[0].value, error, *distances.half_normal(error))
-    n = min(len(p) for p in passed)
     yield ruler.metric(
         f"{name}/shift_{rate.name}", f"{rate.label}, shift", shift, n, ruler.settings.rate, headline=True
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from gen2reco.campaign.progress import Progress
 from gen2reco.campaign.validation import Validation
-from gen2reco.validate import measure
+from gen2reco.validate import identity, measure
 from gen2reco.validate.metrics import rates, response
 from gen2reco.validate.samples import Sample
 from gen2reco.validate.sheets import Sheet, concatenate
@@ -134,6 +134,8 @@ def _pictures(
     from gen2reco.validate.figures import distributions
 
     ruler = measure.Ruler("figures", (), settings)
+    if name == identity.NAME:
+        yield Picture("Identities", identity.figure(sheets, names), identity.CAPTION)
     for what in getattr(module, "RESPONSES", {}).get(name, []):
         yield from _response_picture(ruler, name, what, sheets, names)
     if wanted := getattr(module, "RATES", {}).get(name, []):
@@ -193,10 +195,11 @@ def _response_picture(ruler, name, what, sheets, names) -> Iterator[Picture]:
     if curves:
         caption = (
             "Mean of reconstructed over true and its effective width (half the smallest interval that holds 68 %), "
-            "with bootstrap uncertainties. Lines: fit of a/√E ⊕ b/E ⊕ c."
+            "with bootstrap uncertainties."
         )
-        if name == "jets":
-            caption = caption.rpartition(" Lines")[0]
+        if "energy" in curves:
+            fitted = any(curve.terms for curve in curves["energy"])
+            caption += " Lines: fit of a/√E ⊕ b/E ⊕ c." if fitted else " Too few events to fit a/√E ⊕ b/E ⊕ c."
         if what.raw:
             caption += " Open markers: raw energies, before the calibration."
         yield Picture("Response and resolution", responses(curves, names, what.label), caption)
@@ -209,10 +212,12 @@ def _rates_picture(name, wanted, sheets, names, settings) -> Picture:
     for rate in wanted:
         of_variables = {}
         for over in rate.over:
-            x = sheets[0].values[over]
-            edges = measure.bin_edges(over, x[np.isfinite(x)], settings)
+            x = sheets[0].values[over][np.isfinite(sheets[0].values[over])]
+            if not len(x):
+                continue
+            edges = measure.bin_edges(over, x, settings)
             of_variables["pt" if name == "jets" and over == "energy" else over] = [
-                (i, rates.binned_rate(sheet.values[rate.name] > 0.5, sheet.values[over], edges))
+                (i, rates.binned_rate(sheet.values[rate.name] > 0.5, sheet.weight, sheet.values[over], edges))
                 for i, sheet in enumerate(sheets)
                 if len(sheet)
             ]

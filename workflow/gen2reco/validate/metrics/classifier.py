@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.validate.metrics.distances import Measured
+from gen2reco.validate.metrics.response import effective
 
 FOLDS = 5
 FEWEST = 40
@@ -15,6 +16,8 @@ def two_sample_auc(
     candidate: NDArray,
     events_reference: NDArray,
     events_candidate: NDArray,
+    weight_reference: NDArray | None = None,
+    weight_candidate: NDArray | None = None,
     *,
     most: int,
     seed: int,
@@ -22,11 +25,14 @@ def two_sample_auc(
 ) -> tuple[Measured, int]:
     """AUC of the test of arXiv:1610.06545 with HistGradientBoosting, 5-fold, every unit scored by a fold not its own.
 
-    Features are (n, k), events (n,): units of equal event number share a fold, so equal-energy pairs are not split.
+    Features are (n, k), events and weights (n,), negative weights counting as none. Units of equal event number share a
+    fold, so equal-energy pairs are not split.
     The floor is the same test between halves of the reference. Both see the same number of units of each class, at
     most `most` and half of the reference; that number is returned, for the AUC grows with it. NaN when too few.
     """
     rng = np.random.default_rng(seed)
+    w_a, w_b = (np.ones(len(x)) if w is None else np.maximum(w, 0.0) for x, w in
+                ((reference, weight_reference), (candidate, weight_candidate)))  # fmt: skip
     n = int(min(most, len(reference) // 2, len(candidate)))
     if n < FEWEST:
         return Measured(*[float("nan")] * 4), n
@@ -34,14 +40,17 @@ def two_sample_auc(
     first = _first(events_reference, order, n)
     second = _first(events_candidate, order, n)
     value, uncertainty = _auc(
-        reference[first], candidate[second], events_reference[first], events_candidate[second], seed
+        (reference[first], events_reference[first], w_a[first]),
+        (candidate[second], events_candidate[second], w_b[second]),
+        seed,
     )
     floors = []
     for split in range(floor_splits):
         shuffled = rng.permutation(np.unique(events_reference))
         picked = _first(events_reference, shuffled, 2 * n)
         a, b = picked[:n], picked[n:]
-        floors.append(_auc(reference[a], reference[b], events_reference[a], events_reference[b], seed + split)[0])
+        halves = ((reference[half], events_reference[half], w_a[half]) for half in (a, b))
+        floors.append(_auc(*halves, seed + split)[0])
     return Measured(value, uncertainty, float(np.mean(floors)), uncertainty), n
 
 
@@ -52,16 +61,19 @@ def _first(events: NDArray, order: NDArray, n: int) -> NDArray[np.int64]:
     return np.argsort(rank, kind="stable")[:n]
 
 
-def _auc(a: NDArray, b: NDArray, events_a: NDArray, events_b: NDArray, seed: int) -> tuple[float, float]:
-    """Out-of-fold AUC and its uncertainty (Hanley & McNeil, Radiology 143 (1982) 29).
+def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
+    """Out-of-fold AUC of two classes, each (features, events, weights), and its uncertainty.
 
-    The mean over folds: scores of different folds are not on one scale, and pooled they would pull the AUC below 0.5.
+    The uncertainty is Hanley & McNeil's (Radiology 143 (1982) 29) of the effective numbers. The mean over folds: scores
+    of different folds are not on one scale, and pooled they would pull the AUC below 0.5.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
 
+    (a, events_a, w_a), (b, events_b, w_b) = first, second
     x = np.concatenate([a, b]).astype(np.float32)
     y = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
+    w = np.concatenate([w / max(w.mean(), 1e-300) for w in (w_a, w_b)])
     fold = _fold(np.concatenate([events_a, events_b]), seed)
     found, pairs = [], []
     for i in range(FOLDS):
@@ -72,11 +84,11 @@ def _auc(a: NDArray, b: NDArray, events_a: NDArray, events_b: NDArray, seed: int
             max_iter=80, learning_rate=0.1, max_leaf_nodes=15, l2_regularization=1.0, early_stopping=False,
             random_state=seed,
         )  # fmt: skip
-        score = model.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
-        found.append(roc_auc_score(y[test], score))
+        score = model.fit(x[train], y[train], w[train]).predict_proba(x[test])[:, 1]
+        found.append(roc_auc_score(y[test], score, sample_weight=w[test]))
         pairs.append(y[test].sum() * (1 - y[test]).sum())
     auc = float(np.average(found, weights=pairs)) if found else float("nan")
-    return auc, _hanley_mcneil(auc, len(a), len(b))
+    return auc, hanley_mcneil(auc, effective(w_a), effective(w_b))
 
 
 def _fold(events: NDArray, seed: int) -> NDArray[np.int64]:
@@ -85,7 +97,10 @@ def _fold(events: NDArray, seed: int) -> NDArray[np.int64]:
     return (np.random.default_rng(seed).permutation(len(unique)) % FOLDS)[of_event]
 
 
-def _hanley_mcneil(auc: float, n_a: int, n_b: int) -> float:
+def hanley_mcneil(auc: float, n_a: float, n_b: float) -> float:
+    """Standard deviation of an AUC of classes of n_a and n_b units; one of 1 counts as half a unit short of it."""
+    fewest = max(min(n_a, n_b), 1.0)
+    auc = (auc * fewest + 0.5) / (fewest + 1)
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     variance = auc * (1 - auc) + (n_b - 1) * (q1 - auc**2) + (n_a - 1) * (q2 - auc**2)
     return float(np.sqrt(max(variance, 0.0) / (n_a * n_b)))

@@ -29,17 +29,24 @@ def wilson(passed: NDArray, tried: NDArray, z: float = 1.0) -> tuple[NDArray, ND
     return p, np.minimum(centre - half, p), np.maximum(centre + half, p)
 
 
-def rate(passed: NDArray) -> Measured:
-    """Share of True in (n,) with half of Wilson's interval as its uncertainty."""
-    p, low, high = wilson(np.sum(passed), np.array(len(passed)))
+def rate(passed: NDArray, weight: NDArray) -> Measured:
+    """Weighted share of True in (n,) with half of Wilson's interval, of the effective number, as its uncertainty."""
+    tried, total = _effective(weight), max(weight.sum(), 1e-300)
+    p, low, high = wilson(np.array(tried * np.clip(weight @ passed / total, 0, 1)), np.array(tried))
     return Measured(float(p), float((high - low) / 2))
 
 
-def binned_rate(passed: NDArray, x: NDArray, edges: NDArray) -> BinnedRate:
-    """The share of True among (n,) in bins of x (n,)."""
+def binned_rate(passed: NDArray, weight: NDArray, x: NDArray, edges: NDArray) -> BinnedRate:
+    """The weighted share of True among (n,) in bins of x (n,)."""
     n = np.histogram(x, edges)[0]
-    k = np.histogram(x[passed], edges)[0]
+    total, good, squares = (np.histogram(x, edges, weights=w)[0] for w in (weight, weight * passed, weight**2))
     sums = np.histogram(x, edges, weights=x)[0]
-    p, low, high = wilson(k, n)
+    tried = np.maximum(total, 0) ** 2 / np.maximum(squares, 1e-300)
+    p, low, high = wilson(tried * np.clip(good / np.where(total > 0, total, np.inf), 0, 1), tried)
     centre = np.where(n > 0, sums / np.maximum(n, 1), (edges[1:] + edges[:-1]) / 2)
     return BinnedRate(centre, edges[:-1], edges[1:], n, p, p - low, high - p)
+
+
+def _effective(weight: NDArray) -> float:
+    """How many equal weights tell as much: (sum w)^2 / sum w^2."""
+    return max(float(weight.sum()), 0.0) ** 2 / max(float((weight**2).sum()), 1e-300)

@@ -47,33 +47,59 @@ def sigma_eff(values: NDArray) -> NDArray:
     return (ordered[..., inside:] - ordered[..., : n - inside]).min(-1) / 2
 
 
-def response(ratio: NDArray, resamples: int, rng: np.random.Generator) -> tuple[Measured, Measured]:
-    """Mean response and sigma_eff over it, of E_reco/E_true (n,), with bootstrap uncertainties; NaN of fewer than 5."""
+def response(ratio: NDArray, weight: NDArray, resamples: int, rng: np.random.Generator) -> tuple[Measured, Measured]:
+    """Mean response and sigma_eff over it, of E_reco/E_true (n,), with bootstrap uncertainties; NaN of fewer than 5.
+
+    Weighted units are drawn by weight, as many as `effective` ones; negative weights count as none.
+    """
     if len(ratio) < 5:
         return Measured(np.nan, np.nan), Measured(np.nan, np.nan)
-    mean, width = ratio.mean(), sigma_eff(ratio)
-    means, widths = _resampled(ratio, resamples, rng)
+    ratio, chance = ratio[weight > 0], weight[weight > 0] / weight[weight > 0].sum()
+    mean, width = chance @ ratio, weighted_sigma_eff(ratio, chance)
+    means, widths = _resampled(ratio, chance, resamples, rng)
     relative = widths / np.where(means > 0, means, np.nan)
     over = width / mean if mean > 0 else np.nan
     return Measured(float(mean), float(means.std())), Measured(float(over), float(np.nanstd(relative)))
 
 
-def _resampled(ratio: NDArray, resamples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+def weighted_sigma_eff(values: NDArray, chance: NDArray) -> float:
+    """Half the smallest interval that holds 68.27 % of the weight; values and weights of sum one are (n,)."""
+    if np.ptp(chance) < 1e-9 * chance.max():
+        return float(sigma_eff(values))
+    order = np.argsort(values)
+    values, above = values[order], np.cumsum(chance[order])
+    below = above - chance[order]
+    end = np.searchsorted(above, below + COVERAGE)
+    inside = end < len(values)
+    return float((values[end[inside]] - values[inside]).min() / 2) if inside.any() else float(np.ptp(values) / 2)
+
+
+def effective(weight: NDArray) -> float:
+    """How many equal weights tell as much as these (n,): (sum w)^2 / sum w^2."""
+    total = np.maximum(weight, 0.0)
+    return float(total.sum() ** 2 / max((total**2).sum(), 1e-300))
+
+
+def _resampled(ratio: NDArray, chance: NDArray, resamples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     """Means and widths of bootstrap samples, in batches that bound the memory."""
-    step = max(1, 4_000_000 // len(ratio))
+    step, equal = max(1, 4_000_000 // len(ratio)), np.ptp(chance) < 1e-9 * chance.max()
+    n = len(ratio) if equal else max(5, round(effective(chance)))
     parts = []
     for start in range(0, resamples, step):
-        drawn = ratio[rng.integers(0, len(ratio), (min(step, resamples - start), len(ratio)))]
+        size = (min(step, resamples - start), n)
+        drawn = ratio[rng.integers(0, len(ratio), size) if equal else rng.choice(len(ratio), size, p=chance)]
         parts.append((drawn.mean(-1), sigma_eff(drawn)))
     return tuple(np.concatenate(part) for part in zip(*parts))
 
 
-def binned_response(ratio: NDArray, x: NDArray, edges: NDArray, resamples: int, rng: np.random.Generator) -> Binned:
-    """Response and resolution of E_reco/E_true (n,) in bins of x (n,)."""
+def binned_response(
+    ratio: NDArray, weight: NDArray, x: NDArray, edges: NDArray, resamples: int, rng: np.random.Generator
+) -> Binned:
+    """Response and resolution of E_reco/E_true (n,), weighted, in bins of x (n,)."""
     rows = []
     for low, high in pairwise(edges):
         inside = (x >= low) & (x < high)
-        mean, width = response(ratio[inside], resamples, rng)
+        mean, width = response(ratio[inside], weight[inside], resamples, rng)
         centre = x[inside].mean() if inside.any() else np.nan
         rows.append((centre, low, high, inside.sum(), mean.value, mean.uncertainty, width.value, width.uncertainty))
     return Binned(*np.array(rows, dtype=float).T)
@@ -88,9 +114,10 @@ def energy_bins(energy: NDArray, most: int = 8, least: int = 25) -> NDArray:
 
 
 def fit_terms(binned: Binned, toys: int = 200) -> Terms | None:
-    """Fit (sigma/E)^2 = a^2/E + b^2/E^2 + c^2, squares >= 0, to bins in energy; None of fewer than four good bins.
+    """Fit (sigma/E)^2 = a^2/E + b^2/E^2 + c^2, squares >= 0, to bins in energy; None where that tells nothing.
 
-    Uncertainties come from fits to resolutions varied by theirs.
+    Uncertainties come from fits to resolutions varied by theirs. It tells nothing with fewer than four good bins, and
+    where the stochastic term is not known to 20 %: few events let the three terms trade places.
     """
     from scipy.optimize import nnls
 
@@ -106,4 +133,7 @@ def fit_terms(binned: Binned, toys: int = 200) -> Terms | None:
 
     varied = width + error * np.random.default_rng(0).normal(size=(toys, len(width)))
     errors = np.std([solve(np.maximum(value, 0)) for value in varied], axis=0)
-    return Terms(*(Measured(float(v), float(e)) for v, e in zip(solve(width), errors)))
+    found = solve(width)
+    if found[0] < 5 * errors[0]:
+        return None
+    return Terms(*(Measured(float(v), float(e)) for v, e in zip(found, errors)))

@@ -10,6 +10,7 @@ from gen2reco.campaign.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import is_neutrino
+from gen2reco.validate import identity
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Response, Sheet
 from gen2reco.validate.truth import (
     KIND_LABELS,
@@ -66,9 +67,11 @@ QUANTITIES = {
         Quantity("abs_eta", "|η|"),
         *[Quantity(f"p_{name}", f"p({name.replace('_', ' ')})") for name in IDENTITIES],
     ],
+    identity.NAME: [],
 }
 PROFILES: dict[str, list[Profile]] = {name: [] for name in QUANTITIES}
 TITLES = {
+    identity.NAME: "Identities of isolated particles",
     **{kind: f"Isolated {label}" for kind, label in KIND_LABELS.items()},
     "jets": "Jets",
     "events": "Whole events",
@@ -109,6 +112,7 @@ def observe(table: pa.Table, detector: Detector | None, settings: Validation) ->
     sheet = _particles(particles, objects, face, energy, kind, np.flatnonzero(chosen), number, weight)
     sheets = {name: sheet.select(sheet.values["kind"] == i) for i, name in enumerate(KINDS)}
     sheets = {name: part for name, part in sheets.items() if len(part)}
+    sheets |= {identity.NAME: sheet} if len(sheet) else {}
     sheets["objects"] = _objects(particles, objects, face, loud, number, weight)
     jets = _jets(events, objects, settings, number, weight)
     return {**sheets, **({"jets": jets} if jets else {}), "events": _whole(events, particles, objects, energy)}
