@@ -164,7 +164,8 @@ def drive(cluster: Cluster, folder: Path, arguments: list[str]) -> tuple[float, 
 def cpu_seconds(cluster: Cluster) -> float:
     """CPU seconds of all jobs so far, by the accounting."""
     spent = 0.0
-    for text in cluster.run("sacct -X -n -P -o TotalCPU").split():
+    rows = [row.split("|") for row in cluster.run("sacct -n -P -o JobID,TotalCPU").splitlines()]
+    for text in (cpu for job, cpu in rows if "." not in job):  # a job's steps are in its own row
         days, _, clock = text.rpartition("-")
         spent += 86400 * int(days or 0)
         spent += sum(60**power * float(part) for power, part in enumerate(reversed(clock.split(":"))))
