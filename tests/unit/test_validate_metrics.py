@@ -193,6 +193,17 @@ def test_weights_count_as_often():
     assert inside.value[0] == pytest.approx((copies[(copies >= 0.9) & (copies < 1.1)] > 1).mean())
 
 
+def test_responses_to_the_same_events_are_compared_event_by_event():
+    """A second simulation that differs by one per cent of noise: its shift is known far better than either response."""
+    rng = np.random.default_rng(7)
+    ratio, numbers, ones = rng.normal(1, 0.2, 400), np.arange(400), np.ones(400)
+    a, b = (Units(values, ones, numbers) for values in (ratio, 1.02 * ratio + rng.normal(0, 0.01, 400)))
+    mean, width = response.paired_errors(a, b, 200, np.random.default_rng(1))
+    alone = response.response(ratio, ones, 200, np.random.default_rng(1))
+    assert mean == pytest.approx(0.01 / math.sqrt(400), rel=0.3) and mean < 0.1 * alone[0].uncertainty
+    assert width < 0.5 * alone[1].uncertainty / alone[1].value
+
+
 def test_a_classifier_sees_through_weights():
     """The same distribution drawn evenly and drawn by weight: nothing to find, unless weights are forgotten."""
     rng = np.random.default_rng(4)

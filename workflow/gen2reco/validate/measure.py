@@ -72,7 +72,7 @@ def absolute(module: ModuleType, ruler: Ruler, name: str, sheet: Sheet) -> Itera
         yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", Measured(width, error), len(pull.values))
     for rate in getattr(module, "RATES", {}).get(name, []):
         passed, weight, _ = sheet.units(rate.name)
-        if len(passed):
+        if len(passed) >= FEWEST:
             yield ruler.metric(f"{name}/{rate.name}", rate.label, rates.rate(passed > 0.5, weight), len(passed))
     if name == identity.NAME:
         yield from identity.metrics(ruler, sheet)
@@ -82,10 +82,13 @@ def _terms(ruler: Ruler, name: str, what: Response, sheet: Sheet) -> Iterator[Me
     binned = bin_response(ruler, name, what, what.energy, sheet, what.name)
     if binned is None or len(binned.n) < 2:
         return
-    terms, nothing = response.fit_terms(binned), Measured(np.nan, np.nan)
+    terms, n = response.fit_terms(binned), int(binned.n.sum())
+    if terms is None:
+        found = ruler.metric(f"{name}/stochastic", TERMS["stochastic"], Measured(np.nan, np.nan), n)
+        yield replace(found, reason=TOO_FEW)
+        return
     for term, label in TERMS.items():
-        found = ruler.metric(f"{name}/{term}", label, getattr(terms, term, nothing), int(binned.n.sum()))
-        yield found if terms else replace(found, reason=TOO_FEW)
+        yield ruler.metric(f"{name}/{term}", label, getattr(terms, term), n)
 
 
 def bin_response(
@@ -222,13 +225,15 @@ def _responses(ruler: Ruler, name: str, what: Response, a: Sheet, b: Sheet) -> I
         return
     rng = ruler.rng(f"{name}/shift")
     of_each = [response.response(u.values, u.weight, settings.resamples, rng) for u in units]
+    same = np.array_equal(*(np.unique(u.event) for u in units))
+    errors = response.paired_errors(*units, settings.resamples, rng) if same else (None, None)
     for i, (tag, title, limits) in enumerate(
         (
             ("response", f"response {what.label}, relative shift", settings.mean),
             ("resolution", "resolution σ_eff / mean, relative shift", settings.width),
         )
     ):
-        shift = _relative(of_each[1][i], of_each[0][i])
+        shift = _relative(of_each[1][i], of_each[0][i], errors[i])
         yield ruler.metric(f"{name}/shift_{tag}", title, shift, n, limits, headline=True)
     x = a.values[what.energy][np.isfinite(a.values[what.name])]
     edges = bin_edges("energy", x, settings)
@@ -267,10 +272,11 @@ def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[M
     )
 
 
-def _relative(b: Measured, a: Measured) -> Measured:
-    """b / a - 1 with the uncertainties of both; its floor is the mean absolute shift of equal samples."""
+def _relative(b: Measured, a: Measured, error: float | None) -> Measured:
+    """b / a - 1 with the uncertainties of both unless `error` is given; floor: mean absolute shift of equal samples."""
     if not (np.isfinite(a.value) and np.isfinite(b.value) and a.value):
         return Measured(np.nan, np.nan)
     ratio = b.value / a.value
-    error = float(ratio * np.hypot(a.uncertainty / a.value, b.uncertainty / b.value)) if b.value else a.uncertainty
+    if error is None:
+        error = float(ratio * np.hypot(a.uncertainty / a.value, b.uncertainty / b.value)) if b.value else a.uncertainty
     return Measured(float(ratio - 1), abs(error), *distances.half_normal(abs(error)))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.validate.metrics.distances import Measured
+from gen2reco.validate.metrics.distances import Measured, Units, resampled_pair
 
 COVERAGE = 0.6827
 
@@ -90,6 +90,21 @@ def _resampled(ratio: NDArray, chance: NDArray, resamples: int, rng: np.random.G
         drawn = ratio[rng.integers(0, len(ratio), size) if equal else rng.choice(len(ratio), size, p=chance)]
         parts.append((drawn.mean(-1), sigma_eff(drawn)))
     return tuple(np.concatenate(part) for part in zip(*parts))
+
+
+def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Standard deviations of the relative shifts of response and resolution of b against a that hold the same events.
+
+    The same events are drawn for both, so that what the two share cancels.
+    """
+    a, b = (u._replace(weight=np.maximum(u.weight, 0.0)) for u in (a, b))
+    shifts = []
+    for first, second in zip(*resampled_pair(a, b, resamples, rng)):
+        (mean_a, width_a), (mean_b, width_b) = (
+            (w @ u.values, weighted_sigma_eff(u.values, w)) for u, w in ((a, first), (b, second))
+        )
+        shifts.append((mean_b / mean_a - 1, width_b * mean_a / (width_a * mean_b) - 1))
+    return tuple(map(float, np.nanstd(shifts, axis=0)))
 
 
 def binned_response(
