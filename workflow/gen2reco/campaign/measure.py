@@ -131,7 +131,8 @@ def measure_stage(task: Task) -> dict:
         events = None if source is None else source.slice(chunk.start, chunk.stop - chunk.start)
         records.write(parts[-1], backend.run(chunk, events).table, RECORDS[task.stage][1])
 
-    while (len(spent) < 2 or sum(spent[1:]) < task.seconds) and len(spent) < MAX_CHUNKS:
+    end = 0.0
+    while (len(spent) < 2 or time.perf_counter() < end) and len(spent) < MAX_CHUNKS:
         start = len(spent) * size
         if source is not None and start + size > source.num_rows:
             break
@@ -143,6 +144,8 @@ def measure_stage(task: Task) -> dict:
         else:
             make(chunk)
         spent.append(_clock(backend.device) - before)
+        if len(spent) == 1:
+            end = time.perf_counter() + task.seconds
     written = sum(part.stat().st_size for part in parts)
     table = (records.read(part, RECORDS[task.stage][1]) for part in parts)
     records.write_stream(task.output, table, RECORDS[task.stage][1])
