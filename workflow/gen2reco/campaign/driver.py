@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from gen2reco.campaign.config import load_yaml
 from gen2reco.campaign.paths import lock_file
-from gen2reco.campaign.plan import Plan, ensure_plan, read_plan, restore_models
+from gen2reco.campaign.pinned import restore_models
+from gen2reco.campaign.plan import Plan, ensure_plan, read_plan
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
     """The plan of a campaign: the driver makes or extends it, its jobs read it."""
     if driver:
         plan = ensure_plan(campaign_file)
-        restore_models(plan)
+        restore_models(plan.lock)
         return plan
     return read_plan(lock_file(str(load_yaml(campaign_file).get("name"))))
 

@@ -14,7 +14,7 @@ from gen2reco.campaign.campaign import StageChoice, load_campaign
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.device import usable_device
-from gen2reco.campaign.plan import pin_models
+from gen2reco.campaign.pinned import pin_models
 from gen2reco.campaign.rates import known_rates, rate_keys, rates_file
 from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.campaign.sidecar import write_text
@@ -43,7 +43,7 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     Raises InfrastructureError where a stage's GPU is not here, unless the campaign allows the CPU.
     """
     campaign, detector, chains = load_campaign(campaign_file)
-    pin_models(Path(campaign_file).parent, chains, {})
+    pin_models(campaign_file, chains, {})
     for sample, chain in chains.items():
         for stage, choice in chain.items():
             device = usable_device(choice.device, campaign.allow_cpu, f"{stage} of `{sample}`")

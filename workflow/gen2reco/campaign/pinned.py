@@ -1,11 +1,17 @@
 """Models that a campaign or a command names, pinned: whatever the name, what is used is the content of this digest."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gen2reco.campaign.models import keep_model, kept_models, located
-from gen2reco.errors import InputError
+from gen2reco.errors import Gen2recoError, InputError
+
+if TYPE_CHECKING:
+    from gen2reco.campaign.campaign import StageChoice
+    from gen2reco.campaign.detector import Detector
 
 _HEX = re.compile(r"(?:sha256:)?(?P<digest>[0-9a-f]{12,64})")
 _registry: Callable[[str], Path] | None = None
@@ -57,6 +63,59 @@ def restore(digest: str, named: str, near: Path) -> None:
         )
 
 
+def restore_models(lock: dict) -> None:
+    """See that the models that a plan pins are in the cache, else fetch them. Raises InputError."""
+    near = Path(lock["campaign_file"]).parent
+    for name, model in {entry["named"]: entry["options"]["model"] for entry in _entries(lock)}.items():
+        restore(model, name, near)
+
+
+def pin_models(
+    campaign_file: Path | str, chains: dict[str, dict[str, "StageChoice"]], known: dict[str, str]
+) -> dict[tuple[str, str], str]:
+    """Replace the models that stages name by their digests; returns (sample, stage) → the name it had.
+
+    Names of the registry that the plan knows keep their digest, whatever they mean by now. Raises InputError.
+    """
+    named, pinned = {}, dict(known)
+    for sample, chain in chains.items():
+        for stage, choice in chain.items():
+            name = choice.options.get("model")
+            if not isinstance(name, str):
+                continue
+            with within(campaign_file, sample, stage):
+                model = pinned[name] = pinned.get(name) or pin(name, Path(campaign_file).parent)
+            if model != name or registered(name):
+                named[sample, stage] = name
+                chain[stage] = choice.model_copy(update={"options": {**choice.options, "model": model}})
+    return named
+
+
+def check_models(campaign_file: Path | str, chains: dict[str, dict[str, "StageChoice"]], detector: "Detector") -> None:
+    """See that each stage's backend finds its model and accepts it. Raises InputError naming file, sample and stage."""
+    from gen2reco.campaign.stage import make_backend
+
+    pin_models(campaign_file, chains, {})
+    for sample, chain in chains.items():
+        for stage, choice in chain.items():
+            with within(campaign_file, sample, stage):
+                make_backend(stage, choice.backend, choice.options, detector)
+
+
+@contextmanager
+def within(campaign_file: Path | str, sample: str, stage: str) -> Iterator[None]:
+    """Say of what goes wrong inside which stage of which campaign it is about."""
+    try:
+        yield
+    except Gen2recoError as error:
+        raise type(error)(f"{campaign_file}: samples.{sample}.{stage}: {error}") from None
+
+
+def known_models(lock: dict | None) -> dict[str, str]:
+    """Names of registered models in a plan → their digests."""
+    return {entry["named"]: entry["options"]["model"] for entry in _entries(lock or {}) if registered(entry["named"])}
+
+
 def _kept(name: str) -> str | None:
     """The digest in the cache that starts as this one does, if `name` is a digest and there is one."""
     match = _HEX.fullmatch(name)
@@ -70,3 +129,9 @@ def _from_registry(name: str) -> Path:
             f"model `{name}`: no registry is at hand here; give a folder, or a digest that is in the cache"
         )
     return _registry(name)
+
+
+def _entries(lock: dict) -> list[dict]:
+    """The stages of a plan whose model had another name."""
+    stages = [entry for sample in lock.get("samples", {}).values() for entry in sample["stages"].values()]
+    return [entry for entry in stages if "named" in entry]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gen2reco import __version__
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, record_file
-from gen2reco.campaign.pinned import pin, registered, restore
+from gen2reco.campaign.pinned import known_models, pin_models, within
 from gen2reco.campaign.sidecar import file_digest, write_text
 from gen2reco.errors import InputError
 
@@ -99,7 +99,7 @@ def make_plan(campaign_file: Path | str, new_revision: bool = False) -> tuple[Pl
     old = read_plan(path).lock if path.exists() else None
     if old is not None and Path(old["campaign_file"]).resolve() != Path(campaign_file).resolve():
         _refuse_stranger(path, old, campaign_file)
-    named = pin_models(Path(campaign_file).parent, chains, {} if new_revision else _known_models(old))
+    named = pin_models(campaign_file, chains, {} if new_revision else known_models(old))
     lock = _lock(campaign_file, campaign, detector, chains, named, old, new_revision)
     changed = _changes(old, lock) if old else []
     if changed and not new_revision:
@@ -129,14 +129,6 @@ def ensure_plan(campaign_file: Path | str) -> Plan:
         if same_file and all(_unchanged(Path(file), known) for file, known in plan.lock["files"].items()):
             return plan
     return make_plan(campaign_file)[0]
-
-
-def restore_models(plan: Plan) -> None:
-    """See that the models that a plan pins are in the cache, else fetch them. Raises InputError."""
-    near = Path(plan.lock["campaign_file"]).parent
-    entries = [entry for sample in plan.samples.values() for entry in sample["stages"].values() if "named" in entry]
-    for model, name in {(entry["options"]["model"], entry["named"]) for entry in entries}:
-        restore(model, name, near)
 
 
 def planned_job(
@@ -193,7 +185,8 @@ def _lock(
         like = samples.get(sample.like)
         shared = like is not None
         for stage, choice in chains[name].items():
-            entry = _stage_entry(stage, choice, detector, campaign.seed)
+            with within(campaign_file, name, stage):
+                entry = _stage_entry(stage, choice, detector, campaign.seed)
             shared = shared and like["stages"].get(stage, {}).get("digest") == entry["digest"]
             entry["owner"] = like["stages"][stage]["owner"] if shared else name
             entry |= {"named": named[name, stage]} if (name, stage) in named else {}
@@ -231,32 +224,6 @@ def _lock(
         "compare": [c.model_dump(mode="json") for c in comparisons(campaign)],
         **content,
     }
-
-
-def pin_models(
-    near: Path, chains: dict[str, dict[str, "StageChoice"]], known: dict[str, str]
-) -> dict[tuple[str, str], str]:
-    """Replace the models that stages name by their digests; returns (sample, stage) → the name it had.
-
-    Names of the registry that the plan knows keep their digest, whatever they mean by now.
-    """
-    named, pinned = {}, dict(known)
-    for sample, chain in chains.items():
-        for stage, choice in chain.items():
-            name = choice.options.get("model")
-            if not isinstance(name, str):
-                continue
-            model = pinned[name] = pinned.get(name) or pin(name, near)
-            if model != name or registered(name):
-                named[sample, stage] = name
-                chain[stage] = choice.model_copy(update={"options": {**choice.options, "model": model}})
-    return named
-
-
-def _known_models(old: dict | None) -> dict[str, str]:
-    """Names of registered models in a plan → their digests."""
-    entries = [entry for sample in (old or {}).get("samples", {}).values() for entry in sample["stages"].values()]
-    return {e["named"]: e["options"]["model"] for e in entries if "named" in e and registered(e["named"])}
 
 
 def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: int) -> dict:

@@ -15,13 +15,10 @@ FILE = click.Path(path_type=Path)
 def check(campaign: Path, profile: str | None) -> None:
     """Check CAMPAIGN and everything it refers to; prints what it would make."""
     from gen2reco.campaign.campaign import load_campaign
-    from gen2reco.campaign.pinned import pin_option
-    from gen2reco.campaign.stage import make_backend
+    from gen2reco.campaign.pinned import check_models
 
     loaded, detector, chains = load_campaign(campaign)
-    for chain in chains.values():
-        for stage, choice in chain.items():
-            make_backend(stage, choice.backend, pin_option(choice.options, campaign.parent), detector)
+    check_models(campaign, chains, detector)
     print(f"{campaign}: campaign `{loaded.name}` is fine; detector `{detector.name}`")
     for name, chain in chains.items():
         road = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
