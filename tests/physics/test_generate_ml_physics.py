@@ -1,6 +1,6 @@
 """The release model of the learned generator: conserved quantities on every event, and gross physics.
 
-The model is experimental: these bounds catch a broken release, they are not its quality, which its card states.
+These bounds catch a broken release, they are not its quality, which its card states.
 """
 
 import awkward as ak
@@ -26,14 +26,14 @@ def test_release_conserves_momentum_and_charge(events):
     p = events.particles
     for name, expected in (("px", 0), ("py", 0), ("pz", 0), ("energy", 91.2)):
         total = ak.to_numpy(ak.sum(ak.values_astype(p[name], np.float64), axis=1))
-        np.testing.assert_allclose(total, expected, atol=1e-4)
+        np.testing.assert_allclose(total, expected, atol=1e-6 * 91.2)
     charges = ak.unflatten(charge(ak.to_numpy(ak.flatten(p.pdg))), ak.num(p.pdg))
     assert np.all(ak.to_numpy(ak.sum(charges, axis=1)) == 0)
 
 
 def test_release_multiplicity_is_of_a_z(events):
     charged = ak.sum(charge(ak.to_numpy(ak.flatten(events.particles.pdg))) != 0) / len(events)
-    assert 18 < charged < 25
+    assert 19.5 < charged < 21.5  # Pythia8: 20.5, four errors of 500 events about it
 
 
 def test_beauty_flies_and_light_flavours_do_not(events):

@@ -39,7 +39,7 @@ class Counts(nn.Module):
         values = torch.arange(most).float()
         self.register_buffer("values", values, persistent=False)
         self.register_buffer("log_factorial", torch.lgamma(values + 1), persistent=False)
-        self._is_rare: list[bool] | None = None
+        self._is_rare: list[bool] = []  # as plain numbers, for sampling place by place
         self.register_buffer("closed", values[None] >= torch.tensor(n_values)[:, None], persistent=False)
 
     @torch.no_grad()
@@ -58,12 +58,11 @@ class Counts(nn.Module):
             none, one, two = (((counts[:, place] == n).sum() + 0.5).log() for n in range(3))
             self.more[place] = none + two - 2 * one
             self.rare[place] = float(counts[:, place].double().mean() < rare)
-        self._is_rare = None
 
     def _start(self, mean: Tensor, places: slice) -> Tensor:
         """Logits of the closed form: mean (n, k) at k places to (n, k, n_values)."""
         if places.stop is not None and places.stop - places.start == 1:
-            chosen = self._odds if self.is_rare[places.start] else self._bell
+            chosen = self._odds if self._is_rare[places.start] else self._bell
             return chosen(mean, places).masked_fill(self.closed[places], -1e9)
         logits = torch.where(self.rare[places, None] > 0, self._odds(mean, places), self._bell(mean, places))
         return logits.masked_fill(self.closed[places], -1e9)
@@ -76,13 +75,6 @@ class Counts(nn.Module):
     def _odds(self, mean: Tensor, places: slice) -> Tensor:
         v = self.values
         return torch.logit(mean.clamp(1e-5, 0.97))[..., None] * v + self.more[places, None] * v * (v - 1) / 2
-
-    @property
-    def is_rare(self) -> list[bool]:
-        """Which places start from odds."""
-        if self._is_rare is None:
-            self._is_rare = (self.rare > 0).tolist()
-        return self._is_rare
 
     def loss(self, counts: Tensor, condition: Tensor) -> Tensor:
         """Mean negative log-likelihood of a vector: counts (n, n_places) int64, condition (n, n_context)."""
@@ -136,6 +128,7 @@ class Counts(nn.Module):
         gives this count, over that of the likeliest count; others, and those with an impossible count, get a negative
         one there: the caller draws them again, and what is kept is distributed as the model under the constraint.
         """
+        self._is_rare = (self.rare > 0).tolist()
         state = self.context(condition)
         counts = torch.zeros(len(condition), len(self.n_values), dtype=torch.long, device=condition.device)
         draws = torch.rand(counts.shape, generator=noise).to(condition.device)

@@ -9,11 +9,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -100,6 +100,12 @@ class Recipe(Block):
     """Quark pairs only. Fine-tuning of the one-step student against data, with an adversary and an energy distance."""
     critic_learning_rate: float = Field(default=1e-3, gt=0)
     """Largest learning rate of the adversary."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.finetune and self.domain != "quark_pair":
+            raise ValueError(f"`finetune` does not know domain `{self.domain}`; leave it out")
+        return self
 
 
 def load_data(recipe: Recipe, samples: list[Path], cache: Path) -> tuple[Prepared, Species, float]:
