@@ -126,7 +126,7 @@ def test_whitening_and_back():
     told = model.told(torch.randn(n, 5), torch.randint(5, (n,)))
     mask, noise = torch.ones_like(x, dtype=torch.bool), torch.Generator().manual_seed(1)
     model.center.copy_(x.mean(0))
-    model.scale.copy_(x.std(0))
+    model.scale.copy_(4 * x.std(0))  # within reach of untrained quantiles
     model.fit_whitening(x, mask, told, noise)
     white = model.inward(x, mask, told, noise)
     assert (torch.cov(white.T) - torch.eye(model.dim)).abs().max() < 0.05
@@ -164,7 +164,7 @@ def test_what_is_outside_is_counted_refused_or_simulated(detector):
     _, info = run(made["nearest"], lists)
     assert (info["particles_outside_to_nearest"], info["showers"]) == (2, 3)
     assert info["energy_outside"] == pytest.approx(30.2)
-    with pytest.raises(InputError, match=r"event 101: particle 0 \(pdg 22, 0.2 GeV.*0.5 to 190 GeV.*outside: geant4"):
+    with pytest.raises(InputError, match=r"event 101: particle 0 \(pdg 22, 0.2 GeV.*0.5 to 200 GeV.*outside: geant4"):
         run(made["refuse"], lists)
     assert run(made["refuse"], lists[:1])[1]["showers"] == 1
 
@@ -205,7 +205,9 @@ def training_record(learned, tmp_path_factory):
 
 
 SHORT = Training(steps=4, batch=16, checkpoint_every=2, warmup=1)
-TINY = Recipe(start=SHORT, moments=SHORT, teacher=SHORT, pairs=64, evaluations=2, student=SHORT, rows=200, cells=SHORT)
+TINY = Recipe(
+    start=SHORT, quantiles=SHORT, teacher=SHORT, pairs=64, evaluations=2, student=SHORT, rows=200, cells=SHORT
+)
 
 
 def test_training_killed_and_resumed_gives_the_same_model(training_record, detector, tmp_path):

@@ -104,7 +104,7 @@ def test_killed_at_random_moments_gives_the_same_bytes(quiet, tmp_path, cores, t
     while kills < KILLS:
         run = start(tmp_path, KILLED, cores, *targets)
         try:
-            run.wait(timeout=rng.uniform(1.0, 4.0))
+            run.wait(timeout=rng.uniform(1.0, 30.0 if FULL else 4.0))
             break
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)

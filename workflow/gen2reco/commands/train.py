@@ -132,7 +132,8 @@ def showers(
             paths, detector, output, recipe, text, lambda part, *numbers: told.watch(part)(*numbers), device
         )
         _judge(told, "simulate", output, judged)
-        print(f"{made.folder}: {made.digest}", file=sys.stderr)
+        if made:
+            print(f"{made.folder}: {made.digest}", file=sys.stderr)
 
 
 @click.command("export-model")

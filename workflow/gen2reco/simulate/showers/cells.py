@@ -35,39 +35,42 @@ class Rows:
 class CellModel(nn.Module):
     """Occupancy and energy of candidates, told by what is known of their layer; tables for halo and delays."""
 
-    def __init__(self, n_context: int, n_layers: int, width: int = 64):
+    def __init__(self, n_context: int, n_layers: int, width: int = 64, hidden: int = 32):
         super().__init__()
-        n_seen, hidden = sampler.N_SEEN, sampler.WIDTH
+        n_seen = sampler.N_SEEN + 1
         self.layer = nn.Sequential(
             nn.Linear(N_TOLD + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.halo = nn.Linear(width, 1)
-        self.occupancy_bias, self.energy_bias = nn.Linear(width, hidden), nn.Linear(width, hidden)
-        self.occupancy = _Head(n_seen, hidden, 1)
-        self.energy = _Head(n_seen + 1, hidden, 3 * sampler.MIXTURE)
+        self.halo = nn.Linear(width, 2)
+        self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
+        self.first, self.second = _Head(n_seen, hidden, 1), _Head(n_seen, hidden, 1)
+        self.energy = _Head(n_seen, hidden, 3 * sampler.MIXTURE)
         with torch.no_grad():
             m = sampler.MIXTURE
             self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
         self.register_buffer("halo_radius", torch.zeros(2, N_QUANTILES))
         self.register_buffer("delays", torch.zeros(*TIME_BINS, N_QUANTILES))
 
-    def loss(self, told: Tensor, counts: Tensor, seen: Tensor, hit: Tensor, log_mips: Tensor, beside: Tensor, halo):
+    def loss(
+        self, told: Tensor, counts: Tensor, seen: Tensor, role: Tensor, log_mips: Tensor, beside: Tensor, halo: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods per row of occupancy, energies and the number of halo cells.
 
-        told: (n_rows, n_told); counts: (n_rows,) entries of each row in seen (n, N_SEEN), hit (n,) with 2 for cells of
-        the halo, log_mips (n,), beside (n,); halo: (n_rows,) cells of the halo.
+        told: (n_rows, n_told); counts: (n_rows,) entries of each row in seen (n, N_SEEN), role, log_mips and beside
+        (n,), as `sampler.look` makes them; halo: (n_rows, 2) cells of the halo.
         """
-        known = self.layer(told)
-        candidate = hit < 2
-        bias = self.occupancy_bias(known).repeat_interleave(counts, 0)
-        logit = self.occupancy(seen[candidate], bias[candidate])[:, 0]
-        is_hit = hit[candidate].float()
-        occupancy = nn.functional.binary_cross_entropy_with_logits(logit.float(), is_hit, reduction="sum")
-        filled = hit > 0
-        bias = self.energy_bias(known).repeat_interleave(counts, 0)[filled]
-        told_energy = torch.cat([seen[filled], beside[filled, None] / 8], 1)
-        energy = -_log_mixture(self.energy(told_energy, bias).float(), log_mips[filled]).sum()
-        log_rate = self.halo(known)[:, 0].float().clamp(-12, 6)
+        known, x = self.layer(told), torch.cat([seen, beside[:, None] / 8], 1)
+        row = torch.repeat_interleave(counts)
+        occupancy = 0
+        for half, head in enumerate((self.first, self.second)):
+            some = torch.nonzero(role // 2 == half)[:, 0]
+            logit = head(x[some], self.biases[half](known)[row[some]])[:, 0].float()
+            is_hit = (role[some] % 2).float()
+            occupancy = occupancy + nn.functional.binary_cross_entropy_with_logits(logit, is_hit, reduction="sum")
+        some = torch.nonzero(role == 4)[:, 0]
+        mixture = self.energy(x[some], self.biases[2](known)[row[some]]).float()
+        energy = -_log_mixture(mixture, log_mips[some]).sum()
+        log_rate = self.halo(known).float().clamp(-12, 6)
         rate = (log_rate.exp() - halo * log_rate).sum()
         return occupancy / len(told), energy / len(told), rate / len(told)
 
@@ -78,8 +81,8 @@ class CellModel(nn.Module):
         """Cells of showers: owner (n,), layer (from 1), ix, iy, mips and delay (ns)."""
         rows = layer_rows(inc, context, whole)
         known = self.layer(torch.from_numpy(rows.told).to(self.halo.weight.device))
-        biases = [_array(bias(known)) for bias in (self.occupancy_bias, self.energy_bias)]
-        rate = self.halo(known)[:, 0].clamp(-12, 6).exp().cpu().numpy()
+        biases = [_array(bias(known)) for bias in self.biases]
+        rate = _array(self.halo(known).clamp(-12, 6).exp())
         row_of = np.zeros(whole.cells.shape, np.int64)
         row_of[rows.shower, rows.layer] = np.arange(len(rows.shower))
         most = int(whole.cells.sum())
@@ -90,8 +93,8 @@ class CellModel(nn.Module):
         n = sampler.draw(
             rng.integers(0, 2**32, len(inc)), axes, np.ascontiguousarray(inc.slope), geometry.detector.cell_size,
             geometry.r_min, geometry.r_max, whole.cells, whole.mips, *biases, row_of, rate,
-            _array(self.halo_radius), section,
-            *self.occupancy.arrays(), *self.energy.arrays(), edges, ix, iy, mips,
+            _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)), section,
+            *self.first.arrays(), *self.second.arrays(), *self.energy.arrays(), edges, ix, iy, mips,
         )  # fmt: skip
         owner = np.repeat(np.arange(len(inc)), edges[:, -1] - edges[:, 0])
         layer = np.repeat(np.tile(np.arange(geometry.n_layers), len(inc)), np.diff(edges, axis=1).ravel())
@@ -99,15 +102,14 @@ class CellModel(nn.Module):
         return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay
 
     @torch.no_grad()
-    def fit_tables(self, showers: Showers, geometry: Geometry, halo: NDArray) -> None:
-        """Quantiles of the halo's radii (`halo` marks its cells) and of the delays, from the training sample."""
+    def fit_tables(self, showers: Showers, whole: Drawn, geometry: Geometry, halo: NDArray) -> None:
+        """Quantiles of the radii of the halo (`halo` marks its cells) in units of the mean one, and of the delays."""
         section = (~geometry.electromagnetic)[showers.layer - 1].astype(int)
         r = _radius(axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1], showers, geometry)
+        in_units = r / np.exp(whole.radii[showers.owner, 1])
         for s in range(2):
-            some = r[halo & (section == s)]
-            self.halo_radius[s] = torch.from_numpy(
-                np.quantile(some if len(some) > 20 else [sampler.CORE, 200.0], _NODES)
-            )
+            some = in_units[halo & (section == s)]
+            self.halo_radius[s] = torch.from_numpy(np.quantile(some if len(some) > 20 else [1.0, 5.0], _NODES))
         bins = np.ravel_multi_index(_time_bins(section, r, showers.mips), TIME_BINS)
         for b in range(int(np.prod(TIME_BINS))):
             delays = showers.delay[bins == b]

@@ -1,9 +1,9 @@
 """Energy and number of cells of every layer, drawn together by one evaluation of a distilled flow.
 
 A shower is a vector: per layer the square root of its (dequantised) number of cells and the logarithm of its energy a
-cell, then the logarithms of the response and of two radii. A small network gives mean and width of each number, given
-the particle and the layer where the shower starts; what is left is made Gaussian number by number and whitened. The
-flow works on that, so its start, the identity, is a Gaussian copula.
+cell, then the logarithms of the response and of two radii. A small network gives quantiles of each number, given the
+particle and the layer where the shower starts, by which the numbers become Gaussian, one by one; then they are
+whitened. The flow works on that, so its start, the identity, is a Gaussian copula.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ N_WHOLE = 3
 START = 12.0
 """MIP in two layers running: there a shower has started."""
 N_NODES = 257
+LEVELS = (-2.6, -1.8, -1.1, -0.5, 0.0, 0.5, 1.1, 1.8, 2.6)
+"""Where quantiles are learned, in units of a standard normal variable."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,12 @@ class LayerModel(nn.Module):
         dim = 2 * n_layers + N_WHOLE
         self.n_layers, self.dim, n_told = n_layers, dim, n_context + n_layers + 1
         self.start = _perceptron(n_context, 96, n_layers + 1)
-        self.moments = _perceptron(n_told, 128, 2 * dim)
+        self.quantiles = _perceptron(n_told, 128, len(LEVELS) * dim)
         self.teacher = VectorNetwork(dim, n_told, width, depth)
         self.student = VectorNetwork(dim, n_told, width, depth)
         self.register_buffer("center", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
+        self.register_buffer("levels", torch.tensor(LEVELS))
         self.register_buffer("nodes", torch.linspace(-4, 4, N_NODES).repeat(dim, 1))
         self.register_buffer("mix", torch.eye(dim))
 
@@ -113,16 +116,20 @@ class LayerModel(nn.Module):
         """The flow's condition: context (n, n_context) and the start layer (n,)."""
         return torch.cat([context, nn.functional.one_hot(start, self.n_layers + 1).to(context.dtype)], 1)
 
-    def moments_of(self, told: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the width of each number, in standard units."""
-        mean, log_width = self.moments(told).chunk(2, 1)
-        return mean, log_width.clamp(-5, 3)
+    def quantiles_of(self, told: Tensor) -> Tensor:
+        """Quantiles of each number at LEVELS, in standard units: (n, dim, n_levels), rising."""
+        raw = self.quantiles(told).view(len(told), self.dim, len(LEVELS)).float()
+        steps = nn.functional.softplus(raw[..., 1:] - 1) + 1e-3
+        rise = torch.cat([torch.zeros_like(raw[..., :1]), steps.cumsum(2)], 2)
+        middle = len(LEVELS) // 2
+        return raw[..., :1] + rise - rise[..., middle : middle + 1]
 
-    def moments_loss(self, x: Tensor, mask: Tensor, told: Tensor) -> Tensor:
-        """Mean Gaussian negative log-likelihood of the numbers that are there."""
-        mean, log_width = self.moments_of(told)
-        z = ((x - self.center) / self.scale - mean) * (-log_width).exp()
-        return ((0.5 * z.square() + log_width) * mask).sum() / mask.sum()
+    def quantiles_loss(self, x: Tensor, mask: Tensor, told: Tensor) -> Tensor:
+        """Mean pinball loss (Koenker & Bassett, Econometrica 46 (1978) 33) of the numbers that are there."""
+        off = ((x - self.center) / self.scale)[..., None] - self.quantiles_of(told)
+        chance = torch.special.ndtr(self.levels)
+        loss = torch.maximum(chance * off, (chance - 1) * off).mean(2)
+        return (loss * mask).sum() / mask.sum()
 
     @torch.no_grad()
     def fit_whitening(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> None:
@@ -148,8 +155,12 @@ class LayerModel(nn.Module):
         low = place.floor().clamp(0, N_NODES - 2)
         index = low.long().T
         a, b = self.nodes.gather(1, index).T, self.nodes.gather(1, index + 1).T
-        mean, log_width = self.moments_of(told)
-        return ((a + (place - low) * (b - a)) * log_width.exp() + mean) * self.scale + self.center
+        z = a + (place - low) * (b - a)
+        upper = torch.searchsorted(self.levels, z.contiguous()).clamp(1, len(LEVELS) - 1)[..., None]
+        quantiles = self.quantiles_of(told)
+        below, above = quantiles.gather(2, upper - 1)[..., 0], quantiles.gather(2, upper)[..., 0]
+        from_level, to_level = self.levels[upper[..., 0] - 1], self.levels[upper[..., 0]]
+        return (below + (z - from_level) / (to_level - from_level) * (above - below)) * self.scale + self.center
 
     @torch.no_grad()
     def draw(self, context: Tensor, rng: np.random.Generator, network: str, evaluations: int) -> tuple[Tensor, Tensor]:
@@ -164,8 +175,11 @@ class LayerModel(nn.Module):
         return start, self.outward(white, told)
 
     def _standard(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> Tensor:
-        mean, log_width = self.moments_of(told)
-        z = ((x - self.center) / self.scale - mean) * (-log_width).exp()
+        y, quantiles = (x - self.center) / self.scale, self.quantiles_of(told)
+        upper = (y[..., None] > quantiles).sum(2).clamp(1, len(LEVELS) - 1)[..., None]
+        below, above = quantiles.gather(2, upper - 1)[..., 0], quantiles.gather(2, upper)[..., 0]
+        from_level, to_level = self.levels[upper[..., 0] - 1], self.levels[upper[..., 0]]
+        z = (from_level + (y - below) / (above - below) * (to_level - from_level)).clamp(-8, 8)
         other = torch.randint(len(z), z.shape, generator=noise)
         for _ in range(4):  # a number that is not there takes the value of another shower's
             z = torch.where(mask, z, z.gather(0, other))

@@ -4,6 +4,7 @@ Each part keeps its checkpoint in a folder of its own and is done once: killed a
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from gen2reco.simulate.showers.layers import Drawn, LayerModel, axis_points, to_
 from gen2reco.simulate.showers.model import KIND, FamilyModel, Sizes
 from gen2reco.simulate.showers.valid import covered
 
+FIRST = os.environ.get("RANK", "0") == "0"
+"""Whether this is the only process, or the first of torchrun's: the one that writes."""
 Watch = Callable[[str, int, dict[str, float]], None]
 
 
@@ -41,8 +44,8 @@ class Recipe(Block):
     """Sizes of the networks."""
     start: Training = Training(steps=1500, batch=512)
     """Training of the start layer."""
-    moments: Training = Training(steps=2000, batch=512)
-    """Training of means and widths."""
+    quantiles: Training = Training(steps=2500, batch=512)
+    """Training of the quantiles."""
     teacher: Training = Training(steps=8000, batch=512)
     """Training of the many-step teacher by flow matching."""
     pairs: int = Field(default=60_000, ge=1)
@@ -90,7 +93,7 @@ def make_showers(
     card: str | None,
     watch: Watch,
     device: str = "cpu",
-) -> Model:
+) -> Model | None:
     """Train on hits records with deposits and write the model folder; checkpoints are kept in `output`.partial."""
     showers = load_showers(paths, detector)
     work = output.with_name(f"{output.name}.partial")
@@ -100,8 +103,8 @@ def make_showers(
 
 def export(
     made: dict[str, FamilyModel], showers: Showers, detector: Detector, recipe: Recipe, output: Path, card: str
-) -> Model:
-    """Write the model folder that `simulate --backend ml` reads, weights in half precision."""
+) -> Model | None:
+    """Write the model folder that `simulate --backend ml` reads, weights in half precision; by one process alone."""
     weights = {}
     for family, model in made.items():
         tables = dict(model.named_buffers())
@@ -114,6 +117,8 @@ def export(
         "recipe": recipe.model_dump(mode="json"),
         "quality": [],
     }
+    if not FIRST:
+        return None
     return save_model(output, KIND, config, {"geometry": detector.geometry_digest}, weights, card)
 
 
@@ -139,9 +144,13 @@ def _fitter(work: Path, watch: Watch, device: str) -> Fit:
         if not done.is_file():
             part = Part(network, objective)
             average = train([part], settings, work / name, lambda step, told: watch(name, step, told), device)
-            done.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.cpu().contiguous() for k, v in average.state_dict().items()}, done)
-        network.load_state_dict(load_file(done))
+            state = {k: v.cpu().contiguous() for k, v in average.state_dict().items()}
+            if FIRST:
+                done.parent.mkdir(parents=True, exist_ok=True)
+                save_file(state, done)
+        else:
+            state = load_file(done)
+        network.load_state_dict(state)
         network.cpu().eval()
 
     return fit
@@ -163,14 +172,14 @@ def _train_layers(
         loss = nn.functional.cross_entropy(model.start(known[at].to(draw.device)), start[at].to(draw.device))
         return loss, {"nll": loss.item()}
 
-    def moments_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+    def quantiles_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         at = torch.from_numpy(draw.indices(len(x)))
         told = model.told(known[at], start[at])
-        loss = model.moments_loss(*(a.to(draw.device) for a in (x[at], mask[at], told)))
-        return loss, {"nll": loss.item()}
+        loss = model.quantiles_loss(*(a.to(draw.device) for a in (x[at], mask[at], told)))
+        return loss, {"loss": loss.item()}
 
     fit("start", model.start, start_loss, recipe.start)
-    fit("moments", model.moments, moments_loss, recipe.moments)
+    fit("quantiles", model.quantiles, quantiles_loss, recipe.quantiles)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
     told = model.told(known, start)
     model.fit_whitening(x, mask, told, noise)
@@ -181,17 +190,21 @@ def _train_layers(
     fit("student", model.student, objectives.reflow(model.student, pairs), recipe.student)
 
 
-def _pairs(model: LayerModel, data: objectives.VectorData, recipe: Recipe, folder: Path, device: str):
+def _pairs(
+    model: LayerModel, data: objectives.VectorData, recipe: Recipe, folder: Path, device: str
+) -> objectives.Pairs:
     """The teacher's pairs of noise and sample, kept in `folder`; conditions are those of the data, over and over."""
     again = np.arange(recipe.pairs) % len(data)
     wanted = objectives.VectorData(data.x[again], data.condition[again])
     if not (folder / "end.npy").is_file():
         teacher = model.teacher.to(device)
         made = objectives.make_pairs(teacher, wanted, recipe.evaluations, recipe.student.seed, 2000, device)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "start.npy", made.start)
-        np.save(folder / "end.npy", made.data.x)
         model.teacher.cpu()
+        if FIRST:
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / "start.npy", made.start)
+            np.save(folder / "end.npy", made.data.x)
+        return made
     start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
     return objectives.Pairs(start, replace(wanted, x=end))
 
@@ -202,7 +215,7 @@ def _train_cells(
     rows = layer_rows(showers.incidence, context, whole)
     rng = np.random.default_rng(recipe.cells.seed)
     chosen = np.sort(rng.permutation(len(rows.shower))[: recipe.rows])
-    seen = _looked(showers, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
+    seen = _looked(showers, whole, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
     told = torch.from_numpy(rows.told[chosen])
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
@@ -211,7 +224,7 @@ def _train_cells(
         return occupancy + energy + halo, {"occupancy": occupancy.item(), "energy": energy.item(), "halo": halo.item()}
 
     fit("cells", model, objective, recipe.cells)
-    model.fit_tables(showers, geometry, _halo_cells(showers, geometry))
+    model.fit_tables(showers, whole, geometry, _halo_cells(showers, geometry))
 
 
 class _Looked:
@@ -220,26 +233,27 @@ class _Looked:
     def __init__(self, n_rows: int, n: int):
         self.first = np.zeros(n_rows + 1, np.int64)
         self.seen = np.zeros((n, sampler.N_SEEN), np.float32)
-        self.hit, self.beside = np.zeros(n, np.uint8), np.zeros(n, np.float32)
+        self.role, self.beside = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         self.log_mips = np.zeros(n, np.float32)
-        self.halo = np.zeros(n_rows, np.float32)
+        self.halo = np.zeros((n_rows, 2), np.float32)
 
     def of(self, rows: NDArray) -> tuple[NDArray, ...]:
         """Number of candidates of the chosen rows, what they are told, what they hold, and the rows' halo."""
         counts = self.first[rows + 1] - self.first[rows]
         starts = np.repeat(self.first[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         at = starts + np.arange(counts.sum())
-        return counts, self.seen[at], self.hit[at], self.log_mips[at], self.beside[at], self.halo[rows]
+        return counts, self.seen[at], self.role[at], self.log_mips[at], self.beside[at], self.halo[rows]
 
 
-def _looked(showers: Showers, rows: NDArray, geometry: Geometry) -> _Looked:
-    out = _Looked(len(rows), 160 * len(rows) + 20_000)
+def _looked(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -> _Looked:
+    out = _Looked(len(rows), 400 * len(rows) + 20_000)
     cells, _ = showers.per_layer(geometry.n_layers)
     edges = showers.first[:-1, None] + np.concatenate([np.zeros((len(cells), 1), int), np.cumsum(cells, 1)], 1)
+    seeds = np.random.default_rng(0).integers(0, 2**32, len(rows))
     done = sampler.look(
-        edges, axis_points(showers.incidence, geometry), showers.incidence.slope, geometry.detector.cell_size,
-        geometry.r_min, geometry.r_max, showers.ix, showers.iy, showers.mips, rows, out.first, out.seen, out.hit,
-        out.log_mips, out.beside, out.halo,
+        seeds, edges, axis_points(showers.incidence, geometry), np.ascontiguousarray(showers.incidence.slope),
+        np.exp(whole.radii), geometry.detector.cell_size, geometry.r_min, geometry.r_max, showers.ix, showers.iy,
+        showers.mips, rows, out.first, out.seen, out.role, out.log_mips, out.beside, out.halo,
     )  # fmt: skip
     assert done == len(rows), "more candidates than room was made for"
     return out
