@@ -1,6 +1,6 @@
 """What a shard costs beside its physics: our own share, Snakemake's, and Slurm's, on the test cluster.
 
-    python benchmarks/cluster_overhead.py [--shards 1000] [--group 20] [--nodes 4]
+    python benchmarks/cluster_overhead.py [--shards 1000] [--plain 100] [--group 20]
 
 Prints (1) CPU seconds a shard of our own: plan, chunk bookkeeping, sidecar, verification, tracking; (2) seconds
 a shard of a campaign of nearly empty shards, each as its own Slurm job and grouped; (3) the floor: a Snakefile of as
@@ -44,15 +44,13 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--plain", type=int, default=100, help="shards of the runs without groups")
     parser.add_argument("--group", type=int, default=20, help="shards that go as one job")
-    parser.add_argument("--nodes", type=int, default=2)
     given = parser.parse_args()
     if reason := why_not():
         sys.exit(f"no cluster: {reason}")
     with tempfile.TemporaryDirectory(prefix="g2r-bench-") as folder:
         ours = our_share(Path(folder) / "ours")
         print(f"our share of a shard, CPU seconds: {json.dumps(ours)}", flush=True)
-        nodes = {f"c{i + 1}": 0 for i in range(given.nodes)}
-        with Cluster(nodes, cpus=max(4, given.group)) as cluster:  # the resources of a group's shards add up
+        with Cluster({"c1": 0, "c2": 0}, cpus=max(4, given.group)) as cluster:  # a group asks for the cores of all
             print(HEADER)
             report("bare Snakemake, plain", given.plain, *floor(cluster, Path(folder) / "floor", given.plain))
             report("gen2reco, plain", given.plain, *shards(cluster, Path(folder) / "plain", given.plain, 1))
@@ -164,7 +162,7 @@ def drive(cluster: Cluster, folder: Path, arguments: list[str]) -> tuple[float, 
 def cpu_seconds(cluster: Cluster) -> float:
     """CPU seconds of all jobs so far, by the accounting."""
     spent = 0.0
-    rows = [row.split("|") for row in cluster.run("sacct -n -P -o JobID,TotalCPU").splitlines()]
+    rows = [row.split("|") for row in cluster.run("sacct -n -P -S now-2days -o JobID,TotalCPU").splitlines()]
     for text in (cpu for job, cpu in rows if "." not in job):  # a job's steps are in its own row
         days, _, clock = text.rpartition("-")
         spent += 86400 * int(days or 0)
