@@ -205,6 +205,12 @@ def _response_picture(ruler, name, what, sheets, names) -> Iterator[Picture]:
         yield Picture("Response and resolution", responses(curves, names, what.label), caption)
 
 
+def _binned_rate(sheet: Sheet, name: str, over: str, edges: np.ndarray) -> rates.BinnedRate:
+    """A rate of the units that have one."""
+    tried = sheet.select(np.isfinite(sheet.values[name]))
+    return rates.binned_rate(tried.values[name] > 0.5, tried.weight, tried.values[over], edges)
+
+
 def _rates_picture(name, wanted, sheets, names, settings) -> Picture:
     from gen2reco.validate.figures import curves
 
@@ -217,9 +223,7 @@ def _rates_picture(name, wanted, sheets, names, settings) -> Picture:
                 continue
             edges = measure.bin_edges(over, x, settings)
             of_variables["pt" if name == "jets" and over == "energy" else over] = [
-                (i, rates.binned_rate(sheet.values[rate.name] > 0.5, sheet.weight, sheet.values[over], edges))
-                for i, sheet in enumerate(sheets)
-                if len(sheet)
+                (i, _binned_rate(sheet, rate.name, over, edges)) for i, sheet in enumerate(sheets) if len(sheet)
             ]
         table.append((rate.label, of_variables))
     caption = "Bars are 68 % binomial intervals (Wilson)."
