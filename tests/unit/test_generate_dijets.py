@@ -136,6 +136,22 @@ def test_coordinates_of_pythia8_events_round_trip(reference):
     np.testing.assert_allclose(total, np.tile([0, 0, 0, 14000], (n, 1)), atol=1e-6)
 
 
+def test_events_that_cannot_be_balanced_are_drawn_again(folder, monkeypatch):
+    balance, calls = dijets.balance, []
+
+    def fails_once(x, mass, side, event, jets, sqrt_s):
+        p = balance(x, mass, side, event, jets, sqrt_s)
+        calls.append(len(jets))
+        return torch.where((event == 3)[:, None], torch.nan, p) if len(calls) == 1 else p
+
+    monkeypatch.setattr(dijets, "balance", fails_once)
+    events, info = generate(folder, 20)
+    assert calls == [20, 1]
+    assert info["counts_drawn_again"] >= 1
+    np.testing.assert_allclose(sums(events.particles, "energy"), 14000, rtol=1e-6)
+    np.testing.assert_array_equal(numbers(events.particles.pdg), np.tile([2, 2, 0, 0], (20, 1)))
+
+
 LHE = """<LesHouchesEvents version="1.0">
 <init>
 2212 2212 {beam} {beam} 0 0 247000 247000 3 1

@@ -16,6 +16,8 @@ from gen2reco.generate.hadronize.dijets import GROUPS, JETS
 from gen2reco.generate.hadronize.model import Architecture, Start, summary_kinds
 from gen2reco.generate.hadronize.species import Species
 
+TRIES = 50
+"""Draws of an event after which it counts as impossible."""
 PROTONS = (2, 2, 0, 0, 0, 0)
 """What two protons carry of the conserved numbers."""
 
@@ -174,9 +176,30 @@ class DijetHadronizer(nn.Module):
         self, known: Tensor, sqrt_s: Tensor, noise: torch.Generator, evaluations: int = 1
     ) -> tuple[DrawnDijets, int]:
         """Draw events given what is known of each, (n, N_KNOWN); also returns how many counts were drawn again."""
+        drawn, again = self._draw(known, sqrt_s, noise, evaluations)
+        for _ in range(TRIES):
+            lost = torch.zeros(len(known), dtype=torch.bool)
+            lost[drawn.event[~torch.isfinite(drawn.momenta).all(1)]] = True
+            if not lost.any():
+                return drawn, again
+            more, often = self._draw(known[lost], sqrt_s[lost], noise, evaluations)
+            drawn, again = _replaced(drawn, more, lost), again + often + int(lost.sum())
+        raise ArithmeticError(f"{int(lost.sum())} events cannot be balanced in {TRIES} draws")
+
+    def _draw(self, known: Tensor, sqrt_s: Tensor, noise: torch.Generator, evaluations: int) -> tuple[DrawnDijets, int]:
+        """As `draw`; momenta of an event whose jets leave too little to its beams are not finite."""
         counts, again = self.draw_counts(known, noise)
         shapes = self.draw_shapes(counts, known, noise, evaluations)
         sets = self.sets(counts, shapes, known)
         z = sample(self.particles, torch.randn(len(sets.kinds), 3, generator=noise), sets, evaluations)
         momenta = self.decode(z, sets, counts, shapes, known, sqrt_s)
         return DrawnDijets(sets.kinds % len(self.species), sets.owner, momenta), again
+
+
+def _replaced(drawn: DrawnDijets, more: DrawnDijets, lost: Tensor) -> DrawnDijets:
+    """Put the events of `more` in the place of those that were `lost` (n,)."""
+    kept, place = ~lost[drawn.event], torch.nonzero(lost)[:, 0]
+    event = torch.cat([drawn.event[kept], place[more.event]])
+    order = torch.argsort(event, stable=True)
+    kinds, momenta = torch.cat([drawn.kinds[kept], more.kinds]), torch.cat([drawn.momenta[kept], more.momenta])
+    return DrawnDijets(kinds[order], event[order], momenta[order])

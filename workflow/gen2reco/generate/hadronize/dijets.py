@@ -254,7 +254,7 @@ def jet_momenta(shapes: Tensor, pt: Tensor, y: Tensor, rest: Tensor, single: Ten
     their particles' masses `rest` (n, JETS); the mass is `rest` of a jet of a `single` particle, and more of others."""
     log_pt, dy, phi, log_mass = shapes.view(-1, 4, JETS).unbind(1)
     scale = torch.stack([pt, pt, torch.full_like(pt, LEAST_PT), torch.full_like(pt, LEAST_PT)], 1)
-    jet_pt = scale * log_pt.clamp(-3, 2.5).exp()
+    jet_pt = (scale * log_pt.clamp(-3, 2.5).exp()).clamp(max=MOST_LIGHT_CONE / 3)
     jet_phi = torch.stack([phi[:, 0], phi[:, 1] + torch.pi, phi[:, 2].abs(), phi[:, 3]], 1)
     mass = (log_mass.clamp(max=5).exp() - FLOOR).maximum(rest + 0.002 + 0.01 * rest)
     mass = torch.where(single, rest, mass.minimum(rest + 0.5 * jet_pt))
