@@ -4,9 +4,11 @@ import json
 import os
 
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from track_campaign import sidecar
 
+from gen2reco.cli import cli
 from gen2reco.errors import InputError
 from gen2reco.track.spool import read
 from gen2reco.track.story import tell
@@ -60,12 +62,18 @@ def place(tmp_path_factory, repository):
 
 @pytest.fixture
 def command(gen2reco, place, monkeypatch):
-    """Run a command there, with a cache of its own; returns its output."""
+    """Run a command there, with a cache of its own; returns its output. Those of MLflow run in this process."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    environment = {**os.environ, "GEN2RECO_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("GEN2RECO_CACHE", str(place / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(place)
 
     def call(*words):
-        done = gen2reco(*words, cwd=place, env=environment)
+        if words[0] in ("plan", "track", "models"):
+            done = CliRunner().invoke(cli, words, catch_exceptions=False)
+            assert done.exit_code == 0, done.output
+            return done.output
+        done = gen2reco(*words, cwd=place, env=dict(os.environ))
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout + done.stderr
 
@@ -105,7 +113,7 @@ def test_from_training_to_use(command, place, snakemake):
     champion = ("--option", "model=models:/generation@champion")
     command("generate", "o.parquet", "--backend", "ml", "--process", place / "ee.yaml", "--events", "5", *champion)
     assert json.loads((place / "o.json").read_text())["model_digest"] == digest
-    snakemake("used.yaml", "-n", cwd=place, env={**os.environ, "GEN2RECO_CACHE": str(place / "cache")})
+    snakemake("used.yaml", "-n", cwd=place, env=dict(os.environ))
     choice = json.loads((place / "results/used/plan.lock.json").read_text())["samples"]["a"]["stages"]["generate"]
     assert (choice["model"], choice["named"]) == (digest, "models:/generation@champion")
 
