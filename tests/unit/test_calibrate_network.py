@@ -1,5 +1,7 @@
 """Features, network, corrections: symmetries that must hold, planted errors that must be found, models refused."""
 
+from dataclasses import replace
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -7,16 +9,16 @@ import torch
 from calibrate_events import DETECTOR, FACE, GEOMETRY, event, particle, table, track
 
 from gen2reco.calibrate import candidates as cand
-from gen2reco.calibrate.dnn import Dnn
+from gen2reco.calibrate.corrections import Corrections, Predicted, fit_closure, fit_temperature, fit_width
+from gen2reco.calibrate.dnn import RELEASE, Dnn
 from gen2reco.calibrate.evaluate import auc, calibration_error, sigma_eff
 from gen2reco.calibrate.export import INPUTS, example_inputs, export_onnx
-from gen2reco.calibrate.features import LOG_WEIGHT, POINT_NAMES, TRACK_NAMES, VERSION, make_inputs, names
+from gen2reco.calibrate.features import CROWDING, LOG_WEIGHT, POINT_NAMES, TRACK_NAMES, VERSION, make_inputs, names
 from gen2reco.calibrate.network import CalibrationNetwork, Sizes, energy_loss, moments
 from gen2reco.calibrate.objects import summarise
-from gen2reco.calibrate.predict import KIND, Corrections, Predicted, predict
+from gen2reco.calibrate.predict import KIND, load_network, predict
 from gen2reco.calibrate.targets import make_targets
-from gen2reco.calibrate.train import fit_closure
-from gen2reco.campaign.models import save_model
+from gen2reco.campaign.models import open_model, save_model
 from gen2reco.campaign.stage import Chunk
 from gen2reco.errors import InputError
 from gen2reco.events import records
@@ -61,7 +63,7 @@ def test_feature_columns_have_their_names():
     made, candidates, _ = inputs_of(busy(), event([]))
     assert made.calorimeter.shape == (len(candidates), len(names(GEOMETRY)))
     assert made.track.shape[1] == len(TRACK_NAMES) and made.points.shape[1] == len(POINT_NAMES)
-    assert len(set(names(GEOMETRY))) == len(names(GEOMETRY))
+    assert len(set(names(GEOMETRY))) == len(names(GEOMETRY)) and names(GEOMETRY)[CROWDING] == "near_200"
     columns = dict(zip(names(GEOMETRY), made.calorimeter[np.argmax(made.calorimeter[:, 0])]))
     shares = [columns[f"share_{layer}"] for layer in range(1, GEOMETRY.n_layers + 1)]
     assert sum(shares) == pytest.approx(1.0, abs=1e-5)
@@ -155,15 +157,53 @@ def test_mixture_moments_and_likelihood():
     assert torch.allclose(((density * (grid[:, None] - found) ** 2).sum(0) * step).sqrt(), sigma, rtol=2e-2)
 
 
+def answers(log_energy, sigma, crowding=0.0, logits=None):
+    n = len(log_energy)
+    logits = np.zeros((n, 5)) if logits is None else logits
+    return Predicted(logits, np.zeros(n), sigma, np.zeros((n, 2)), log_energy, np.zeros(n) + crowding)
+
+
+@pytest.mark.parametrize("n", [0, 1, 11, 12, 13, 25, 40, 200])
+def test_closures_of_few_candidates_stay_near_the_data(n):
+    rng = np.random.default_rng(n)
+    true = rng.uniform(2, 100, n)
+    found = np.polyval(fit_closure(0.9 * true, true), np.log(np.array([2.0, 20.0, 100.0]) / 20))
+    assert found == pytest.approx(np.log(0.9) if n >= 12 else 0.0, abs=0.02)
+
+
+def test_widths_follow_the_crowd():
+    """Pulls that are wider in a crowd get uncertainties as much larger; those of a single particle keep theirs."""
+    rng = np.random.default_rng(4)
+    crowding, x = rng.choice([0.0, 1.5], 20000), rng.uniform(-2, 2, 20000)
+    pull = rng.normal(size=len(x)) * np.where(crowding > 0, 1.8, 1.1)
+    columns = np.stack([np.ones(len(x)), x, crowding], axis=1)
+    scale = np.exp(columns @ fit_width(pull, columns, np.full(len(x), 1 / len(x))))
+    for crowd in (0.0, 1.5):
+        covered = np.abs(pull / scale)[crowding == crowd] < 1
+        assert covered.mean() == pytest.approx(0.6827, abs=0.015)
+
+
+def test_temperatures_make_probabilities_frequencies():
+    rng = np.random.default_rng(6)
+    logits, hot = rng.normal(size=(30000, 5)) * 2, rng.random(30000) < 0.5
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    identity = (p.cumsum(axis=1) > rng.random((len(p), 1))).argmax(axis=1)
+    columns = np.stack([np.ones(len(p)), hot], axis=1)
+    overconfident = logits * np.where(hot, 3.0, 1.0)[:, None]
+    found = fit_temperature(overconfident, identity, columns, np.full(len(p), 1 / len(p)))
+    assert np.exp(found) == pytest.approx([1.0, 3.0], rel=0.1)
+    few = fit_temperature(overconfident[:0], identity[:0], columns[:0], np.zeros(0))
+    assert (few == 0).all() and (fit_width(np.zeros(0), columns[:0], np.zeros(0)) == 0).all()
+
+
 def test_closure_takes_a_planted_response_off():
     rng = np.random.default_rng(1)
     true = np.exp(rng.uniform(np.log(2), np.log(200), 4000))
     measured = true * 0.9 * (true / 20) ** 0.03 * rng.normal(1, 0.05, len(true))
     closure = np.stack([fit_closure(measured, true)] * 2)
-    fitted = Corrections(1.0, closure, np.log(np.array([2.0, 200.0]) / 20), np.ones(2))
-    answer = Predicted(
-        np.zeros((len(true), 5)), np.zeros(len(true)), np.full(len(true), 0.05), np.zeros((len(true), 2))
-    )
+    limits = np.log(np.array([2.0, 200.0]) / 20)
+    fitted = replace(Corrections.none(), closure=closure, closure_range=limits)
+    answer = answers(np.log(measured), np.full(len(true), 0.05))
     energy, _ = fitted.energy(measured, answer)
     for low, high in ((5, 20), (20, 60), (60, 150)):
         inside = (true > low) & (true < high)
@@ -237,7 +277,7 @@ STORY = {"cluster": {"backend": "clue", "version": 1, "options": {}}}
     ("pinned", "story", "text"),
     [
         ({}, STORY, f"clustering is [0-9a-f]{{64}}.*trained behind clustering {'c' * 64}"),
-        ({"features": "calibration-features/0"}, {}, "features is calibration-features/1.*calibration-features/0"),
+        ({"features": "calibration-features/0"}, {}, f"features is {VERSION}.*calibration-features/0"),
         ({"geometry": "d" * 64}, {}, f"geometry is {DETECTOR.geometry_digest}.*{'d' * 64}"),
     ],
 )
@@ -255,12 +295,14 @@ def test_no_model_is_one_clear_line(tmp_path):
         backend(tmp_path / "nothing" / "objects")
 
 
-def test_onnx_gives_the_same_numbers(folder, tmp_path):
+@pytest.mark.parametrize("which", ["random", "release"])
+def test_onnx_gives_the_same_numbers(folder, tmp_path, which):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
+    folder = folder if which == "random" else RELEASE / "objects"
     export_onnx(folder, tmp_path / "net.onnx")
     session = runtime.InferenceSession(str(tmp_path / "net.onnx"))
-    net = network()
+    net = load_network(open_model(folder, KIND))
     for n, points in ((1, 1), (40, 23)):
         x = example_inputs(net, n, points, seed=n)
         with torch.inference_mode():

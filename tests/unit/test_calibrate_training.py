@@ -1,6 +1,9 @@
 """Jets and the whole training on toy showers: matching, neutral starts, a usable model, resumed alike."""
 
 import json
+import os
+import subprocess
+import sys
 
 import awkward as ak
 import numpy as np
@@ -13,7 +16,7 @@ from gen2reco.calibrate.dnn import Dnn
 from gen2reco.calibrate.jetfeatures import CONSTITUENT_NAMES, JET_NAMES, MAX_CONSTITUENTS, jet_inputs
 from gen2reco.calibrate.jetnetwork import JetNetwork, JetSizes, scales
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.jettrain import match
+from gen2reco.calibrate.jettrain import flat_places, match
 from gen2reco.campaign.runner import PROVENANCE_KEY
 from gen2reco.campaign.stage import Chunk
 from gen2reco.errors import InputError
@@ -29,6 +32,12 @@ def test_jets_match_when_each_is_the_others_nearest():
     true = ak.Array([points((2.0, 0.0), (2.1, 0.05), (-2.0, 3.1)), points(), points((2.0, 0.0))])
     found = ak.Array([points((2.02, 0.0), (-2.0, -3.1)), points((2.0, 0.0)), points((2.3, 0.0))])
     assert match(true, found).tolist() == [[0, -1, 1], [], [-1]]
+
+
+def test_an_event_without_jets_has_no_match():
+    jets = ak.Array([points(), points((2.0, 0.0), (2.5, 0.0)), points((-2.0, 1.0))])
+    assert flat_places(ak.Array([[-1], [1, -1], []]), jets).tolist() == [-1, 1, -1]
+    assert flat_places(ak.Array([[], [], [0]]), jets).tolist() == [2]
 
 
 def objects(*given):
@@ -134,3 +143,42 @@ def test_files_made_differently_are_refused(tmp_path):
         make_calibration(paths, {}, tmp_path / "model", settings(1))
     with pytest.raises(InputError, match="no `clusters` files"):
         make_calibration([], {}, tmp_path / "model", settings(1))
+
+
+def jet_events(n, seed=8):
+    """Two jets of six photons an event, at 0.8 of their energy."""
+    rng, made = np.random.default_rng(seed), []
+    for _ in range(n):
+        axes = rng.uniform((1.8, -3), (2.5, 3), (2, 2)) * [[1, 1], [-1, 1]]
+        spread = rng.normal(0, 0.12, (2, 6, 2))
+        given = [(*at, e) for at, e in zip((axes[:, None] + spread).reshape(-1, 2), rng.uniform(20, 80, 12))]
+        links = [
+            {"trackster": i, "particle": i, "reco_to_sim": 0.0, "sim_to_reco": 0.0, "shared_energy": 0.8 * e}
+            for i, (_, _, e) in enumerate(given)
+        ]
+        photons = [particle(22, *one) for one in given]
+        made.append(event([(eta, phi, 0.8 * e) for eta, phi, e in given], (), (), photons, links))
+    return table(made)
+
+
+def test_processes_share_a_training_of_objects_and_jets(tmp_path):
+    """Under torchrun the first process writes both models, and the second ends with it."""
+    path = write_clusters(tmp_path, "jets")
+    story = records.metadata(records.open_file(path))[PROVENANCE_KEY]
+    records.write(path, jet_events(80), "clusters", {PROVENANCE_KEY: story})
+    recipe = tmp_path / "recipe.yaml"
+    short = "{steps: 4, batch: 16, warmup: 1, checkpoint_every: 2}"
+    recipe.write_text(f"objects: {{point_width: 8, width: 16, training: {short}}}\njets: {{training: {short}}}\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    command += ["gen2reco.cli", "train", "calibration", str(tmp_path / "toy"), str(tmp_path / "model")]
+    done = subprocess.run(
+        [*command, "--model", str(recipe)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    dnn = Dnn(Dnn.Options(model=str(tmp_path / "model")), DETECTOR)
+    assert dnn.jet_model is not None and dnn.jet_model.pins["objects"] == dnn.model.digest

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
 
+from gen2reco.calibrate.corrections import Corrections, Predicted
 from gen2reco.calibrate.dnn import pins
-from gen2reco.calibrate.evaluate import evaluate
+from gen2reco.calibrate.evaluate import LEAST_IDENTIFIED, evaluate, reliability
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, names
 from gen2reco.calibrate.jettrain import JetTraining, make_jet_calibration
 from gen2reco.calibrate.predict import KIND, predict
@@ -53,11 +56,11 @@ def make_calibration(
     """
     watch = tell or (lambda *_: None)
     objects = make_objects(paths, others, folder / "objects", settings.objects, device, watch)
-    if int(os.environ.get("RANK", "0")):
-        return []
+    if dist.is_initialized():
+        dist.barrier()  # the first process wrote what all now read
     watcher = watch(folder / "jets", settings.jets.model_dump(mode="json"))
     jets = make_jet_calibration(paths, others, folder, settings.jets, watcher)
-    return [objects, jets] if jets else [objects]
+    return [made for made in (objects, jets) if made]
 
 
 def make_objects(
@@ -80,11 +83,15 @@ def make_objects(
     spent = time.perf_counter() - began
     predicted = predict(network, sample.inputs, device)
     corrections = fit_corrections(sample, predicted)
-    metrics = evaluate(sample, predicted, corrections, sample.part("test"))
+    test = sample.part("test")
+    metrics = evaluate(sample, predicted, corrections, test)
+    reliable = {"test": reliability(*_answers(sample, predicted, corrections, test))}
     for label, files in others.items():
-        other = read_sample(files, geometry)
-        found = evaluate(other, predict(network, other.inputs, device), corrections, np.ones(len(other), bool))
+        other, every = read_sample(files, geometry), np.bool_(True)
+        answer = predict(network, other.inputs, device)
+        found = evaluate(other, answer, corrections, np.full(len(other), every))
         metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
+        reliable[label] = reliability(*_answers(other, answer, corrections, every))
     config = {
         "sizes": network.sizes.model_dump(mode="json"),
         "corrections": corrections.as_json(),
@@ -93,11 +100,19 @@ def make_objects(
         "point_features": list(POINT_NAMES),
         "settings": settings.model_dump(mode="json"),
         "metrics": metrics,
+        "reliability": reliable,
     }
     weights = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     hardware = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "CPU"
-    text = card(sample, metrics, paths, f"{spent / 60:.1f} min on {hardware}", pinned)
+    text = card(sample, metrics, reliable, paths, f"{spent / 60:.1f} min on {hardware}", pinned)
     return save_model(folder, KIND, config, pinned, weights, text)
+
+
+def _answers(sample: Sample, predicted: Predicted, corrections: Corrections, mask: NDArray) -> tuple[NDArray, NDArray]:
+    """Probability of the most likely identity and whether it is right, for the known candidates of a mask."""
+    mask = mask & (sample.targets.identity >= 0) & (sample.targets.energy > LEAST_IDENTIFIED)
+    probability = corrections.probabilities(predicted)[mask]
+    return probability.max(axis=1, initial=0.0), probability.argmax(axis=1) == sample.targets.identity[mask]
 
 
 def common_pins(paths: list[Path]) -> tuple[Detector, dict[str, str]]:
@@ -128,12 +143,19 @@ def valid_range(sample: Sample) -> dict[str, list[float]]:
     return {"low": (values.min(0) - margin).tolist(), "high": (values.max(0) + margin).tolist()}
 
 
-def card(sample: Sample, metrics: list[dict], paths: list[Path], cost: str, pinned: dict[str, str]) -> str:
+def card(
+    sample: Sample, metrics: list[dict], reliable: dict, paths: list[Path], cost: str, pinned: dict[str, str]
+) -> str:
     """The model card, in Markdown."""
     kinds = Counter(IDENTITIES[i] for i in sample.targets.identity[sample.part("train")] if i >= 0)
     known = sample.targets.identity >= 0
     energy, eta = sample.targets.energy[known], np.abs(sample.targets.eta[known])
     rows = [f"| {m['name']} | {m['value']:.4f} | {m['uncertainty']:.4f} | {m['n']} |" for m in metrics]
+    sure = [
+        f"| {label} | {p:.3f} | {f:.3f} | {error:.3f} | {n} |"
+        for label, found in reliable.items()
+        for p, f, error, n in found
+    ]
     physics = sorted({provenance(p).get("simulate", {}).get("info", {}).get("physics", "unknown") for p in paths})
     return f"""# Calibration of calorimeter objects
 
@@ -158,6 +180,14 @@ Uncertainties are bootstrap standard deviations.
 | metric | value | uncertainty | n |
 |---|---|---|---|
 {chr(10).join(rows)}
+
+## Reliability of the probabilities
+
+Of the most likely identity, in groups of equal size.
+
+| sample | mean probability | share that is right | uncertainty | n |
+|---|---|---|---|---|
+{chr(10).join(sure)}
 """
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.candidates import Candidates
+from gen2reco.calibrate.corrections import Corrections
 from gen2reco.calibrate.features import VERSION, Inputs, make_inputs
 from gen2reco.calibrate.jetfeatures import JetInputs, jet_inputs
 from gen2reco.calibrate.jets import object_jets
@@ -57,7 +58,7 @@ class Dnn(Backend):
         import torch
 
         from gen2reco.calibrate.jetnetwork import JetScale
-        from gen2reco.calibrate.predict import Corrections, load_network
+        from gen2reco.calibrate.predict import load_network
 
         torch.set_num_threads(1)
         self.network = load_network(self.model)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.calibrate.predict import EM, Corrections, Predicted
+from gen2reco.calibrate.corrections import EM, Corrections, Predicted
 from gen2reco.calibrate.sample import Sample
 from gen2reco.events.schemas import IDENTITIES
 
@@ -19,6 +19,10 @@ KINDS = {
     "neutral_hadron": (IDENTITIES.index("neutral_hadron"),),
 }
 RESAMPLES = 100
+LEAST = 60
+"""Fewer candidates give no figures of identities."""
+LEAST_IDENTIFIED = 2.0
+"""GeV; identities are judged on candidates of more true energy."""
 
 
 def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, chosen: NDArray) -> list[dict]:
@@ -88,7 +92,7 @@ def _per_event(sample: Sample, mask: NDArray, energy: NDArray) -> tuple[NDArray,
 
 def _responses(kind: str, sample: Sample, mask: NDArray, energy: NDArray) -> list[dict]:
     true, calibrated, raw = _per_event(sample, mask, energy)
-    found = []
+    found, spread = [], []
     for low, high in itertools.pairwise(EDGES):
         inside = (true >= low) & (true < high)
         if inside.sum() < 20:
@@ -98,7 +102,34 @@ def _responses(kind: str, sample: Sample, mask: NDArray, energy: NDArray) -> lis
             ratio = measured[inside] / true[inside]
             found.append(metric(f"{label}_response{name}", (ratio,), lambda r: float(r.mean())))
             found.append(metric(f"{label}_sigma_eff{name}", (ratio,), sigma_eff))
-    return found
+            spread.append((name, float(np.mean(true[inside])), found[-1]))
+    return found + [m for name in ("", "_raw") for m in _terms(kind, name, [s[1:] for s in spread if s[0] == name])]
+
+
+def _terms(kind: str, name: str, bins: list[tuple[float, dict]]) -> list[dict]:
+    """Stochastic and constant term of sigma_eff / E = stochastic / sqrt(E) + constant, added in quadrature, in GeV."""
+    if len(bins) < 3:
+        return []
+    inverse = 1 / np.array([energy for energy, _ in bins])
+    width, error = (np.array([m[k] for _, m in bins]) for k in ("value", "uncertainty"))
+    rng = np.random.default_rng(len(bins))
+    again = width + np.maximum(error, 1e-4) * np.vstack([np.zeros(len(bins)), rng.normal(size=(RESAMPLES, len(bins)))])
+    columns = np.stack([inverse, np.ones(len(bins))], axis=1)
+    scale = 1 / np.maximum(2 * width * error, 1e-6)
+    squares = np.linalg.lstsq(columns * scale[:, None], (again**2 * scale).T, rcond=None)[0]
+    terms = np.sqrt(np.maximum(squares, 0.0))
+    labels, n = ("stochastic", "constant"), sum(m["n"] for _, m in bins)
+    return [
+        {"name": f"{kind}_{label}_term{name}", "value": float(t[0]), "uncertainty": float(np.std(t[1:])), "n": n}
+        for label, t in zip(labels, terms)
+    ]
+
+
+def reliability(probability: NDArray, right: NDArray, bins: int = 8) -> list[tuple[float, float, float, int]]:
+    """(mean confidence, frequency of being right, its error, n) of the top answer, in equally filled bins."""
+    groups = [g for g in np.array_split(np.argsort(probability), bins) if len(g)]
+    rows = [(float(probability[g].mean()), float(right[g].mean()), len(g)) for g in groups]
+    return [(p, f, float(np.sqrt(f * (1 - f) / n)), n) for p, f, n in rows]
 
 
 def _pulls(kind: str, sample: Sample, mask: NDArray, energy: NDArray, sigma: NDArray) -> list[dict]:
@@ -115,9 +146,9 @@ def _pulls(kind: str, sample: Sample, mask: NDArray, energy: NDArray, sigma: NDA
 
 
 def _identities(sample: Sample, probability: NDArray, mask: NDArray, prefix: str) -> list[dict]:
-    mask = mask & (sample.targets.identity >= 0) & (sample.targets.energy > 2)
+    mask = mask & (sample.targets.identity >= 0) & (sample.targets.energy > LEAST_IDENTIFIED)
     p, identity, tracked = probability[mask], sample.targets.identity[mask], sample.inputs.track[mask, 0] > 0
-    if len(p) < 20:
+    if len(p) < LEAST:
         return []
     photon, hadron = identity == 0, identity >= 3
     score = np.log(p[:, 0] + 1e-12) - np.log(p[:, 3] + p[:, 4] + 1e-12)

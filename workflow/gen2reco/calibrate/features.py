@@ -16,7 +16,7 @@ from gen2reco.calibrate.objects import Summary, take
 from gen2reco.campaign import jit
 from gen2reco.events.geometry import Geometry
 
-VERSION = "calibration-features/1"
+VERSION = "calibration-features/2"
 LOG_WEIGHT = 4.0
 """w_i = max(0, LOG_WEIGHT + ln(E_i / E)): weights of the barycentre (Awes et al., NIM A311 (1992) 130)."""
 DENSITIES = (2.0, 5.0, 12.0, 30.0, 80.0)
@@ -24,8 +24,10 @@ DENSITIES = (2.0, 5.0, 12.0, 30.0, 80.0)
 QUANTILES = (0.1, 0.5, 0.9)
 NEAR = (100.0, 200.0)
 """mm on the face; the energy of other candidates within each is a feature."""
+CROWDING = -5
+"""Column of the last of them."""
 LEAK_LAYERS = 4
-MAX_POINTS = 64
+MAX_POINTS = 48
 """Layer clusters of a candidate that the network looks at one by one: those of most energy."""
 _SUMS = 9
 """Columns of the sums over a candidate's layer clusters before those of `DENSITIES`."""

@@ -1,6 +1,7 @@
 """Train the jet calibration on `clusters` files of events with jets, behind a calibration of objects."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gen2reco.calibrate.corrections import fit_closure
 from gen2reco.calibrate.dnn import Dnn, pins
 from gen2reco.calibrate.evaluate import metric, sigma_eff
 from gen2reco.calibrate.jetfeatures import CONSTITUENT_NAMES, JET_NAMES, VERSION, JetInputs
@@ -20,7 +22,6 @@ from gen2reco.calibrate.jetnetwork import KIND, PT_REFERENCE, JetNetwork, JetSiz
 from gen2reco.calibrate.jets import gen_jets, object_jets
 from gen2reco.calibrate.raw import Raw
 from gen2reco.calibrate.sample import PARTS
-from gen2reco.calibrate.train import fit_closure
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, save_model
@@ -36,7 +37,7 @@ LEAST_JETS = 50
 """Fewer jets in training make no jet calibration."""
 PT_MIN, ETA = 10.0, (1.6, 2.9)
 """Generator jets used for training: GeV, range of |eta|."""
-PT_EDGES, ETA_EDGES = (30.0, 45.0, 70.0, 120.0), (1.7, 2.1, 2.45, 2.8)
+PT_EDGES, ETA_EDGES = (30.0, 45.0, 70.0, 150.0), (1.7, 2.1, 2.45, 2.8)
 """Bins of the test."""
 
 
@@ -99,20 +100,26 @@ def _matched(part, dnn: Dnn, raw: Raw) -> JetSample:
     jets, plain, true = object_jets(made.objects), object_jets(raw.reconstruct(data)), gen_jets(data.particles)
     true = true[(true.pt > PT_MIN) & (abs(true.eta) > ETA[0]) & (abs(true.eta) < ETA[1])]
     which, to_raw = match(true, jets), match(true, plain)
-    found = ak.to_numpy(ak.flatten(which)) >= 0
-    inputs = made.jet_inputs(jets, data)
-    start = np.cumsum(ak.to_numpy(ak.num(jets))) - ak.to_numpy(ak.num(jets))
-    index = ak.to_numpy(ak.flatten(which + start))[found]
-    raw_pt = ak.flatten(ak.where(to_raw >= 0, plain.pt[to_raw], 0.0)) if ak.sum(ak.num(plain)) else np.zeros(len(found))
+    index, at_raw = (flat_places(*pair) for pair in ((which, jets), (to_raw, plain)))
+    found = index >= 0
+    index, inputs = index[found], made.jet_inputs(jets, data)
+    raw_pt = np.append(ak.to_numpy(ak.flatten(plain.pt)), 0.0)[at_raw]
     event = np.repeat(part["event"].to_numpy(), ak.to_numpy(ak.num(true)))
     return JetSample(
         JetInputs(*(getattr(inputs, name)[index] for name in JetInputs.__annotations__)),
         ak.to_numpy(ak.flatten(true.pt))[found],
         ak.to_numpy(ak.flatten(true.eta))[found],
         ak.to_numpy(ak.flatten(jets.pt))[index],
-        ak.to_numpy(raw_pt)[found],
+        raw_pt[found],
         event[found],
     )
+
+
+def flat_places(place: ak.Array, jets: ak.Array) -> NDArray[np.int64]:
+    """(events, var) places in the jets of an event as places in all of them, flat; -1 stays."""
+    counts = ak.to_numpy(ak.num(jets)).astype(np.int64)
+    flat = ak.flatten(ak.where(place >= 0, place + (np.cumsum(counts) - counts), -1))
+    return ak.to_numpy(flat).astype(np.int64)
 
 
 def match(true: ak.Array, jets: ak.Array) -> ak.Array:
@@ -135,19 +142,22 @@ def make_jet_calibration(
 ) -> Model | None:
     """Train behind the calibration in `folder`/objects and write `folder`/jets; None if the files hold no jets.
 
-    others: files on which the result is only judged, by label.
+    others: files on which the result is only judged, by label. Under torchrun the first process alone writes.
     """
     sample = read_jets(paths, folder)
     if sample is None or sample.part("train").sum() < LEAST_JETS:
         return None
     began = time.perf_counter()
     network = _train(sample, settings, folder / "jets.training", watch)
+    if int(os.environ.get("RANK", "0")):
+        return None
     spent = time.perf_counter() - began
     none, limits = np.zeros(1), np.log(np.quantile(sample.pt, [0.01, 0.995]) / PT_REFERENCE)
     factor = scales(network, sample.inputs, none, limits)
-    fitted = sample.part("tune") | sample.part("train")
-    chosen = fitted & (sample.true_pt > 20)
-    closure = fit_closure((sample.pt * factor)[chosen], sample.true_pt[chosen], PT_REFERENCE, degree=1, bins=5)
+    fitted = sample.part("tune") & (sample.true_pt > 20)
+    if fitted.sum() < LEAST_JETS:
+        fitted |= sample.part("train") & (sample.true_pt > 20)
+    closure = fit_closure((sample.pt * factor)[fitted], sample.true_pt[fitted], PT_REFERENCE, degree=2, bins=6)
     metrics = judge(sample, scales(network, sample.inputs, closure, limits), sample.part("test"))
     for label, files in others.items():
         if other := read_jets(files, folder):

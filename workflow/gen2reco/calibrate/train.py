@@ -1,8 +1,9 @@
-"""Train the calibration network on `clusters` files, fit its corrections, and write the model folder.
+"""Train the calibration network on `clusters` files and fit its corrections.
 
-`torchrun --nproc-per-node N -m gen2reco.calibrate.train ...` shares the batches out over the GPUs of a node.
+`torchrun --nproc-per-node N -m gen2reco.cli train calibration ...` shares the batches out over the GPUs of a node.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,19 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gen2reco.calibrate.corrections import (
+    EM,
+    REFERENCE,
+    Corrections,
+    Predicted,
+    conditions,
+    fit_closure,
+    fit_temperature,
+    fit_width,
+)
+from gen2reco.calibrate.evaluate import crowded
 from gen2reco.calibrate.network import Answer, CalibrationNetwork, Sizes, energy_loss
-from gen2reco.calibrate.predict import EM, Corrections, Predicted, batch, softmax
+from gen2reco.calibrate.predict import batch
 from gen2reco.calibrate.sample import Sample
 from gen2reco.campaign.config import Block
 from gen2reco.events.schemas import IDENTITIES
@@ -21,9 +33,7 @@ MUON = IDENTITIES.index("muon")
 LEAST_ENERGY = 0.5
 """GeV; candidates of less true energy teach no energies."""
 PURE = 0.9
-"""Candidates of which one particle has at least this share are used for corrections."""
-LEAST_IN_BIN = 12
-"""Candidates in each bin of a closure fit; fewer bins, and lower degrees, where there are not enough."""
+"""Directions are learned from candidates of which one particle has at least this share."""
 DIRECTION_SCALE = 5.0
 """mm on the plane of the face: where the loss of the direction turns from square to linear."""
 
@@ -54,7 +64,7 @@ class Objective:
         self.network, self.inputs, self.settings = network, sample.inputs, settings
         used = sample.part("train") & (sample.targets.identity >= 0) & (sample.targets.energy > 0)
         self.index = np.flatnonzero(used)
-        self.chance = np.cumsum(_chances(sample, settings.jet_share)[self.index])
+        self.chance = np.cumsum(chances(sample, settings.jet_share)[self.index])
         self.truth = {name: torch.from_numpy(value) for name, value in truth(sample).items()}
 
     def __call__(self, draw: Draw) -> tuple[torch.Tensor, dict[str, float]]:
@@ -99,13 +109,10 @@ def losses(answer: Answer, truth: dict[str, torch.Tensor]) -> dict[str, torch.Te
     return {"energy": energy, "identity": identity, "direction": direction}
 
 
-def _chances(sample: Sample, jet_share: float) -> NDArray[np.float64]:
+def chances(sample: Sample, jet_share: float) -> NDArray[np.float64]:
     """Relative chance of each candidate: single particles and events of many have fixed shares of a batch."""
-    key = sample.source * (sample.event.max(initial=0) + 1) + sample.event
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    crowded = counts[inverse] > 8
-    weights = np.where(crowded, jet_share / max(crowded.sum(), 1), (1 - jet_share) / max((~crowded).sum(), 1))
-    return weights
+    crowd = crowded(sample)
+    return np.where(crowd, jet_share / max(crowd.sum(), 1), (1 - jet_share) / max((~crowd).sum(), 1))
 
 
 def train_network(sample: Sample, settings: CalibrationTraining, folder: Path, device: str = "cpu", watch=None):
@@ -131,52 +138,21 @@ def train_network(sample: Sample, settings: CalibrationTraining, folder: Path, d
 
 def fit_corrections(sample: Sample, predicted: Predicted) -> Corrections:
     """Temperature, closure and widths, from the tune part."""
-    tune = sample.part("tune")
-    targets = sample.targets
-    shower = tune & (targets.identity != MUON) & (targets.identity >= 0) & (sample.plain.energy > 0)
-    shower &= (targets.purity > PURE) & (targets.energy > 1.0)
-    em = np.isin(targets.identity, EM)
+    tune, targets = sample.part("tune"), sample.targets
     known = tune & (targets.identity >= 0)
-    temperature = _temperature(predicted.logits[known], targets.identity[known])
+    shower = known & (targets.identity != MUON) & (sample.plain.energy > 0) & (targets.energy > 1.0)
+    alone = shower & ~crowded(sample)
+    em = np.isin(targets.identity, EM)
     energy = sample.plain.energy * np.exp(predicted.log_ratio)
-    kinds = [shower & em, shower & ~em]
-    fits = [fit_closure(energy[k], targets.energy[k]) for k in kinds]
+    fits = [fit_closure(energy[k], targets.energy[k]) for k in (alone & em, alone & ~em)]
     closure = np.stack([np.pad(fit, (max(map(len, fits)) - len(fit), 0)) for fit in fits])
-    edges = np.log(np.quantile(targets.energy[shower], [0.002, 0.998]) / 20.0) if shower.any() else np.zeros(2)
-    fitted = Corrections(temperature, closure, edges, np.ones(2))
+    edges = np.log(np.quantile(targets.energy[alone], [0.002, 0.998]) / REFERENCE) if alone.any() else np.zeros(2)
+    fitted = replace(Corrections.none(), closure=closure, closure_range=edges)
     energy, sigma = fitted.energy(sample.plain.energy, predicted)
     pull = (energy - targets.energy) / np.maximum(sigma, 1e-9)
-    scale = np.array([half_width(pull[k]) for k in kinds])
-    return Corrections(temperature, closure, edges, scale)
-
-
-def _temperature(logits: NDArray, identity: NDArray) -> float:
-    def loss(t: float) -> float:
-        return -np.log(softmax(logits / t)[np.arange(len(identity)), identity] + 1e-12).mean()
-
-    grid = np.geomspace(0.5, 3.0, 60)
-    return float(grid[np.argmin([loss(t) for t in grid])])
-
-
-def fit_closure(
-    energy: NDArray, true: NDArray, reference: float = 20.0, degree: int = 2, bins: int = 8
-) -> NDArray[np.float64]:
-    """Polynomial in ln(E / reference) of ln(mean response) at the mean reconstructed energy (numerical inversion)."""
-    bins = min(bins, len(true) // LEAST_IN_BIN)
-    if not bins:
-        return np.zeros(1)
-    groups = np.array_split(np.argsort(true), bins)
-    ratio = energy / true
-    response = np.array([np.mean(ratio[g]) for g in groups])
-    error = np.array([np.std(ratio[g]) / np.sqrt(len(g)) for g in groups])
-    at = np.array([np.mean(np.log(true[g] / reference)) for g in groups]) + np.log(response)
-    return np.polyfit(at, np.log(response), min(degree, bins // 2), w=1 / np.maximum(error, 1e-4))
-
-
-def half_width(values: NDArray) -> float:
-    """Half the smallest interval that holds 68.27 % of the values."""
-    values = np.sort(values)
-    k = int(np.ceil(0.6827 * len(values)))
-    if len(values) < 2:
-        return 1.0
-    return float((values[k - 1 :] - values[: len(values) - k + 1]).min() / 2)
+    columns, half = conditions(predicted, edges), chances(sample, 0.5)
+    weight = {name: half * mask / max((half * mask).sum(), 1e-9) for name, mask in (("w", shower), ("t", known))}
+    temperature = fit_temperature(
+        predicted.logits[known], targets.identity[known], columns[known][:, [0, 2, 4]], weight["t"][known]
+    )
+    return replace(fitted, temperature=temperature, width=fit_width(pull[shower], columns[shower], weight["w"][shower]))
