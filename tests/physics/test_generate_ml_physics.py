@@ -1,4 +1,4 @@
-"""The release model of the learned generator: conserved quantities on every event, and gross physics.
+"""The release models of the learned generator: conserved quantities on every event, and gross physics.
 
 These bounds catch a broken release, they are not its quality, which its card states.
 """
@@ -45,5 +45,30 @@ def test_beauty_flies_and_light_flavours_do_not(events):
     assert flown[flavour == 5].mean() > 3 * flown[flavour <= 2].mean()
 
 
-def test_release_is_small():
-    assert sum(path.stat().st_size for path in (RELEASE / "ee_qq_91").iterdir()) < 10e6
+@pytest.fixture(scope="module")
+def dijets() -> ak.Array:
+    process = process_from("configs/processes/pp_dijet_endcap_nompi.yaml")
+    backend = Learned(Learned.Options(process=process, model="pp_dijet_endcap"))
+    backend.prepare()
+    return records.awkward(backend.run(Chunk(0, 3, 0, 300)).table)
+
+
+def test_dijets_conserve_momentum_and_charge(dijets):
+    p = dijets.particles
+    scalar = ak.to_numpy(ak.sum(np.hypot(p.px, p.py), axis=1))
+    for name in ("px", "py"):
+        assert np.all(np.abs(ak.to_numpy(ak.sum(ak.values_astype(p[name], np.float64), axis=1))) < 1e-6 * scalar)
+    energy = ak.to_numpy(ak.sum(ak.values_astype(p.energy, np.float64), axis=1))
+    np.testing.assert_allclose(energy, 14000, rtol=1e-6)
+    charges = ak.unflatten(charge(ak.to_numpy(ak.flatten(p.pdg))), ak.num(p.pdg))
+    assert np.all(ak.to_numpy(ak.sum(charges, axis=1)) == 2)
+
+
+def test_dijets_hold_about_as_many_particles_as_pythia8s(dijets):
+    charged = ak.sum(charge(ak.to_numpy(ak.flatten(dijets.particles.pdg))) != 0) / len(dijets)
+    assert 83 < charged < 93  # Pythia8: 88.0, four errors of 300 events about it
+
+
+@pytest.mark.parametrize("name", ["ee_qq_91", "pp_dijet_endcap"])
+def test_release_is_small(name):
+    assert sum(path.stat().st_size for path in (RELEASE / name).iterdir()) < 10e6
