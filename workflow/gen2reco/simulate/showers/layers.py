@@ -1,9 +1,9 @@
 """Energy and number of cells of every layer, drawn together by one evaluation of a distilled flow.
 
 A shower is a vector: per layer the square root of its (dequantised) number of cells and the logarithm of its energy a
-cell, then the logarithms of the response and of two radii. A small network gives quantiles of each number, given the
-particle and the layer where the shower starts, by which the numbers become Gaussian, one by one; then they are
-whitened. The flow works on that, so its start, the identity, is a Gaussian copula.
+cell, then the logarithms of the response and of two radii. Given the particle and the layer where the shower starts,
+small networks give the chance that a layer has any cell and quantiles of each number, by which the numbers become
+Gaussian, one by one; then they are whitened. The flow works on that, so its start, the identity, is a Gaussian copula.
 """
 
 from dataclasses import dataclass
@@ -72,22 +72,22 @@ def true_whole(showers: Showers, geometry: Geometry) -> Drawn:
 def to_vectors(
     whole: Drawn, energy: NDArray, geometry: Geometry, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Vectors (n, 2 n_layers + N_WHOLE) and which of their numbers are there (a layer without cells has no energy)."""
-    count = np.sqrt(whole.cells + rng.random(whole.cells.shape))
+    """Vectors (n, 2 n_layers + N_WHOLE) and which of their numbers are there: a layer without cells has none."""
     there = whole.cells > 0
+    count = np.where(there, np.sqrt(np.maximum(whole.cells - 1, 0) + rng.random(whole.cells.shape)), -1.0)
     mean = np.log(np.where(there, whole.mips / np.maximum(whole.cells, 1), 1.0))
     total = whole.mips @ geometry.gev_per_mip
     response = np.log(np.maximum(total, 1e-6) / energy)
     some = (total > 0)[:, None]
     x = np.concatenate([count, mean, response[:, None], whole.radii], 1).astype(np.float32)
-    mask = np.concatenate([np.ones_like(there), there, np.repeat(some, N_WHOLE, 1)], 1)
+    mask = np.concatenate([there, there, np.repeat(some, N_WHOLE, 1)], 1)
     return x, mask
 
 
 def from_vectors(x: NDArray, start: NDArray, energy: NDArray, geometry: Geometry) -> Drawn:
     """The inverse of `to_vectors`; energies of the layers are scaled to the response."""
     n_layers, x = geometry.n_layers, np.ascontiguousarray(x)
-    cells = np.floor(np.maximum(x[:, :n_layers], 0.0) ** 2).astype(np.int64)
+    cells = np.where(x[:, :n_layers] < 0, 0, np.floor(x[:, :n_layers] ** 2) + 1).astype(np.int64)
     mips = cells * np.exp(np.clip(x[:, n_layers : 2 * n_layers], -3.0, 9.0))
     total = mips @ geometry.gev_per_mip
     wanted = energy * np.exp(np.minimum(x[:, 2 * n_layers], 0.7))
@@ -103,6 +103,7 @@ class LayerModel(nn.Module):
         dim = 2 * n_layers + N_WHOLE
         self.n_layers, self.dim, n_told = n_layers, dim, n_context + n_layers + 1
         self.start = _perceptron(n_context, 96, n_layers + 1)
+        self.occupied = _perceptron(n_told, 96, n_layers)
         self.quantiles = _perceptron(n_told, 128, len(LEVELS) * dim)
         self.teacher = VectorNetwork(dim, n_told, width, depth)
         self.student = VectorNetwork(dim, n_told, width, depth)
@@ -131,6 +132,12 @@ class LayerModel(nn.Module):
         loss = torch.maximum(chance * off, (chance - 1) * off).mean(2)
         return (loss * mask).sum() / mask.sum()
 
+    def occupied_loss(self, mask: Tensor, told: Tensor) -> Tensor:
+        """Negative log-likelihood per shower of which layers have cells."""
+        there = mask[:, : self.n_layers].float()
+        loss = nn.functional.binary_cross_entropy_with_logits(self.occupied(told).float(), there, reduction="sum")
+        return loss / len(told)
+
     @torch.no_grad()
     def fit_whitening(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> None:
         """Quantiles of each number and the correlations of what they leave, from the training sample."""
@@ -156,11 +163,13 @@ class LayerModel(nn.Module):
         index = low.long().T
         a, b = self.nodes.gather(1, index).T, self.nodes.gather(1, index + 1).T
         z = a + (place - low) * (b - a)
-        upper = torch.searchsorted(self.levels, z.contiguous()).clamp(1, len(LEVELS) - 1)[..., None]
-        quantiles = self.quantiles_of(told)
-        below, above = quantiles.gather(2, upper - 1)[..., 0], quantiles.gather(2, upper)[..., 0]
-        from_level, to_level = self.levels[upper[..., 0] - 1], self.levels[upper[..., 0]]
-        return (below + (z - from_level) / (to_level - from_level) * (above - below)) * self.scale + self.center
+        chance, some = self.occupied(told).float().sigmoid(), z[:, : self.n_layers]
+        rank = torch.special.ndtr(some)
+        empty = rank < 1 - chance
+        z[:, : self.n_layers] = _score((rank - 1 + chance) / chance.clamp(min=1e-7))
+        x = self._quantile(z, self.quantiles_of(told)) * self.scale + self.center
+        x[:, : self.n_layers] = torch.where(empty, -1.0, x[:, : self.n_layers].clamp(min=0))
+        return x
 
     @torch.no_grad()
     def draw(self, context: Tensor, rng: np.random.Generator, network: str, evaluations: int) -> tuple[Tensor, Tensor]:
@@ -175,11 +184,12 @@ class LayerModel(nn.Module):
         return start, self.outward(white, told)
 
     def _standard(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> Tensor:
-        y, quantiles = (x - self.center) / self.scale, self.quantiles_of(told)
-        upper = (y[..., None] > quantiles).sum(2).clamp(1, len(LEVELS) - 1)[..., None]
-        below, above = quantiles.gather(2, upper - 1)[..., 0], quantiles.gather(2, upper)[..., 0]
-        from_level, to_level = self.levels[upper[..., 0] - 1], self.levels[upper[..., 0]]
-        z = (from_level + (y - below) / (above - below) * (to_level - from_level)).clamp(-8, 8)
+        z = self._rank((x - self.center) / self.scale, self.quantiles_of(told)).clamp(-8, 8)
+        chance, some = self.occupied(told).float().sigmoid(), slice(0, self.n_layers)
+        any_cell, drawn = mask[:, some], torch.rand(chance.shape, generator=noise)
+        rank = torch.where(any_cell, 1 - chance + chance * torch.special.ndtr(z[:, some]), (1 - chance) * drawn)
+        z = torch.cat([_score(rank), z[:, self.n_layers :]], 1)
+        mask = torch.cat([torch.ones_like(any_cell), mask[:, self.n_layers :]], 1)
         other = torch.randint(len(z), z.shape, generator=noise)
         for _ in range(4):  # a number that is not there takes the value of another shower's
             z = torch.where(mask, z, z.gather(0, other))
@@ -187,11 +197,30 @@ class LayerModel(nn.Module):
             other = other.roll(1, 0)
         return torch.where(mask, z, torch.zeros_like(z))
 
+    def _rank(self, y: Tensor, quantiles: Tensor) -> Tensor:
+        """Where numbers (n, dim) lie among their quantiles, as a normal score; beyond the last they go on straight."""
+        upper = (y[..., None] > quantiles).sum(2).clamp(1, len(LEVELS) - 1)[..., None]
+        below, above = quantiles.gather(2, upper - 1)[..., 0], quantiles.gather(2, upper)[..., 0]
+        start, stop = self.levels[upper[..., 0] - 1], self.levels[upper[..., 0]]
+        return start + (y - below) / (above - below) * (stop - start)
+
+    def _quantile(self, z: Tensor, quantiles: Tensor) -> Tensor:
+        """The inverse of `_rank`."""
+        upper = torch.searchsorted(self.levels, z.contiguous()).clamp(1, len(LEVELS) - 1)[..., None]
+        below, above = quantiles.gather(2, upper - 1)[..., 0], quantiles.gather(2, upper)[..., 0]
+        start, stop = self.levels[upper[..., 0] - 1], self.levels[upper[..., 0]]
+        return below + (z - start) / (stop - start) * (above - below)
+
     def _gaussian(self, z: Tensor) -> Tensor:
         index = torch.searchsorted(self.nodes, z.T.contiguous()).clamp(1, N_NODES - 1)
         a, b = self.nodes.gather(1, index - 1), self.nodes.gather(1, index)
         place = index - 1 + ((z.T - a) / (b - a)).clamp(0, 1)
         return (place / (N_NODES - 1) * 8 - 4).T
+
+
+def _score(rank: Tensor) -> Tensor:
+    """The normal score of a rank between 0 and 1."""
+    return torch.special.ndtri(rank.clamp(1e-6, 1 - 1e-6))
 
 
 def _perceptron(n_in: int, width: int, n_out: int) -> nn.Sequential:

@@ -43,7 +43,7 @@ class Recipe(Block):
     sizes: Sizes = Sizes()
     """Sizes of the networks."""
     start: Training = Training(steps=1500, batch=512)
-    """Training of the start layer."""
+    """Training of the start layer, and of which layers have cells."""
     quantiles: Training = Training(steps=2500, batch=512)
     """Training of the quantiles."""
     teacher: Training = Training(steps=8000, batch=512)
@@ -178,7 +178,13 @@ def _train_layers(
         loss = model.quantiles_loss(*(a.to(draw.device) for a in (x[at], mask[at], told)))
         return loss, {"loss": loss.item()}
 
+    def occupied_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        at = torch.from_numpy(draw.indices(len(x)))
+        loss = model.occupied_loss(mask[at].to(draw.device), model.told(known[at], start[at]).to(draw.device))
+        return loss, {"nll": loss.item()}
+
     fit("start", model.start, start_loss, recipe.start)
+    fit("occupied", model.occupied, occupied_loss, recipe.start)
     fit("quantiles", model.quantiles, quantiles_loss, recipe.quantiles)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
     told = model.told(known, start)
