@@ -55,7 +55,7 @@ class Learned(Backend):
     decay afterwards, with Pythia8's decay tables, so production vertices are those of real decays.
     """
 
-    name, stage, isolate, chunk_events = "ml", "generate", True, 2000
+    name, stage, version, isolate, chunk_events = "ml", "generate", 2, True, 2000
 
     class Options(Block):
         """What to generate and by which model."""
