@@ -1,0 +1,57 @@
+"""Trainings of several networks, one after the other: each is done once and kept, as are the pairs of a teacher.
+
+Killed and started again, a training goes on; under torchrun only the first process writes.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gen2reco.flow.objectives import Pairs, VectorData, make_pairs
+from gen2reco.flow.sets import SetData
+from gen2reco.flow.training import Objective, Part, Training, train
+
+FIRST = os.environ.get("RANK", "0") == "0"
+"""Whether this is the only process, or the first of torchrun's: the one that writes."""
+Fit = Callable[[str, nn.Module, Objective, Training], None]
+
+
+def fitter(work: Path, watch: Callable[[str, int, dict[str, float]], None], device: str) -> Fit:
+    """A function that trains a network (or takes it from `work`, if done) and leaves the averaged weights in it."""
+
+    def fit(name: str, network: nn.Module, objective: Objective, settings: Training) -> None:
+        done = work / name / "done.safetensors"
+        if done.is_file():
+            state = load_file(done)
+        else:
+            part = Part(network, objective)
+            average = train([part], settings, work / name, lambda step, told: watch(name, step, told), device)
+            state = {k: v.cpu().contiguous() for k, v in average.state_dict().items()}
+            if FIRST:
+                done.parent.mkdir(parents=True, exist_ok=True)
+                save_file(state, done)
+        network.load_state_dict(state)
+        network.cpu().eval()
+
+    return fit
+
+
+def kept_pairs(
+    teacher: nn.Module, wanted: VectorData | SetData, evaluations: int, seed: int, folder: Path, device: str
+) -> Pairs:
+    """The teacher's pairs of noise and sample, one for each condition in `wanted`, kept in `folder`."""
+    if (folder / "end.npy").is_file():
+        start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
+        return Pairs(start, replace(wanted, x=end))
+    made = make_pairs(teacher.to(device), wanted, evaluations, seed, 2000, device)
+    teacher.cpu()
+    if FIRST:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "start.npy", made.start)
+        np.save(folder / "end.npy", made.data.x)
+    return made
