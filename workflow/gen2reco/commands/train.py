@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +13,41 @@ from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
     from gen2reco.campaign.config import Block
+    from gen2reco.campaign.models import Model
     from gen2reco.track.training import Training
 
 HELD_OUT = "held_out"
 """A sample of this name is judged, never trained on."""
 FILE = click.Path(path_type=Path)
+CARD = click.option(
+    "--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated."
+)
+
+
+def _options(model: str, *more: Callable, required: bool = False) -> Callable:
+    """What every training is given, `--model` (a file that `model` tells of) and `more` among it."""
+    options = [
+        click.argument("source", type=FILE),
+        click.argument("output", type=FILE),
+        click.option("--model", type=FILE, required=required, help=model),
+        *more,
+        click.option(
+            "--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on."
+        ),
+        click.option(
+            "--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one."
+        ),
+        click.option(
+            "--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign."
+        ),
+    ]
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.group()
@@ -30,12 +60,7 @@ def train() -> None:
 
 
 @train.command()
-@click.argument("source", type=FILE)
-@click.argument("output", type=FILE)
-@click.option("--model", type=FILE, help="Settings of the training (configs/models/calibration.yaml).")
-@click.option("--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
-@click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
+@_options("Settings of the training (configs/models/calibration.yaml).")
 def calibration(
     source: Path, output: Path, model: Path | None, others: tuple[Path, ...], device: str, cores: str
 ) -> None:
@@ -59,13 +84,7 @@ def calibration(
 
 
 @train.command()
-@click.argument("source", type=FILE)
-@click.argument("output", type=FILE)
-@click.option("--model", type=FILE, required=True, help="Recipe (configs/models/generation_ee_qq_91.yaml).")
-@click.option("--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated.")
-@click.option("--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
-@click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
+@_options("Recipe (configs/models/generation_ee_qq_91.yaml).", CARD, required=True)
 def generation(
     source: Path, output: Path, model: Path, card: Path | None, others: tuple[Path, ...], device: str, cores: str
 ) -> None:
@@ -78,32 +97,15 @@ def generation(
 
     recipe = load_block(model, Recipe)
     folder = _data_of(source, cores)
-    (judged, *more) = [*_judged(folder, others), None]
-    if any(more):
-        raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
-    paths = [path for path in _records(folder) if judged is None or judged not in path.parents]
-    if not paths:
-        raise InputError(f"{folder}: holds no particles files (.parquet); make the campaign first")
-    text = card.read_text(encoding="utf-8") if card else None
+    judged, paths, text = _asked(folder, "*.parquet", others, card)
     with _told("generation", folder, output, recipe) as told:
         told.data(paths)
-
-        def watch(part: str, step: int, numbers: dict[str, float]) -> None:
-            told.watch(part)(step, numbers)
-
-        made = make_generation(paths, output, recipe, text, device, watch)
-        _judge(told, "generate", output, judged)
-        print(f"{made.folder}: {made.digest}", file=sys.stderr)
+        made = make_generation(paths, output, recipe, text, device, told.progress)
+        _judge(told, "generate", output, judged, made)
 
 
 @train.command()
-@click.argument("source", type=FILE)
-@click.argument("output", type=FILE)
-@click.option("--model", type=FILE, help="Recipe (configs/models/showers.yaml).")
-@click.option("--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated.")
-@click.option("--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one.")
-@click.option("--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign.")
+@_options("Recipe (configs/models/showers.yaml).", CARD)
 def showers(
     source: Path, output: Path, model: Path | None, card: Path | None, others: tuple[Path, ...], device: str, cores: str
 ) -> None:
@@ -118,22 +120,12 @@ def showers(
 
     recipe = load_block(model, Recipe) if model else Recipe()
     folder = _data_of(source, cores)
-    (judged, *more) = [*_judged(folder, others), None]
-    if any(more):
-        raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
-    paths = [p for p in _records(folder) if p.parent.name == "simulate" and (judged is None or judged not in p.parents)]
-    if not paths:
-        raise InputError(f"{folder}: holds no simulated files (simulate/*.parquet); make the campaign first")
-    text = card.read_text(encoding="utf-8") if card else None
+    judged, paths, text = _asked(folder, "simulate/*.parquet", others, card)
     with _told("showers", folder, output, recipe) as told:
         told.data(paths)
         detector = open_sample(paths[0].parent.parent).detector
-        made = make_showers(
-            paths, detector, output, recipe, text, lambda part, *numbers: told.watch(part)(*numbers), device
-        )
-        _judge(told, "simulate", output, judged)
-        if made:
-            print(f"{made.folder}: {made.digest}", file=sys.stderr)
+        made = make_showers(paths, detector, output, recipe, text, told.progress, device)
+        _judge(told, "simulate", output, judged, made)
 
 
 @click.command("export-model")
@@ -163,6 +155,19 @@ def _judged(folder: Path, others: tuple[Path, ...]) -> list[Path]:
     return [*others, *([folder / HELD_OUT] if (folder / HELD_OUT).is_dir() else [])]
 
 
+def _asked(
+    folder: Path, pattern: str, others: tuple[Path, ...], card: Path | None
+) -> tuple[Path | None, list[Path], str | None]:
+    """The sample to judge a model on, if there is one, the record files to train it on, and the text of its card."""
+    (judged, *more) = [*_judged(folder, others), None]
+    if any(more):
+        raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
+    paths = [path for path in _records(folder) if path.match(pattern) and judged not in path.parents]
+    if not paths:
+        raise InputError(f"{folder}: holds no records to train on ({pattern}); make the campaign first")
+    return judged, paths, card.read_text(encoding="utf-8") if card else None
+
+
 def _data_of(source: Path, cores: str) -> Path:
     """The folder of the data: the source itself, or the results of the campaign that it is, which is made first."""
     from gen2reco.campaign.driver import run_snakemake
@@ -190,8 +195,8 @@ def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[T
         print(f"registered as `{name}` by: gen2reco track sync {results}", file=sys.stderr)
 
 
-def _judge(told: "Training", stage: str, output: Path, held_out: Path | None) -> None:
-    """Judge a model that does one stage on a held-out sample, if there is one, and have it registered."""
+def _judge(told: "Training", stage: str, output: Path, held_out: Path | None, made: "Model | None") -> None:
+    """Judge the model made, which does one stage, on a held-out sample, if there is one, and have it registered."""
     from gen2reco.validate.heldout import judge
 
     if not told.first:
@@ -201,11 +206,12 @@ def _judge(told: "Training", stage: str, output: Path, held_out: Path | None) ->
             f"no `{HELD_OUT}` sample and no --other: the model is not judged, and cannot be promoted", file=sys.stderr
         )
         told.made()
+        print(f"{made.folder}: {made.digest}", file=sys.stderr)
         return
     work = output.with_name(f"{output.name}.held_out")
     rows = judge(stage, output, held_out, work)
     told.report(work)
-    _finish(told, output, [], held_out.name, told.data(_records(held_out), "evaluation"), rows)
+    _finish(told, output, [made], held_out.name, told.data(_records(held_out), "evaluation"), rows)
 
 
 def _finish(told: "Training", output: Path, made: list, sample: str, events: str, rows: list[dict]) -> None:

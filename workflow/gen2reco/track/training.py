@@ -46,6 +46,10 @@ class Training:
 
         return told
 
+    def progress(self, part: str, step: int, numbers: dict[str, float]) -> None:
+        """Print and tell losses of one of several parts."""
+        self.watch(part)(step, numbers)
+
     def evaluated(self, metrics: Iterable[dict]) -> None:
         """Tell held-out metrics {name, value, uncertainty}."""
         rows = list(metrics)
