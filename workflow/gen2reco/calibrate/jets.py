@@ -1,13 +1,9 @@
 """Anti-kt jets (arXiv:0802.1189) of reconstructed objects and of generator particles, by fastjet, events at once."""
 
-import os
-import sys
-from functools import cache
-from types import ModuleType
-
 import awkward as ak
 import numpy as np
 
+from gen2reco.events import quiet
 from gen2reco.events.truth import is_neutrino
 
 RADIUS = 0.4
@@ -27,7 +23,7 @@ def jets(momenta: ak.Array, index: ak.Array | None = None) -> ak.Array:
     momenta: (events, var) records, GeV. index: (events, var) int, what `constituents` shall hold for each of them
     (default: their place in the event). Returns (events, var) records pt, eta, phi, mass, constituents.
     """
-    fastjet = _fastjet()
+    fastjet = quiet.fastjet()
     if index is None:
         index = ak.local_index(momenta, axis=1)
     used = momenta.E > 0
@@ -61,23 +57,3 @@ def gen_jets(particles: ak.Array) -> ak.Array:
     seen = ak.unflatten(~is_neutrino(ak.to_numpy(pdg)), ak.num(particles))
     momenta = ak.zip({"px": particles.px, "py": particles.py, "pz": particles.pz, "E": particles.energy})
     return jets(momenta[seen], ak.local_index(particles.pdg, axis=1)[seen])
-
-
-@cache
-def _fastjet() -> ModuleType:
-    """The fastjet module, its banner printed to nowhere."""
-    import fastjet
-
-    sys.stdout.flush()
-    keep, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    try:
-        fastjet.ClusterSequence(
-            [fastjet.PseudoJet(1.0, 0.0, 0.0, 1.0)], fastjet.JetDefinition(fastjet.antikt_algorithm, 1.0)
-        )
-        sys.stdout.flush()
-    finally:
-        os.dup2(keep, 1)
-        os.close(keep)
-        os.close(null)
-    return fastjet

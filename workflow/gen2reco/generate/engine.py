@@ -1,9 +1,7 @@
 """Pythia8 as an engine: started from checked settings, seeded per chunk, read in batches of arrays."""
 
-import ctypes
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ import pythia8mc
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.quiet import redirected
 from gen2reco.generate.settings import apply, checked
 
 LIGHT_SPEED = 299.792458  # mm/ns
@@ -165,17 +164,12 @@ def _lists(offsets: np.ndarray, chosen: np.ndarray, fields: Callable[[np.ndarray
 @contextmanager
 def engine_output() -> Iterator[list[str]]:
     """Keep the engine's printing off standard output; the list holds what it printed once the block is left."""
-    flush, said = ctypes.CDLL(None).fflush, []
+    said: list[str] = []
     with tempfile.TemporaryFile() as kept:
-        sys.stdout.flush()
-        saved = os.dup(1)
-        os.dup2(kept.fileno(), 1)
         try:
-            yield said
+            with redirected(kept.fileno()):
+                yield said
         finally:
-            flush(None)
-            os.dup2(saved, 1)
-            os.close(saved)
             said.append(os.pread(kept.fileno(), 1 << 20, 0).decode(errors="replace"))
 
 

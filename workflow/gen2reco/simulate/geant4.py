@@ -1,11 +1,7 @@
 """The reference simulation: Geant4 FTFP_BERT showers of every particle that reaches the calorimeter."""
 
-import ctypes
 import itertools
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +12,7 @@ from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InfrastructureError
 from gen2reco.events.geometry import C_LIGHT, Geometry, encode
+from gen2reco.events.quiet import quiet
 from gen2reco.simulate.digitise import Deposits
 from gen2reco.simulate.hits import enter, hits_table, streams
 from gen2reco.simulate.propagate import AtFace
@@ -52,7 +49,7 @@ class Geant4(Backend):
         """Find or make the data tables, import Geant4 and initialise its run manager: about one second."""
         self.tables = find_tables()
         self.tables.export()
-        with _quiet():
+        with quiet():
             try:
                 from gen2reco.simulate.engine import Engine
             except ImportError as error:
@@ -103,19 +100,3 @@ def _batches(energy: NDArray) -> Iterator[slice]:
     edges = np.flatnonzero(np.diff(np.cumsum(energy) // BATCH_ENERGY)) + 1
     bounds = [0, *edges.tolist(), len(energy)]
     return (slice(a, b) for a, b in itertools.pairwise(bounds) if b > a)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Geant4's banner off standard output."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        ctypes.CDLL(None).fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gen2reco.events import quiet
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.ragged import sums
 
@@ -168,7 +169,7 @@ def _clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, frame
     counts = np.bincount(event, minlength=n)
     fields = dict(zip(("px", "py", "pz", "E"), (*p.T, np.sqrt((p**2).sum(1) + mass**2))))
     jet = np.full(len(p), -1)
-    fastjet = _fastjet()
+    fastjet = quiet.fastjet()
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     first = np.concatenate([[0], np.cumsum(counts)])
     for start in range(0, n, 5000):
@@ -211,27 +212,6 @@ def _matched(jets, frame: Frame, rows: slice, most: int = 8) -> np.ndarray:
     flat_rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     row = np.repeat(n, counts)
     return np.where(flat_rank < most, role[row, np.minimum(flat_rank, most - 1)], -1)
-
-
-def _fastjet():
-    """The fastjet module, its banner printed to nowhere."""
-    import os
-    import sys
-
-    import fastjet
-
-    sys.stdout.flush()
-    keep, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    try:
-        definition = fastjet.JetDefinition(fastjet.antikt_algorithm, 1.0)
-        fastjet.ClusterSequence([fastjet.PseudoJet(1.0, 0.0, 0.0, 1.0)], definition)
-        sys.stdout.flush()
-    finally:
-        os.dup2(keep, 1)
-        os.close(keep)
-        os.close(null)
-    return fastjet
 
 
 def _local(p: np.ndarray, mass: np.ndarray, axis: np.ndarray) -> np.ndarray:

@@ -1,13 +1,10 @@
 """Jets of generated particles by fastjet, whole shards at once."""
 
-import os
-import sys
-from functools import cache
-from types import ModuleType
-
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
+
+from gen2reco.events import quiet
 
 
 def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
@@ -18,7 +15,7 @@ def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
     out = np.full((2, len(momenta)), np.nan)
     enough = ak.to_numpy(ak.num(momenta) >= 4)
     if enough.any():
-        fastjet = _fastjet()
+        fastjet = quiet.fastjet()
         sequence = fastjet.ClusterSequence(momenta[enough], fastjet.JetDefinition0Param(fastjet.ee_kt_algorithm))
         for i, jets in enumerate((2, 3)):
             out[i, enough] = ak.to_numpy(sequence.exclusive_ymerge(jets))
@@ -28,7 +25,7 @@ def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
 def anti_kt(momenta: ak.Array, radius: float, min_pt: float) -> tuple[ak.Array, ak.Array]:
     """Anti-kt jets (arXiv:0802.1189) above min_pt, hardest first: records px, py, pz, E, and the places of each one's
     constituents among the momenta of its event."""
-    fastjet = _fastjet()
+    fastjet = quiet.fastjet()
     sequence = fastjet.ClusterSequence(momenta, fastjet.JetDefinition(fastjet.antikt_algorithm, radius))
     jets, members = sequence.inclusive_jets(min_pt=min_pt), sequence.constituent_index(min_pt=min_pt)
     order = ak.argsort(np.hypot(jets.px, jets.py), axis=1, ascending=False)
@@ -53,22 +50,3 @@ def substructure(momenta: ak.Array, jets: ak.Array, members: ak.Array) -> tuple[
 def _pt_eta_phi(p: ak.Array) -> tuple[ak.Array, ak.Array, ak.Array]:
     pt = np.hypot(p.px, p.py)
     return pt, np.arcsinh(p.pz / pt), np.arctan2(p.py, p.px)
-
-
-@cache
-def _fastjet() -> ModuleType:
-    """The fastjet module, its banner printed to nowhere."""
-    import fastjet
-
-    sys.stdout.flush()
-    keep, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    try:
-        definition = fastjet.JetDefinition(fastjet.antikt_algorithm, 1.0)
-        fastjet.ClusterSequence([fastjet.PseudoJet(1.0, 0.0, 0.0, 1.0)], definition)
-        sys.stdout.flush()
-    finally:
-        os.dup2(keep, 1)
-        os.close(keep)
-        os.close(null)
-    return fastjet
