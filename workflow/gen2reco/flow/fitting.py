@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from safetensors.torch import load_file, save_file
@@ -18,19 +19,28 @@ from gen2reco.flow.training import Objective, Part, Training, train
 
 FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the only process, or the first of torchrun's: the one that writes."""
-Fit = Callable[[str, nn.Module, Objective, Training], None]
+Watch = Callable[[str, int, dict[str, float]], None]
+"""Told a part's name, the step and the mean losses at every checkpoint."""
 
 
-def fitter(work: Path, watch: Callable[[str, int, dict[str, float]], None], device: str) -> Fit:
-    """A function that trains a network (or takes it from `work`, if done) and leaves the averaged weights in it."""
+class Fit(Protocol):
+    """Trains a network, perhaps against others, and leaves the averaged weights in it."""
 
-    def fit(name: str, network: nn.Module, objective: Objective, settings: Training) -> None:
+    def __call__(
+        self, name: str, network: nn.Module, objective: Objective, settings: Training, *others: Part
+    ) -> None: ...
+
+
+def fitter(work: Path, watch: Watch, device: str) -> Fit:
+    """A function that trains each network in a folder of its own in `work`; one that is done is taken from there."""
+
+    def fit(name: str, network: nn.Module, objective: Objective, settings: Training, *others: Part) -> None:
         done = work / name / "done.safetensors"
         if done.is_file():
             state = load_file(done)
         else:
-            part = Part(network, objective)
-            average = train([part], settings, work / name, lambda step, told: watch(name, step, told), device)
+            parts = [Part(network, objective), *others]
+            average = train(parts, settings, work / name, lambda step, told: watch(name, step, told), device)
             state = {k: v.cpu().contiguous() for k, v in average.state_dict().items()}
             if FIRST:
                 done.parent.mkdir(parents=True, exist_ok=True)
@@ -42,13 +52,19 @@ def fitter(work: Path, watch: Callable[[str, int, dict[str, float]], None], devi
 
 
 def kept_pairs(
-    teacher: nn.Module, wanted: VectorData | SetData, evaluations: int, seed: int, folder: Path, device: str
+    teacher: nn.Module,
+    wanted: VectorData | SetData,
+    evaluations: int,
+    seed: int,
+    folder: Path,
+    device: str,
+    batch: int = 2000,
 ) -> Pairs:
     """The teacher's pairs of noise and sample, one for each condition in `wanted`, kept in `folder`."""
     if (folder / "end.npy").is_file():
         start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
         return Pairs(start, replace(wanted, x=end))
-    made = make_pairs(teacher.to(device), wanted, evaluations, seed, 2000, device)
+    made = make_pairs(teacher.to(device), wanted, evaluations, seed, batch, device)
     teacher.cpu()
     if FIRST:
         folder.mkdir(parents=True, exist_ok=True)

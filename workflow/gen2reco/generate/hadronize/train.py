@@ -6,24 +6,23 @@ every network trains data-parallel.
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block, digest
 from gen2reco.campaign.models import Model, save_model
 from gen2reco.errors import InputError
 from gen2reco.flow import adversary, objectives
+from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
 from gen2reco.flow.networks import Critic, SetNetwork
 from gen2reco.flow.sets import SetData, Sets
-from gen2reco.flow.training import Draw, Objective, Part, Training, train
+from gen2reco.flow.training import Draw, Objective, Part, Training
 from gen2reco.generate.hadronize import dataset, hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
@@ -36,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 
 _DATA = {"quark_pair": (read_events, prepare), "dijet": (read_dijets, prepare_dijets)}
-Watch = Callable[[str, int, dict[str, float]], None]
-"""Told the part's name, the step and the mean losses at every checkpoint."""
 
 
 def log(part: str, step: int, numbers: dict[str, float]) -> None:
@@ -280,8 +277,8 @@ def _first(prepared: Prepared, n: int) -> Prepared:
     )
 
 
-def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recipe) -> list[Part]:
-    """The student and its adversary, as parts of one training."""
+def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recipe) -> tuple[Objective, Part]:
+    """What the student minimises, and its adversary."""
     a = model.architecture
     network = SetNetwork(3, len(a.pdg), data.context.shape[2], 2, 64, 2, 48)
     look = judge(model, prepared)
@@ -290,50 +287,35 @@ def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recip
         n_features = look(x, sets, np.arange(2)).summary.shape[1]
     critic = Critic(network, n_features)
     weights = adversary.Weights()
-    return [
-        Part(model.particles, adversary.student_objective(model.particles, critic, data, look, weights)),
-        Part(critic, adversary.critic_objective(model.particles, critic, data, look), recipe.critic_learning_rate),
-    ]
-
-
-def fit(
-    name: str, parts: list[Part], settings: Training, folder: Path, device: str = "cpu", watch: Watch = log
-) -> nn.Module:
-    """Train one network (and its adversary) in its own folder, once; the averaged weights end up in the network."""
-    network = parts[0].network
-    done = folder / name / "done.safetensors"
-    if not done.is_file():
-        average = train(parts, settings, folder / name, lambda step, numbers: watch(name, step, numbers), device)
-        save_file({k: v.cpu().contiguous() for k, v in average.state_dict().items()}, done)
-    network.load_state_dict(load_file(done))
-    return network.eval().cpu()
+    objective = adversary.student_objective(model.particles, critic, data, look, weights)
+    against = adversary.critic_objective(model.particles, critic, data, look)
+    return objective, Part(critic, against, recipe.critic_learning_rate)
 
 
 def run(recipe: Recipe, samples: list[Path], work: Path, device: str = "cpu", watch: Watch = log) -> AnyHadronizer:
     """The whole training, top to bottom; every part is done once and kept in `work`."""
     prepared, species, sqrt_s = load_data(recipe, samples, work)
     model = new_model(recipe, prepared, species, sqrt_s)
+    fit = fitter(work, watch, device)
     if recipe.counts:
-        fit("counts", [Part(model.counts, learn_counts(model, prepared))], recipe.counts, work, device, watch)
+        fit("counts", model.counts, learn_counts(model, prepared), recipe.counts)
 
     shapes = shapes_data(model, prepared)
     if recipe.shapes:
-        teacher = objectives.matching(model.shapes, shapes)
-        fit("shapes_teacher", [Part(model.shapes, teacher)], recipe.shapes, work, device, watch)
+        fit("shapes_teacher", model.shapes, objectives.matching(model.shapes, shapes), recipe.shapes)
     if recipe.shapes_distillation:
-        distil("shapes", model.shapes, shapes, recipe.shapes_distillation, work, device, watch)
+        distil("shapes", model.shapes, shapes, recipe.shapes_distillation, fit, work, device)
     if recipe.shapes_score:
-        score = objectives.energy_score(model.shapes, shapes)
-        fit("shapes_scored", [Part(model.shapes, score)], recipe.shapes_score, work, device, watch)
+        fit("shapes_scored", model.shapes, objectives.energy_score(model.shapes, shapes), recipe.shapes_score)
 
     particles = particles_data(model, prepared)
     if recipe.particles:
-        teacher = objectives.matching(model.particles, particles)
-        fit("particles_teacher", [Part(model.particles, teacher)], recipe.particles, work, device, watch)
+        fit("particles_teacher", model.particles, objectives.matching(model.particles, particles), recipe.particles)
     if recipe.particles_distillation:
-        distil("particles", model.particles, particles, recipe.particles_distillation, work, device, watch)
+        distil("particles", model.particles, particles, recipe.particles_distillation, fit, work, device)
     if recipe.finetune:
-        fit("particles_finetuned", finetune(model, particles, prepared, recipe), recipe.finetune, work, device, watch)
+        objective, critic = finetune(model, particles, prepared, recipe)
+        fit("particles_finetuned", model.particles, objective, recipe.finetune, critic)
     return model
 
 
@@ -342,26 +324,27 @@ def distil(
     network: nn.Module,
     data: "objectives.VectorData | SetData",
     recipe: Distillation,
+    fit: Fit,
     work: Path,
     device: str,
-    watch: Watch,
 ) -> None:
     """Make the teacher's pairs (kept in `work`) and train the network on them, from the teacher's weights."""
-    folder = work / f"{name}_pairs"
     some = data.first_sets(recipe.pairs) if isinstance(data, SetData) else data.first_vectors(recipe.pairs)
-    if not (folder / "end.npy").is_file():
-        pairs = objectives.make_pairs(network.to(device), some, recipe.evaluations, recipe.training.seed, device=device)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "start.npy", pairs.start)
-        np.save(folder / "end.npy", pairs.data.x)
-    start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
-    pairs = objectives.Pairs(start, replace(some, x=end))
-    fit(f"{name}_student", [Part(network, objectives.reflow(network, pairs))], recipe.training, work, device, watch)
+    seed, folder = recipe.training.seed, work / f"{name}_pairs"
+    pairs = kept_pairs(network, some, recipe.evaluations, seed, folder, device, batch=1000)
+    fit(f"{name}_student", network, objectives.reflow(network, pairs), recipe.training)
 
 
-def export(model: AnyHadronizer, recipe: Recipe, told: dict, folder: Path, card: str, experimental: str = "") -> Model:
-    """Write the model folder that `generate --backend ml` reads, weights in half precision; `told` is what `seen` gives
-    of the samples, `experimental` why a model is not to be trusted yet, which is said whenever it runs."""
+def export(
+    model: AnyHadronizer, recipe: Recipe, told: dict, folder: Path, card: str, experimental: str = ""
+) -> Model | None:
+    """Write the model folder that `generate --backend ml` reads, weights in half precision; by one process alone.
+
+    `told` is what `seen` gives of the samples, `experimental` why a model is not to be trusted yet, which is said
+    whenever it runs.
+    """
+    if not FIRST:
+        return None
     weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
     config = {
         "architecture": model.architecture.model_dump(mode="json"),
@@ -379,7 +362,7 @@ def export(model: AnyHadronizer, recipe: Recipe, told: dict, folder: Path, card:
 
 def make_generation(
     samples: list[Path], output: Path, recipe: Recipe, card: str | None, device: str = "cpu", watch: Watch = log
-) -> Model:
+) -> Model | None:
     """Train on particles records and write the model folder `output`; checkpoints are kept in `output`.partial."""
     work = output.with_name(f"{output.name}.partial")
     model = run(recipe, samples, work, device, watch)

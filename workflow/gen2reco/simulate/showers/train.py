@@ -4,16 +4,12 @@ Each part keeps its checkpoint in a folder of its own and is done once: killed a
 """
 
 import json
-import os
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block
@@ -22,17 +18,14 @@ from gen2reco.campaign.models import Model, save_model
 from gen2reco.errors import InputError
 from gen2reco.events.geometry import Geometry
 from gen2reco.flow import objectives
-from gen2reco.flow.training import Draw, Objective, Part, Training, train
+from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
+from gen2reco.flow.training import Draw, Training
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.incidence import FAMILIES
 from gen2reco.simulate.showers.layers import Drawn, LayerModel, axis_points, to_vectors, true_whole
 from gen2reco.simulate.showers.model import KIND, FamilyModel, Sizes
 from gen2reco.simulate.showers.valid import covered
-
-FIRST = os.environ.get("RANK", "0") == "0"
-"""Whether this is the only process, or the first of torchrun's: the one that writes."""
-Watch = Callable[[str, int, dict[str, float]], None]
 
 
 class Recipe(Block):
@@ -77,7 +70,7 @@ def train_family(
         raise InputError(f"{len(showers)} showers of family `{family}`, expected at least 100; make more of them")
     torch.manual_seed(recipe.start.seed)
     model = FamilyModel(family, geometry.n_layers, recipe.sizes)
-    fit = _fitter(work / family, lambda part, *told: watch(f"{family}_{part}", *told), device)
+    fit = fitter(work / family, lambda part, *told: watch(f"{family}_{part}", *told), device)
     whole = true_whole(showers, geometry)
     context = showers.incidence.context(family)
     _train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, fit, work / family, device)
@@ -133,29 +126,6 @@ showers` before use, and write the numbers here.
 Recipe: `{json.dumps(recipe.model_dump(mode="json"))}`"""
 
 
-Fit = Callable[[str, nn.Module, Objective, Training], None]
-
-
-def _fitter(work: Path, watch: Watch, device: str) -> Fit:
-    """Trains a network (or takes it from `work`, if done) and leaves the averaged weights in it."""
-
-    def fit(name: str, network: nn.Module, objective: Objective, settings: Training) -> None:
-        done = work / name / "done.safetensors"
-        if not done.is_file():
-            part = Part(network, objective)
-            average = train([part], settings, work / name, lambda step, told: watch(name, step, told), device)
-            state = {k: v.cpu().contiguous() for k, v in average.state_dict().items()}
-            if FIRST:
-                done.parent.mkdir(parents=True, exist_ok=True)
-                save_file(state, done)
-        else:
-            state = load_file(done)
-        network.load_state_dict(state)
-        network.cpu().eval()
-
-    return fit
-
-
 def _train_layers(
     model: LayerModel, whole: Drawn, context: NDArray, energy: NDArray, geometry: Geometry, recipe: Recipe, fit: Fit,
     work: Path, device: str,
@@ -192,27 +162,10 @@ def _train_layers(
     data = objectives.VectorData(model.inward(x, mask, told, noise).numpy(), told.numpy())
     fit("teacher", model.teacher, objectives.matching(model.teacher, data), recipe.teacher)
     model.student.load_state_dict(model.teacher.state_dict())
-    pairs = _pairs(model, data, recipe, work / "pairs", device)
-    fit("student", model.student, objectives.reflow(model.student, pairs), recipe.student)
-
-
-def _pairs(
-    model: LayerModel, data: objectives.VectorData, recipe: Recipe, folder: Path, device: str
-) -> objectives.Pairs:
-    """The teacher's pairs of noise and sample, kept in `folder`; conditions are those of the data, over and over."""
     again = np.arange(recipe.pairs) % len(data)
     wanted = objectives.VectorData(data.x[again], data.condition[again])
-    if not (folder / "end.npy").is_file():
-        teacher = model.teacher.to(device)
-        made = objectives.make_pairs(teacher, wanted, recipe.evaluations, recipe.student.seed, 2000, device)
-        model.teacher.cpu()
-        if FIRST:
-            folder.mkdir(parents=True, exist_ok=True)
-            np.save(folder / "start.npy", made.start)
-            np.save(folder / "end.npy", made.data.x)
-        return made
-    start, end = (np.load(folder / f"{side}.npy", allow_pickle=False) for side in ("start", "end"))
-    return objectives.Pairs(start, replace(wanted, x=end))
+    pairs = kept_pairs(model.teacher, wanted, recipe.evaluations, recipe.student.seed, work / "pairs", device)
+    fit("student", model.student, objectives.reflow(model.student, pairs), recipe.student)
 
 
 def _train_cells(
