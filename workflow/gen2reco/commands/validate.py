@@ -1,5 +1,6 @@
 """`gen2reco validate`: compare samples and write metrics.json and report.html."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,56 +63,54 @@ def samples(samples: tuple[Path, ...], out: Path, settings: Path | None, plan: P
     _tell(compare(opened, out, chosen), out)
 
 
+def _scan(many: str) -> Callable:
+    """Options of a command that goes through settings of a backend; `many`: those it goes through if none are given."""
+    options = [
+        click.argument("reference", type=FILE),
+        _OUT,
+        _SETTINGS,
+        click.option(
+            "--vary",
+            multiple=True,
+            metavar="KEY=V1,V2,…",
+            default=(many,),
+            show_default=True,
+            help="Settings of an option to go through; several options: all combinations.",
+        ),
+        click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A fixed option of the backend."),
+        click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the backend."),
+    ]
+
+    def decorate(command: Callable) -> Callable:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 @validate.command()
-@click.argument("reference", type=FILE)
-@_OUT
-@_SETTINGS
+@_scan("evaluations=1,2,4,8,25,50")
 @click.option("--backend", default="ml", show_default=True, help="The learned simulation.")
-@click.option(
-    "--vary",
-    multiple=True,
-    metavar="KEY=V1,V2,…",
-    default=("evaluations=1,2,4,8,25,50",),
-    show_default=True,
-    help="Settings of an option to go through; several options: all combinations.",
-)
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A fixed option of the backend.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the simulations.")
-def showers(
-    reference: Path, out: Path, settings: Path | None, backend: str, vary: tuple[str, ...], options: tuple[str, ...],
-    seed: int,
-) -> None:  # fmt: skip
+def showers(backend: str, **given: object) -> None:
     """Quality and time of the learned simulation against network evaluations, on the particles of REFERENCE."""
-    from gen2reco.campaign.pinned import pin_option
-    from gen2reco.validate.run import compare
-    from gen2reco.validate.samples import open_sample
-    from gen2reco.validate.scan import scan_showers
-
-    opened, chosen = open_sample(reference), read_settings(settings)
-    varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
-    varied = {key: [pin_option({key: value})[key] for value in values] for key, values in varied.items()}
-    candidates = scan_showers(opened, out, varied, pin_option(_pairs(options)), backend, seed)
-    _tell(compare([opened, *candidates], out, chosen), out)
+    _scan_stage("simulate", backend, **given)
 
 
 @validate.command()
-@click.argument("reference", type=FILE)
-@_OUT
-@_SETTINGS
+@_scan("evaluations=1,2,4,8,25")
+@click.option("--backend", default="fused", show_default=True, help="The learned simulation and reconstruction.")
+def fused(backend: str, **given: object) -> None:
+    """Quality and time of particles straight to objects against network evaluations, on the events of REFERENCE."""
+    _scan_stage("fuse", backend, **given)
+
+
+@validate.command()
+@_scan("evaluations=1,2,4,8")
 @click.option("--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events of each setting.")
-@click.option(
-    "--vary",
-    multiple=True,
-    metavar="KEY=V1,V2,…",
-    default=("evaluations=1,2,4,8",),
-    show_default=True,
-    help="Settings of an option to go through; several options: all combinations.",
-)
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="A fixed option of the generator.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the generator.")
 def generation(
-    reference: Path, out: Path, settings: Path | None, events: int, vary: tuple[str, ...], options: tuple[str, ...],
-    seed: int,
+    reference: Path, out: Path, settings: Path | None, vary: tuple[str, ...], options: tuple[str, ...], seed: int,
+    events: int,
 ) -> None:  # fmt: skip
     """Quality and time of the learned generator against network evaluations, on the process of REFERENCE."""
     from gen2reco.campaign.pinned import pin_option
@@ -120,10 +119,30 @@ def generation(
     from gen2reco.validate.scan import scan_generator
 
     opened, chosen = open_sample(reference), read_settings(settings)
-    varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
-    varied = {key: [pin_option({key: value})[key] for value in values] for key, values in varied.items()}
-    candidates = scan_generator(opened, out, varied, pin_option(_pairs(options)), events, seed)
+    candidates = scan_generator(opened, out, _varied(vary), pin_option(_pairs(options)), events, seed)
     _tell(compare([opened, *candidates], out, chosen), out)
+
+
+def _scan_stage(
+    stage: str, backend: str, reference: Path, out: Path, settings: Path | None, vary: tuple[str, ...],
+    options: tuple[str, ...], seed: int,
+) -> None:  # fmt: skip
+    from gen2reco.campaign.pinned import pin_option
+    from gen2reco.validate.run import compare
+    from gen2reco.validate.samples import open_sample
+    from gen2reco.validate.scan import scan_stage
+
+    opened, chosen = open_sample(reference), read_settings(settings)
+    candidates = scan_stage(stage, opened, out, _varied(vary), pin_option(_pairs(options)), backend, seed)
+    _tell(compare([opened, *candidates], out, chosen), out)
+
+
+def _varied(vary: tuple[str, ...]) -> dict[str, list]:
+    """KEY=V1,V2 as lists of values, models among them by digest."""
+    from gen2reco.campaign.pinned import pin_option
+
+    varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
+    return {key: [pin_option({key: value})[key] for value in values] for key, values in varied.items()}
 
 
 def _pairs(given: tuple[str, ...], *, many: bool = False) -> dict:

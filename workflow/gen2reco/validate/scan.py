@@ -1,37 +1,38 @@
-"""Quality against network evaluations: a learned simulation of the reference's particles, or a learned generator of its
+"""Quality against network evaluations: a learned backend on the reference's own events, or a learned generator on its
 process, setting by setting."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
-from gen2reco.campaign.runner import Job, run
-from gen2reco.campaign.stage import make_backend
+from gen2reco.campaign.runner import Job, provenance, run
+from gen2reco.campaign.stage import RECORDS, Backend, make_backend
 from gen2reco.errors import InputError
 from gen2reco.validate.samples import Sample, open_sample
 
 
-def scan_showers(
-    reference: Sample, out: Path, varied: dict[str, list], options: dict, backend: str = "ml", seed: int = 1
+def scan_stage(
+    stage: str, reference: Sample, out: Path, varied: dict[str, list], options: dict, backend: str, seed: int = 1
 ) -> list[Sample]:
-    """Simulate the particles of the reference once for each combination of `varied` options of the backend.
+    """Let a backend do the stage on the reference's events once for each combination of `varied` options of it.
 
-    Returns samples of hits, one a combination, in folders of `out`; finished ones are taken as they are. Raises
-    InputError where the reference lacks particles or hits, or the backend knows no such option.
+    Returns samples, one a combination, in folders of `out`; finished ones are taken as they are. Raises InputError
+    where the reference lacks what the stage reads or makes, or the backend knows no such option.
     """
-    for record in ("particles", "hits"):
+    for record in RECORDS[stage]:
         if record not in reference.shards:
-            raise InputError(f"{reference.path}: holds no {record}; expected a simulated sample with its particles")
-    samples = []
-    for values in itertools.product(*varied.values()):
-        name = "_".join([backend, *(str(value) for value in values)])
-        made = make_backend("simulate", backend, {**options, **dict(zip(varied, values))}, reference.detector)
-        for shard, source in enumerate(reference.shards["particles"]):
-            output = out / name / "simulate" / f"{shard:05d}.parquet"
-            if not output.is_file():
-                output.parent.mkdir(parents=True, exist_ok=True)
-                run(Job(made, output, seed, source, sample=name, shard=shard))
-        samples.append(open_sample(out / name))
-    return samples
+            raise InputError(
+                f"{reference.path}: holds no {record}; expected a sample with {' and '.join(RECORDS[stage])}"
+            )
+
+    def jobs(made: Backend, name: str, folder: Path) -> list[Job]:
+        sources = enumerate(reference.shards[RECORDS[stage][0]])
+        return [Job(made, folder / f"{n:05d}.parquet", seed, path, sample=name, shard=n) for n, path in sources]
+
+    def make(chosen: dict) -> Backend:
+        return make_backend(stage, backend, {**options, **chosen}, reference.detector)
+
+    return _scan(stage, out, backend, varied, make, jobs)
 
 
 def scan_generator(
@@ -42,21 +43,37 @@ def scan_generator(
     Returns samples of particles, one a combination, in folders of `out`; finished ones are taken as they are. Raises
     InputError where the reference is not of hard processes that a generator showered.
     """
-    from gen2reco.campaign.runner import provenance
-
     paths = reference.shards.get("particles", [])
     made_by = provenance(paths[0]).get("generate", {}) if paths else {}
     process = made_by.get("options", {}).get("process")
     if process is None:
         raise InputError(f"{reference.path}: expected particles of `gen2reco generate` with their process in the file")
+
+    def jobs(made: Backend, name: str, folder: Path) -> list[Job]:
+        return [Job(made, folder / "00000.parquet", seed, events=range(events), sample=name)]
+
+    def make(chosen: dict) -> Backend:
+        return make_backend("generate", "ml", {"process": process, **options, **chosen})
+
+    return _scan("generate", out, "ml", varied, make, jobs)
+
+
+def _scan(
+    stage: str,
+    out: Path,
+    backend: str,
+    varied: dict[str, list],
+    make: Callable[[dict], Backend],
+    jobs: Callable[[Backend, str, Path], list[Job]],
+) -> list[Sample]:
     samples = []
     for values in itertools.product(*varied.values()):
-        name = "_".join(["ml", *(str(value) for value in values)])
-        made = make_backend("generate", "ml", {"process": process, **options, **dict(zip(varied, values))})
-        output = out / name / "generate" / "00000.parquet"
-        if not output.is_file():
-            output.parent.mkdir(parents=True, exist_ok=True)
-            run(Job(made, output, seed, events=range(events), sample=name))
+        name = "_".join([backend, *(str(value) for value in values)])
+        folder = out / name / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        for job in jobs(make(dict(zip(varied, values))), name, folder):
+            if not job.output.is_file():
+                run(job)
         samples.append(open_sample(out / name))
     return samples
 
@@ -73,9 +90,8 @@ def variants(samples: list[Sample]) -> list[str]:
 
 
 def _options(sample: Sample) -> dict:
-    from gen2reco.campaign.runner import provenance
-
-    for record, stage in (("hits", "simulate"), ("particles", "generate")):
+    for record, stage in (("objects", "fuse"), ("hits", "simulate"), ("particles", "generate")):
         for path in sample.shards.get(record, [])[:1]:
-            return provenance(path).get(stage, {}).get("options", {})
+            if made := provenance(path).get(stage):
+                return made.get("options", {})
     return {}
