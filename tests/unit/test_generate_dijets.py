@@ -1,25 +1,25 @@
 """The learned generator of dijets: what it conserves whatever its weights, its coordinates, its range, its mistakes."""
 
+from functools import partial
 from pathlib import Path
 
 import awkward as ak
+import generated_events
 import numpy as np
 import pytest
 import torch
+from generated_events import numbers, sums
 
-from gen2reco.campaign.models import save_model
 from gen2reco.campaign.process import LheProcess, Pythia8Process
 from gen2reco.campaign.runner import Job, run
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.campaign.stage import make_backend
 from gen2reco.errors import InputError
-from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.dataset import species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
 from gen2reco.generate.hadronize.model import Architecture
-from gen2reco.generate.hadronize.species import in_drawing_order, quantum_numbers
-from gen2reco.generate.ml import Learned
+from gen2reco.generate.hadronize.species import in_drawing_order
 
 COMMON = {211: 2.0, 111: 2.0, 22: 0.5, 321: 0.4, 130: 0.3, 310: 0.3, 2212: 0.3, 2112: 0.2, 3122: 0.05, 421: 0.02}
 MASS = {211: 0.13957, 111: 0.13498, 22: 0.0, 321: 0.49368, 130: 0.49761, 310: 0.49761, 2212: 0.93827, 2112: 0.93957}
@@ -29,11 +29,12 @@ SETTINGS = ["Beams:eCM = 14000.", "HardQCD:all = on", "PhaseSpace:pTHatMin = 30.
 DIJETS = Pythia8Process(kind="pythia8", settings=SETTINGS, mpi=False, filter={"abs_eta": (1.6, 2.8), "pt_min": 30.0})
 RANGE = {"sqrt_s": [13990, 14010], "alpha_s": [0.1365, 0.1365], "parton_pt": [30, 400], "parton_abs_y": [0, 5]}
 RANGE |= {"endcap_abs_eta": [1.6, 2.8]}
+generate = partial(generated_events.generate, process=DIJETS)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A model whose networks know nothing: what holds for it holds for any."""
+    """A model whose networks know nothing."""
     codes = in_drawing_order([c for code in COMMON for c in ((code,) if code in SELF else (code, -code))])
     torch.manual_seed(1)
     most = [9 if COMMON[abs(c)] > 1 else 3 for c in codes for _ in range(dijets.GROUPS)]
@@ -43,32 +44,7 @@ def folder(tmp_path_factory) -> Path:
     for p in (*model.shapes.parameters(), *model.particles.parameters()):
         torch.nn.init.normal_(p, std=0.3)
     model.counts.linear[:, -1] = torch.tensor([COMMON[abs(c)] for c in codes]).repeat_interleave(dijets.GROUPS)
-    config = {"architecture": architecture.model_dump(mode="json"), "domain": "dijet", "range": RANGE}
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    where = tmp_path_factory.mktemp("model")
-    save_model(where, "generation", config, {}, weights, "# A test's model")
-    return where
-
-
-def generate(folder: Path, events: int = 100, seed: int = 5, process=DIJETS, **options):
-    backend = Learned(Learned.Options(process=process, model=str(folder), **options))
-    backend.prepare()
-    result = backend.run(Chunk(0, seed, 0, events))
-    records.check(result.table, "particles", "test")
-    return records.awkward(result.table), result.info
-
-
-def sums(particles, name: str) -> np.ndarray:
-    return ak.to_numpy(ak.sum(ak.values_astype(particles[name], np.float64), axis=1))
-
-
-def numbers(pdg) -> np.ndarray:
-    """Charge, baryon, electron and muon number of each event."""
-    of = {
-        int(c): quantum_numbers(int(c))[:4] if abs(c) not in (15, 16) else (0,) * 4 for c in np.unique(ak.flatten(pdg))
-    }
-    flat = np.array([of[int(c)] for c in ak.flatten(pdg)])
-    return np.add.reduceat(flat, np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(pdg)))[:-1]]))
+    return generated_events.save(model, tmp_path_factory.mktemp("model"), domain="dijet", range=RANGE)
 
 
 @pytest.mark.parametrize("evaluations", [1, 2])
@@ -76,7 +52,7 @@ def test_every_event_conserves_everything(folder, evaluations):
     events, info = generate(folder, evaluations=evaluations)
     p = events.particles
     assert len(events) == 100
-    np.testing.assert_array_equal(numbers(p.pdg), np.tile([2, 2, 0, 0], (100, 1)))
+    np.testing.assert_array_equal(numbers(p.pdg), np.tile([2, 2, 0, 0, 0], (100, 1)))
     scalar = ak.to_numpy(ak.sum(np.hypot(p.px, p.py), axis=1))
     for name in ("px", "py"):
         assert np.all(np.abs(sums(p, name)) < 1e-6 * scalar)
@@ -149,16 +125,9 @@ def test_events_that_cannot_be_balanced_are_drawn_again(folder, monkeypatch):
     assert calls == [20, 1]
     assert info["counts_drawn_again"] >= 1
     np.testing.assert_allclose(sums(events.particles, "energy"), 14000, rtol=1e-6)
-    np.testing.assert_array_equal(numbers(events.particles.pdg), np.tile([2, 2, 0, 0], (20, 1)))
+    np.testing.assert_array_equal(numbers(events.particles.pdg), np.tile([2, 2, 0, 0, 0], (20, 1)))
 
 
-LHE = """<LesHouchesEvents version="1.0">
-<init>
-2212 2212 {beam} {beam} 0 0 247000 247000 3 1
-1.0 0.0 1.0 1
-</init>
-{events}</LesHouchesEvents>
-"""
 GLUONS = """<event>
 {n} 1 1.0 {pt} 0.0078 0.118
 21 -1 0 0 501 502 0 0 {up} {up} 0 0 9
@@ -170,8 +139,7 @@ GLUONS = """<event>
 
 
 def lhe(path: Path, events: list[str], beam=7000.0) -> LheProcess:
-    path.write_text(LHE.format(beam=beam, events="".join(events)))
-    return LheProcess(kind="lhe", file=str(path), mpi=False)
+    return generated_events.lhe(path, f"2212 2212 {beam} {beam} 0 0 247000 247000", events, mpi=False)
 
 
 def gluons(pt=40.0, y=(2.0, 1.0), flavour=21, color=503, missing=0.0, more="") -> str:

@@ -1,17 +1,17 @@
 """The learned generator: what it conserves whatever its weights, its frames, its range, and its mistakes."""
 
+from functools import partial
 from pathlib import Path
 
 import awkward as ak
+import generated_events
 import numpy as np
 import pytest
 import torch
+from generated_events import numbers, sums
 
-from gen2reco.campaign.models import save_model
 from gen2reco.campaign.process import LheProcess, Pythia8Process
-from gen2reco.campaign.stage import Chunk
 from gen2reco.errors import InputError
-from gen2reco.events import records
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.ragged import thrust_axes
@@ -32,11 +32,12 @@ SETTINGS = [
     "23:onIfAny = 1 2 3 4 5",
 ]
 QUARKS = Pythia8Process(kind="pythia8", settings=SETTINGS)
+generate = partial(generated_events.generate, process=QUARKS)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A model whose networks know nothing: what holds for it holds for any."""
+    """A model whose networks know nothing."""
     codes = in_drawing_order(CODES)
     torch.manual_seed(1)
     architecture = Architecture(
@@ -54,54 +55,25 @@ def folder(tmp_path_factory) -> Path:
     for p in (*model.shapes.parameters(), *model.particles.parameters()):
         torch.nn.init.normal_(p, std=0.2)
     model.shapes_start.mean[0, -1, :2] = 2.5
-    config = {
-        "architecture": architecture.model_dump(mode="json"),
-        "range": {"sqrt_s": [91.1, 91.3], "alpha_s": [0.115, 0.159]},
-    }
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    where = tmp_path_factory.mktemp("model")
-    save_model(where, "generation", config, {}, weights, "# A test's model")
-    return where
-
-
-def generate(folder: Path, events: int = 200, seed: int = 5, process=QUARKS, **options):
-    backend = Learned(Learned.Options(process=process, model=str(folder), **options))
-    backend.prepare()
-    result = backend.run(Chunk(0, seed, 0, events))
-    records.check(result.table, "particles", "test")
-    return records.awkward(result.table), result.info
-
-
-def total(particles, codes) -> np.ndarray:
-    numbers = {int(c): numbers_of(int(c)) for c in np.unique(ak.flatten(codes))}
-    flat = np.array([numbers[int(c)] for c in ak.flatten(codes)])
-    return np.add.reduceat(flat, np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(codes)))[:-1]]))
-
-
-def numbers_of(code: int) -> tuple[int, ...]:
-    """Charge, baryon, electron, muon and tau number."""
-    if abs(code) in (15, 16):
-        return (-np.sign(code) * (abs(code) == 15), 0, 0, 0, np.sign(code))
-    return (*quantum_numbers(code)[:4], 0)
+    known = {"sqrt_s": [91.1, 91.3], "alpha_s": [0.115, 0.159]}
+    return generated_events.save(model, tmp_path_factory.mktemp("model"), range=known)
 
 
 @pytest.mark.parametrize("evaluations", [1, 3])
 def test_every_event_conserves_everything(folder, evaluations):
-    events, info = generate(folder, evaluations=evaluations)
+    events, info = generate(folder, 200, evaluations=evaluations)
     p = events.particles
     assert len(events) == 200
-    assert np.all(total(p, p.pdg) == 0)
+    assert np.all(numbers(p.pdg) == 0)
     for name in ("px", "py", "pz"):
-        sums = ak.sum(ak.values_astype(p[name], np.float64), axis=1)
-        assert np.max(np.abs(sums)) < 1e-6 * 91.2 * 3
-    energy = ak.sum(ak.values_astype(p.energy, np.float64), axis=1)
-    np.testing.assert_allclose(energy, 91.2, rtol=1e-6)
+        assert np.max(np.abs(sums(p, name))) < 1e-6 * 91.2 * 3
+    np.testing.assert_allclose(sums(p, "energy"), 91.2, rtol=1e-6)
     assert info["network_evaluations"] == 2 * evaluations * 200
     assert info["events_by_pythia8"] == info["events_failed"] == 0
 
 
 def test_particles_are_on_their_mass_shell_and_stable(folder):
-    events, _ = generate(folder)
+    events, _ = generate(folder, 200)
     p = events.particles
     mass2 = p.energy**2 - p.px**2 - p.py**2 - p.pz**2
     pions = abs(p.pdg) == 211
@@ -147,11 +119,11 @@ def test_quantum_numbers_agree_with_the_particle_tables(code):
     from particle import Particle
     from particle.pdgid import is_baryon
 
-    numbers = dict(zip(NUMBERS, quantum_numbers(code)))
-    assert numbers["charge"] == Particle.from_pdgid(code).charge
-    assert abs(numbers["baryon"]) == is_baryon(code)
-    anti = dict(zip(NUMBERS, quantum_numbers(-code))) if code != 111 else numbers
-    assert all(anti[n] == -numbers[n] for n in NUMBERS)
+    own = dict(zip(NUMBERS, quantum_numbers(code)))
+    assert own["charge"] == Particle.from_pdgid(code).charge
+    assert abs(own["baryon"]) == is_baryon(code)
+    anti = dict(zip(NUMBERS, quantum_numbers(-code))) if code != 111 else own
+    assert all(anti[n] == -own[n] for n in NUMBERS)
 
 
 def test_coordinates_round_trip():
@@ -180,13 +152,6 @@ def test_projection_is_exact_and_leaves_balanced_hemispheres_alone():
     assert scale.abs().max() < 1e-9
 
 
-LHE = """<LesHouchesEvents version="1.0">
-<init>
-11 -11 {beam} {beam} 0 0 0 0 3 1
-1.0 0.0 1.0 1
-</init>
-{events}</LesHouchesEvents>
-"""
 EVENT = """<event>
 4 1 1.0 91.2 0.0078 0.118
 11 -1 0 0 0 0 0 0 {a} {a} 0 0 9
@@ -198,8 +163,7 @@ EVENT = """<event>
 
 
 def lhe(path: Path, events: list[str], beam=45.6) -> LheProcess:
-    path.write_text(LHE.format(beam=beam, events="".join(events)))
-    return LheProcess(kind="lhe", file=str(path))
+    return generated_events.lhe(path, f"11 -11 {beam} {beam} 0 0 0 0", events)
 
 
 def quarks(flavour=1, a=45.6, b=45.6, balanced=True) -> str:
@@ -215,8 +179,8 @@ def test_lhe_events_come_out_in_the_frame_of_their_partons(folder, tmp_path):
     process = lhe(tmp_path / "moving.lhe", [quarks(2, 60.0, 34.656)] * 40, beam=60.0)
     events, info = generate(folder, 40, process=process, outside="refuse")
     p = events.particles
-    np.testing.assert_allclose(ak.sum(ak.values_astype(p.energy, float), axis=1), 60 + 34.656, rtol=1e-6)
-    np.testing.assert_allclose(ak.sum(ak.values_astype(p.pz, float), axis=1), 60 - 34.656, atol=1e-4)
+    np.testing.assert_allclose(sums(p, "energy"), 60 + 34.656, rtol=1e-6)
+    np.testing.assert_allclose(sums(p, "pz"), 60 - 34.656, atol=1e-4)
     assert info["sum_of_weights"] == 40
 
 
@@ -240,9 +204,7 @@ def test_or_sent_to_pythia8_and_counted(folder, tmp_path):
     assert info["events_by_pythia8"] == 1
     assert info["network_evaluations"] == 4
     assert ak.to_list(events.event) == [0, 1, 2]
-    np.testing.assert_allclose(
-        ak.sum(ak.values_astype(events.particles.energy, float), axis=1), [91.2, 100, 91.2], rtol=1e-5
-    )
+    np.testing.assert_allclose(sums(events.particles, "energy"), [91.2, 100, 91.2], rtol=1e-5)
 
 
 def test_alpha_s_outside_the_range(folder):
