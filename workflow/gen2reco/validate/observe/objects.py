@@ -57,6 +57,7 @@ QUANTITIES = {
     ],
     "events": [
         Quantity("n_objects", "objects per event", moments=True),
+        *[Quantity(f"n_{kind}", f"{label} per event", moments=True) for kind, label in KIND_LABELS.items()],
         Quantity("energy_ratio", "ΣE of the objects / true energy in the endcaps"),
         Quantity("met_x", "missing pT in the endcaps, reconstructed − true, x", "GeV"),
         Quantity("met_y", "missing pT in the endcaps, reconstructed − true, y", "GeV"),
@@ -93,9 +94,17 @@ RESPONSES = {
 PULLS = KINDS
 _OWN = ("log_energy", "abs_eta", "response", "raw_response", "sigma", "delta_eta", "delta_phi")
 _PROBABILITIES = tuple(f"p_{name}" for name in IDENTITIES)
+_WHOLE = ("n_objects", "energy_ratio", "met_x", "met_y", "n_jets", "log_energy", "spread", "hardest", "width")
 CLASSIFIERS = {
     **{kind: [Classifier("object", "calibrated objects", _OWN + _PROBABILITIES)] for kind in KINDS},
     "jets": [Classifier("jet", "jets", ("energy", "abs_eta", "response", "mass_response", "n_constituents"))],
+    "events": [
+        Classifier(
+            "event",
+            "all objects of an event",
+            (*_WHOLE, *(f"{part}_{kind}" for part in ("n", "share") for kind in KINDS)),
+        )
+    ],
 }
 
 
@@ -273,12 +282,36 @@ def _whole(events: ak.Array, particles: Flat, objects: Flat, energy: NDArray) ->
     incident = np.bincount(particles.row[seen], energy[seen], n)
     pt = objects["energy"].astype(np.float64) / np.cosh(objects["eta"])
     found = [np.bincount(objects.row, pt * turn(objects["phi"]), n) for turn in (np.cos, np.sin)]
-    total = np.bincount(objects.row, objects["energy"].astype(np.float64), n)
+    energies = objects["energy"].astype(np.float64)
+    total = np.bincount(objects.row, energies, n)
     values = {
         "n_objects": objects.counts.astype(np.float64),
         "energy_ratio": total / np.where(incident > 0, incident, np.nan),
         "met_x": truth[0] - found[0],
         "met_y": truth[1] - found[1],
         "n_jets": ak.to_numpy(ak.num(events.jets)).astype(np.float64),
+        **_make_up(objects, energies, total, n),
     }
     return Sheet(ak.to_numpy(events.event), ak.to_numpy(events.weight), values)
+
+
+def _make_up(objects: Flat, energy: NDArray, total: NDArray, n: int) -> dict[str, NDArray]:
+    """What the objects of each event are: number and share of the energy by kind, and how they spread; all (n,)."""
+    kind = np.stack([objects[f"p_{name}"] for name in IDENTITIES], axis=1).argmax(1) if len(energy) else energy
+    some, log_energy = np.maximum(objects.counts, 1), np.log(np.maximum(energy, 1e-3))
+
+    def mean(values: NDArray) -> NDArray:
+        return np.bincount(objects.row, values, n) / some
+
+    hardest = np.zeros(n)
+    np.maximum.at(hardest, objects.row, energy)
+    eta, whole = np.abs(objects["eta"]).astype(np.float64), np.maximum(total, 1e-9)
+    own = {name: (kind == i).astype(np.float64) for i, name in enumerate(KINDS)}
+    return {
+        **{f"n_{name}": np.bincount(objects.row, mask, n) for name, mask in own.items()},
+        **{f"share_{name}": np.bincount(objects.row, mask * energy, n) / whole for name, mask in own.items()},
+        "log_energy": mean(log_energy),
+        "spread": np.sqrt(np.maximum(mean(log_energy**2) - mean(log_energy) ** 2, 0.0)),
+        "hardest": hardest / whole,
+        "width": np.sqrt(np.maximum(mean(eta**2) - mean(eta) ** 2, 0.0)),
+    }
