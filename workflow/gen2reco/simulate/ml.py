@@ -32,7 +32,7 @@ class Learned(Backend):
     Particles are batched over the events of a chunk, up to `batch` at a time: memory follows the batch, not the event.
     """
 
-    name, stage, isolate, needs_detector, chunk_events = "ml", "simulate", True, True, 200
+    name, stage, version, isolate, needs_detector, chunk_events = "ml", "simulate", 2, True, True, 200
 
     class Options(Block):
         """Which model, and how it is used."""

@@ -13,14 +13,13 @@ from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.layers import Drawn, axis_points
 
-sampler = jit.load("gen2reco.simulate.showers.kernels.sampler")
+sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
 N_QUANTILES = 65
 N_TOLD = 12
 _NODES = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, N_QUANTILES))
 """Where quantiles are kept: dense in the tails."""
-TIME_BINS = (2, 3, 5)
+TIME_BINS = (2, len(sampler.RADIUS_EDGES) + 1, len(sampler.MIPS_EDGES) + 1)
 """Section, distance to the axis, energy of the cell: each has its own distribution of delays."""
-_RADIUS_EDGES, _MIPS_EDGES = (15.0, 50.0), (3.0, 15.0, 60.0, 250.0)
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class CellModel(nn.Module):
 
     def __init__(self, n_context: int, n_layers: int, width: int = 64, hidden: int = 32):
         super().__init__()
-        n_seen = sampler.N_SEEN + 1
+        n_seen = sampler.N_SEEN
         self.layer = nn.Sequential(
             nn.Linear(N_TOLD + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
@@ -52,14 +51,14 @@ class CellModel(nn.Module):
         self.register_buffer("delays", torch.zeros(*TIME_BINS, N_QUANTILES))
 
     def loss(
-        self, told: Tensor, counts: Tensor, seen: Tensor, role: Tensor, log_mips: Tensor, beside: Tensor, halo: Tensor
+        self, told: Tensor, counts: Tensor, x: Tensor, role: Tensor, log_mips: Tensor, halo: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods per row of occupancy, energies and the number of halo cells.
 
-        told: (n_rows, n_told); counts: (n_rows,) entries of each row in seen (n, N_SEEN), role, log_mips and beside
-        (n,), as `sampler.look` makes them; halo: (n_rows, 2) cells of the halo.
+        told: (n_rows, n_told); counts: (n_rows,) entries of each row in x (n, N_SEEN), role and log_mips (n,), as
+        `look` makes them; halo: (n_rows, 2) cells of the halo.
         """
-        known, x = self.layer(told), torch.cat([seen, beside[:, None] / 8], 1)
+        known = self.layer(told)
         row = torch.repeat_interleave(counts)
         occupancy = 0
         for half, head in enumerate((self.first, self.second)):
@@ -81,25 +80,24 @@ class CellModel(nn.Module):
         """Cells of showers: owner (n,), layer (from 1), ix, iy, mips and delay (ns)."""
         rows = layer_rows(inc, context, whole)
         known = self.layer(torch.from_numpy(rows.told).to(self.halo.weight.device))
-        biases = [_array(bias(known)) for bias in self.biases]
+        biases = tuple(_array(bias(known)) for bias in self.biases)
         rate = _array(self.halo(known).clamp(-12, 6).exp())
         row_of = np.zeros(whole.cells.shape, np.int64)
         row_of[rows.shower, rows.layer] = np.arange(len(rows.shower))
         most = int(whole.cells.sum())
-        ix, iy, mips = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
+        ix, iy = np.empty(most, np.int64), np.empty(most, np.int64)
+        mips, delay = np.empty(most, np.float32), np.empty(most, np.float32)
         edges = np.zeros((len(inc), geometry.n_layers + 1), np.int64)
-        axes = axis_points(inc, geometry)
-        section = (~geometry.electromagnetic).astype(np.int64)
         n = sampler.draw(
-            rng.integers(0, 2**32, len(inc)), axes, np.ascontiguousarray(inc.slope), geometry.detector.cell_size,
-            geometry.r_min, geometry.r_max, whole.cells, whole.mips, *biases, row_of, rate,
-            _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)), section,
-            *self.first.arrays(), *self.second.arrays(), *self.energy.arrays(), edges, ix, iy, mips,
+            rng.integers(0, 2**32, len(inc)), axis_points(inc, geometry), np.ascontiguousarray(inc.slope),
+            geometry.detector.cell_size, geometry.r_min, geometry.r_max, whole.cells, whole.mips, biases, row_of, rate,
+            _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)),
+            (~geometry.electromagnetic).astype(np.int64), _array(self.delays).reshape(-1, N_QUANTILES),
+            tuple(h.arrays() for h in (self.first, self.second, self.energy)), edges, ix, iy, mips, delay,
         )  # fmt: skip
         owner = np.repeat(np.arange(len(inc)), edges[:, -1] - edges[:, 0])
         layer = np.repeat(np.tile(np.arange(geometry.n_layers), len(inc)), np.diff(edges, axis=1).ravel())
-        delay = self._delays(axes[owner, layer], ix[:n], iy[:n], mips[:n], layer, section, geometry, rng)
-        return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay
+        return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay[:n].astype(np.float64)
 
     @torch.no_grad()
     def fit_tables(self, showers: Showers, whole: Drawn, geometry: Geometry, halo: NDArray) -> None:
@@ -116,15 +114,6 @@ class CellModel(nn.Module):
             table = np.quantile(delays if len(delays) else [0.0], _NODES)
             self.delays.view(-1, N_QUANTILES)[b] = torch.from_numpy(table)
 
-    def _delays(self, axis, ix, iy, mips, layer, section, geometry, rng) -> NDArray[np.float64]:
-        size = geometry.detector.cell_size
-        r = np.hypot((ix + 0.5) * size - axis[:, 0], (iy + 0.5) * size - axis[:, 1])
-        bins = np.ravel_multi_index(_time_bins(section[layer], r, mips), TIME_BINS)
-        place = np.arccos(1 - 2 * rng.random(len(r))) / np.pi * (N_QUANTILES - 1)
-        low = np.minimum(place.astype(int), N_QUANTILES - 2)
-        table, at = _array(self.delays).ravel(), bins * N_QUANTILES + low
-        return table[at] + (place - low) * (table[at + 1] - table[at])
-
 
 class _Head(nn.Module):
     """The perceptron of the kernel: its first layer's bias is told from outside."""
@@ -139,10 +128,10 @@ class _Head(nn.Module):
         h = nn.functional.relu(self.first(x) + bias)
         return self.last(nn.functional.relu(self.second(h)))
 
-    def arrays(self) -> list[NDArray[np.float32]]:
+    def arrays(self) -> tuple[NDArray[np.float32], ...]:
         """The weights as the kernel takes them."""
         first, second, last = (np.ascontiguousarray(_array(m.weight).T) for m in (self.first, self.second, self.last))
-        return [first, second, _array(self.second.bias), last, _array(self.last.bias)]
+        return first, second, _array(self.second.bias), last, _array(self.last.bias)
 
 
 def layer_rows(inc: Incidence, context: NDArray, whole: Drawn) -> Rows:
@@ -181,7 +170,7 @@ def _radius(axis: NDArray, showers: Showers, geometry: Geometry) -> NDArray[np.f
 
 
 def _time_bins(section: NDArray, radius: NDArray, mips: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    return section, np.digitize(radius, _RADIUS_EDGES), np.digitize(mips, _MIPS_EDGES)
+    return section, np.digitize(radius, sampler.RADIUS_EDGES), np.digitize(mips, sampler.MIPS_EDGES)
 
 
 def _log_mixture(out: Tensor, y: Tensor) -> Tensor:

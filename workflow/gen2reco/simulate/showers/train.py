@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from gen2reco.campaign import jit
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, save_model
@@ -187,13 +188,12 @@ def _train_cells(
 
 
 class _Looked:
-    """Candidates of the chosen layers, one layer after the other; see `sampler.look`."""
+    """Candidates of the chosen layers, one layer after the other; see `kernels.look`."""
 
     def __init__(self, n_rows: int, n: int):
         self.first = np.zeros(n_rows + 1, np.int64)
         self.seen = np.zeros((n, sampler.N_SEEN), np.float32)
-        self.role, self.beside = np.zeros(n, np.uint8), np.zeros(n, np.float32)
-        self.log_mips = np.zeros(n, np.float32)
+        self.role, self.log_mips = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         self.halo = np.zeros((n_rows, 2), np.float32)
 
     def of(self, rows: NDArray) -> tuple[NDArray, ...]:
@@ -201,7 +201,7 @@ class _Looked:
         counts = self.first[rows + 1] - self.first[rows]
         starts = np.repeat(self.first[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         at = starts + np.arange(counts.sum())
-        return counts, self.seen[at], self.role[at], self.log_mips[at], self.beside[at], self.halo[rows]
+        return counts, self.seen[at], self.role[at], self.log_mips[at], self.halo[rows]
 
 
 def _looked(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -> _Looked:
@@ -209,10 +209,10 @@ def _looked(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -
     cells, _ = showers.per_layer(geometry.n_layers)
     edges = showers.first[:-1, None] + np.concatenate([np.zeros((len(cells), 1), int), np.cumsum(cells, 1)], 1)
     seeds = np.random.default_rng(0).integers(0, 2**32, len(rows))
-    done = sampler.look(
+    done = jit.load("gen2reco.simulate.showers.kernels.look", ("maths", "window")).look(
         seeds, edges, axis_points(showers.incidence, geometry), np.ascontiguousarray(showers.incidence.slope),
         np.exp(whole.radii), geometry.detector.cell_size, geometry.r_min, geometry.r_max, showers.ix, showers.iy,
-        showers.mips, rows, out.first, out.seen, out.role, out.log_mips, out.beside, out.halo,
+        showers.mips, rows, out.first, out.seen, out.role, out.log_mips, out.halo,
     )  # fmt: skip
     assert done == len(rows), "more candidates than room was made for"
     return out

@@ -1,0 +1,143 @@
+"""Small mathematics of the sampler, in single precision: random numbers, a logarithm, perceptrons, selection."""
+
+import numpy as np
+from numba import float32, njit, none, types
+
+from gen2reco.campaign.jit import compiled
+
+inner = njit(fastmath=True, error_model="numpy", _nrt=False)
+"""Decorator of what compiled loops call: it makes no arrays, so that none need be counted, which costs more than it."""
+_MATRIX = float32[:, ::1]
+HEAD = types.Tuple((_MATRIX, _MATRIX, float32[::1], _MATRIX, float32[::1]))
+"""Weights of a perceptron: of the first layer, of the second and its bias, of the last and its bias."""
+_WEYL, _FIRST, _SECOND = (np.uint64(k) for k in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_30, _27, _31, _40 = (np.uint64(k) for k in (30, 27, 31, 40))
+_ONE, _HALF, _UNIT = np.float32(1), np.float32(0.5), np.float32(2.0**-24)
+_FAR = np.float32(1e9)
+_LN2, _SQRT2, _TURN = np.float32(np.log(2)), np.float32(np.sqrt(2)), np.float32(2 * np.pi)
+
+
+@inner
+def bits(state):
+    """64 random bits by SplitMix64 (Steele et al., OOPSLA 2014, 453): state (1,) uint64."""
+    state[0] += _WEYL
+    z = state[0]
+    z = (z ^ (z >> _30)) * _FIRST
+    z = (z ^ (z >> _27)) * _SECOND
+    return z ^ (z >> _31)
+
+
+@inner
+def uniform(state):
+    """A number strictly between 0 and 1."""
+    return (np.float32(bits(state) >> _40) + _HALF) * _UNIT
+
+
+@inner
+def ln(x):
+    """Natural logarithm of a positive, normal number, to 2e-7: float32 to float32."""
+    bits = np.float32(x).view(np.int32)
+    exponent = (bits >> 23) - 127
+    m = np.int32((bits & 0x7FFFFF) | 0x3F800000).view(np.float32)
+    if m > _SQRT2:
+        m, exponent = m * _HALF, exponent + 1
+    t = (m - _ONE) / (m + _ONE)  # ln m = 2 artanh t, |t| < 0.172
+    s = t * t
+    series = _ONE + s * (np.float32(1 / 3) + s * (np.float32(1 / 5) + s * (np.float32(1 / 7) + s * np.float32(1 / 9))))
+    return np.float32(exponent) * _LN2 + np.float32(2) * t * series
+
+
+@inner
+def add_logistic(values, n, state):
+    """Add a logistic number to each of values[:n]: scores of uniform ones, within ±17, from a 32-bit hash of its place
+    (Wellons, hash prospector) that the compiler can take many of at a time."""
+    key = np.uint32(bits(state) >> _31)
+    for k in range(n):
+        h = np.uint32(key + np.uint32(k) * np.uint32(0x9E3779B9))
+        h = np.uint32(np.uint32(h ^ (h >> np.uint32(16))) * np.uint32(0x21F0AAAD))
+        h = np.uint32(np.uint32(h ^ (h >> np.uint32(15))) * np.uint32(0x735A2D97))
+        u = (np.float32(np.int32((h ^ (h >> np.uint32(15))) >> np.uint32(8))) + _HALF) * _UNIT
+        values[k] += ln(u / max(_ONE - u, _UNIT * _HALF))
+
+
+@inner
+def normal(state):
+    """A standard normal number (Box and Muller)."""
+    r = np.sqrt(np.float32(-2) * ln(uniform(state)))
+    return r * np.cos(_TURN * uniform(state))
+
+
+@inner
+def arrivals(rate, most, state):
+    """A Poisson number, `most` at the most."""
+    n, time = 0, -ln(uniform(state))
+    while time < rate and n < most:
+        n += 1
+        time -= ln(uniform(state))
+    return n
+
+
+@inner
+def shuffle_first(values, n, k, state):
+    """Bring k random ones of values[:n] to the front."""
+    for i in range(k):
+        j = min(i + int(uniform(state) * (n - i)), n - 1)
+        values[i], values[j] = values[j], values[i]
+
+
+@inner
+def at_least(values, n, limit):
+    """How many of values[:n] are not below the limit."""
+    m = np.int32(0)
+    for k in range(n):
+        m += np.int32(values[k] >= limit)
+    return m
+
+
+@inner
+def largest(values, n, k, order):
+    """Put the indices of the k largest of values[:n], of at most 1e9, in order, by bisection; returns their number."""
+    low, high = np.float32(-16), np.float32(16)
+    while at_least(values, n, low) < k and low > -_FAR:
+        low, high = np.float32(4) * low, low
+    while at_least(values, n, high) > k and high < _FAR:
+        low, high = high, np.float32(4) * high
+    for _ in range(40):
+        middle = _HALF * (low + high)
+        m = at_least(values, n, middle)
+        if m >= k:
+            low = middle
+        else:
+            high = middle
+        if m == k:
+            break
+    m = 0
+    for i in range(n):
+        if values[i] >= low and m < k:
+            order[m] = i
+            m += 1
+    return m
+
+
+@inner
+def relu(h, bias):
+    """Add the bias to each row and cut at zero."""
+    for i in range(h.shape[0]):
+        for j in range(h.shape[1]):
+            h[i, j] = max(h[i, j] + bias[j], np.float32(0))
+
+
+@compiled([none(_MATRIX, float32[::1], HEAD, float32[:, :, ::1], _MATRIX)], fastmath=True)
+def head(x, bias, weights, hidden, out):
+    """Two hidden layers: x (n, n_in) to out (n, n_out); the bias of the first is told from outside, hidden
+    (2, n, width) holds the layers."""
+    first, second, second_bias, last, last_bias = weights
+    h, g = hidden[0, : len(x)], hidden[1, : len(x)]
+    np.dot(x, first, h)
+    relu(h, bias)
+    np.dot(h, second, g)
+    relu(g, second_bias)
+    np.dot(g, last, out)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += last_bias[j]
