@@ -81,8 +81,11 @@ class Marginals(nn.Module):
 
     def standard(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> Tensor:
         """The inverse of `values`; a number that is not there takes the score of another row's."""
-        z = self._rank((x - self.center) / self.scale, self.quantiles_of(told)).clamp(-8, 8)
-        return filled(z, mask, noise)
+        return filled(self.scores(x, told), mask, noise)
+
+    def scores(self, x: Tensor, told: Tensor) -> Tensor:
+        """Normal scores (n, dim) of numbers in their conditional distributions."""
+        return self._rank((x - self.center) / self.scale, self.quantiles_of(told)).clamp(-8, 8)
 
     def _rank(self, y: Tensor, quantiles: Tensor) -> Tensor:
         """Where numbers (n, dim) lie among their quantiles, as a normal score; beyond the last they go on straight."""

@@ -134,31 +134,10 @@ def _train_layers(
     rng = np.random.default_rng(recipe.teacher.seed)
     x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng))
     start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
-    many = mask.sum(0).clamp(min=1)
-    model.center.copy_((x * mask).sum(0) / many)
-    model.scale.copy_((((x - model.center).square() * mask).sum(0) / many).sqrt().clamp(min=1e-3))
-
-    def start_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        at = torch.from_numpy(draw.indices(len(x)))
-        loss = nn.functional.cross_entropy(model.start(known[at].to(draw.device)), start[at].to(draw.device))
-        return loss, {"nll": loss.item()}
-
-    def quantiles_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        at = torch.from_numpy(draw.indices(len(x)))
-        told = model.told(known[at], start[at])
-        loss = model.quantiles_loss(*(a.to(draw.device) for a in (x[at], mask[at], told)))
-        return loss, {"loss": loss.item()}
-
-    def occupied_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        at = torch.from_numpy(draw.indices(len(x)))
-        loss = model.occupied_loss(mask[at].to(draw.device), model.told(known[at], start[at]).to(draw.device))
-        return loss, {"nll": loss.item()}
-
-    fit("start", model.start, start_loss, recipe.start)
-    fit("occupied", model.occupied, occupied_loss, recipe.start)
-    fit("quantiles", model.quantiles, quantiles_loss, recipe.quantiles)
-    noise = torch.Generator().manual_seed(recipe.teacher.seed)
     told = model.told(known, start)
+    model.fit_scale(x, mask)
+    _train_marginals(model, known, start, told, x, mask, recipe, fit)
+    noise = torch.Generator().manual_seed(recipe.teacher.seed)
     model.fit_whitening(x, mask, told, noise)
     data = objectives.VectorData(model.inward(x, mask, told, noise).numpy(), told.numpy())
     fit("teacher", model.teacher, objectives.matching(model.teacher, data), recipe.teacher)
@@ -167,6 +146,33 @@ def _train_layers(
     wanted = objectives.VectorData(data.x[again], data.condition[again])
     pairs = kept_pairs(model.teacher, wanted, recipe.evaluations, recipe.student.seed, work / "pairs", device)
     fit("student", model.student, objectives.reflow(model.student, pairs), recipe.student)
+
+
+def _train_marginals(
+    model: LayerModel, known: Tensor, start: Tensor, told: Tensor, x: Tensor, mask: Tensor, recipe: Recipe, fit: Fit
+) -> None:
+    """What is drawn before the flow (start layers, which layers have cells), and the quantiles."""
+
+    def batch(draw: Draw, *columns: Tensor) -> list[Tensor]:
+        at = torch.from_numpy(draw.indices(len(x)))
+        return [column[at].to(draw.device) for column in columns]
+
+    def start_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        context, layer = batch(draw, known, start)
+        loss = nn.functional.cross_entropy(model.start(context), layer)
+        return loss, {"nll": loss.item()}
+
+    def occupied_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        loss = model.occupied_loss(*batch(draw, mask, told))
+        return loss, {"nll": loss.item()}
+
+    def quantiles_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        loss = model.quantiles_loss(*batch(draw, x, mask, told))
+        return loss, {"loss": loss.item()}
+
+    fit("start", model.start, start_loss, recipe.start)
+    fit("occupied", model.occupied, occupied_loss, recipe.start)
+    fit("quantiles", model.quantiles, quantiles_loss, recipe.quantiles)
 
 
 def _train_cells(
