@@ -58,6 +58,14 @@ def group_sums(values: Tensor, sets: Sets) -> Tensor:
     return total.index_add(0, sets.group, values)
 
 
+def members(first: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the items of chosen groups, one group after the other, and the number of items of each: group g holds
+    items first[g] to first[g + 1]."""
+    sizes = first[chosen + 1] - first[chosen]
+    starts = np.repeat(first[chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+    return starts + np.arange(sizes.sum()), sizes
+
+
 @dataclass(frozen=True)
 class SetData:
     """Sets kept in memory for training.
@@ -86,9 +94,7 @@ class SetData:
 
     def items(self, chosen: np.ndarray) -> np.ndarray:
         """Indices of the items of the chosen sets, in their order."""
-        sizes = self.first[chosen + 1] - self.first[chosen]
-        starts = np.repeat(self.first[chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-        return starts + np.arange(sizes.sum())
+        return members(self.first, chosen)[0]
 
     def batch(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Sets]:
         """Coordinates and condition of the chosen sets."""

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from gen2reco.flow.sets import members
 from gen2reco.generate.hadronize.dataset import conditions
 from gen2reco.generate.hadronize.decays import Particles
 from gen2reco.generate.hadronize.model import Drawn, Hadronizer
@@ -45,8 +46,7 @@ class QuarkPair:
 def _quarks(hard: Hard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Four-momenta of the quark and of both partons, (n, 4), and the flavour (n,)."""
     first = np.concatenate([[0], np.cumsum(hard.counts)])
-    counts = first[rows + 1] - first[rows]
-    at = np.repeat(first[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
+    at, counts = members(first, rows)
     event = np.repeat(np.arange(len(rows)), counts)
     final = hard.partons["status"][at] == 23
     at, event = at[final], event[final]

@@ -11,7 +11,7 @@ from gen2reco.campaign import jit
 from gen2reco.events.geometry import Geometry
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
-from gen2reco.simulate.showers.layers import Drawn, axis_points
+from gen2reco.simulate.showers.layers import Drawn, axis_points, from_axis
 
 sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
 N_QUANTILES = 65
@@ -100,11 +100,12 @@ class CellModel(nn.Module):
         return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay[:n].astype(np.float64)
 
     @torch.no_grad()
-    def fit_tables(self, showers: Showers, whole: Drawn, geometry: Geometry, halo: NDArray) -> None:
-        """Quantiles of the radii of the halo (`halo` marks its cells) in units of the mean one, and of the delays."""
+    def fit_tables(self, showers: Showers, whole: Drawn, geometry: Geometry) -> None:
+        """Quantiles of the radii of the halo (about the cells beyond the core) in units of the mean one, and of the
+        delays."""
         section = (~geometry.electromagnetic)[showers.layer - 1].astype(int)
-        r = _radius(axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1], showers, geometry)
-        in_units = r / np.exp(whole.radii[showers.owner, 1])
+        r = from_axis(showers, geometry)
+        halo, in_units = r > sampler.CORE, r / np.exp(whole.radii[showers.owner, 1])
         for s in range(2):
             some = in_units[halo & (section == s)]
             self.halo_radius[s] = torch.from_numpy(np.quantile(some if len(some) > 20 else [1.0, 5.0], _NODES))
@@ -162,11 +163,6 @@ def layer_rows(inc: Incidence, context: NDArray, whole: Drawn) -> Rows:
     )
     which = np.eye(n_layers, dtype=np.float32)[layer]
     return Rows(shower, layer, np.concatenate([known, which, context[shower]], 1).astype(np.float32))
-
-
-def _radius(axis: NDArray, showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
-    size = geometry.detector.cell_size
-    return np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
 
 
 def _time_bins(section: NDArray, radius: NDArray, mips: NDArray) -> tuple[NDArray, NDArray, NDArray]:

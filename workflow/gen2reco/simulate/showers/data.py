@@ -10,6 +10,7 @@ from gen2reco.campaign.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.geometry import C_LIGHT, Geometry, decode
+from gen2reco.flow.sets import members
 from gen2reco.simulate.propagate import propagate
 from gen2reco.simulate.showers.incidence import Incidence, incidence
 
@@ -42,9 +43,7 @@ class Showers:
 
     def take(self, chosen: NDArray) -> "Showers":
         """The chosen showers, by index."""
-        sizes = np.diff(self.first)[chosen]
-        starts = np.repeat(self.first[chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-        at = starts + np.arange(sizes.sum())
+        at, sizes = members(self.first, chosen)
         first = np.concatenate([[0], np.cumsum(sizes)])
         columns = (self.layer[at], self.ix[at], self.iy[at], self.mips[at], self.delay[at])
         return Showers(self.incidence[chosen], first, *columns)

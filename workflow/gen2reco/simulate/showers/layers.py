@@ -18,6 +18,7 @@ from gen2reco.flow.marginals import Marginals, filled, perceptron
 from gen2reco.flow.networks import VectorNetwork
 from gen2reco.flow.path import sample
 from gen2reco.simulate.showers.data import Showers
+from gen2reco.simulate.showers.incidence import Incidence
 
 N_WHOLE = 3
 """Numbers of the whole shower at the vector's end."""
@@ -43,17 +44,22 @@ def start_layer(mips: NDArray) -> NDArray[np.int64]:
     return np.where(begun.any(1), begun.argmax(1) + 1, 0)
 
 
-def axis_points(showers_incidence, geometry: Geometry) -> NDArray[np.float64]:
+def axis_points(inc: Incidence, geometry: Geometry) -> NDArray[np.float64]:
     """Where the straight path of each particle crosses each silicon plane: (n, n_layers, 2) mm."""
     depth = geometry.z - geometry.detector.front_face
-    return showers_incidence.position[:, None] + showers_incidence.slope[:, None] * depth[None, :, None]
+    return inc.position[:, None] + inc.slope[:, None] * depth[None, :, None]
+
+
+def from_axis(showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
+    """Distance of each deposit's cell to the straight path of its particle: (n_deposits,) mm."""
+    size = geometry.detector.cell_size
+    axis = axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1]
+    return np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
 
 
 def radii(showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
     """Logarithms of the mean distance to the axis by energy and by cells: (n, 2)."""
-    size, owner = geometry.detector.cell_size, showers.owner
-    axis = axis_points(showers.incidence, geometry)[owner, showers.layer - 1]
-    r = np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
+    owner, r = showers.owner, from_axis(showers, geometry)
     n, means = len(showers), []
     for weight in (showers.mips.astype(np.float64), np.ones(len(r))):
         total = np.bincount(owner, weight, n)

@@ -20,6 +20,7 @@ from gen2reco.errors import InputError
 from gen2reco.events.geometry import Geometry
 from gen2reco.flow import objectives
 from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
+from gen2reco.flow.sets import members
 from gen2reco.flow.training import Draw, Training
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
@@ -190,7 +191,7 @@ def _train_cells(
         return occupancy + energy + halo, {"occupancy": occupancy.item(), "energy": energy.item(), "halo": halo.item()}
 
     fit("cells", model, objective, recipe.cells)
-    model.fit_tables(showers, whole, geometry, _halo_cells(showers, geometry))
+    model.fit_tables(showers, whole, geometry)
 
 
 class _Looked:
@@ -204,9 +205,7 @@ class _Looked:
 
     def of(self, rows: NDArray) -> tuple[NDArray, ...]:
         """Number of candidates of the chosen rows, what they are told, what they hold, and the rows' halo."""
-        counts = self.first[rows + 1] - self.first[rows]
-        starts = np.repeat(self.first[rows] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-        at = starts + np.arange(counts.sum())
+        at, counts = members(self.first, rows)
         return counts, self.seen[at], self.role[at], self.log_mips[at], self.halo[rows]
 
 
@@ -222,11 +221,3 @@ def _looked(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -
     )  # fmt: skip
     assert done == len(rows), "more candidates than room was made for"
     return out
-
-
-def _halo_cells(showers: Showers, geometry: Geometry) -> NDArray[np.bool_]:
-    """Cells far from the axis, about those of the halo."""
-    size = geometry.detector.cell_size
-    axis = axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1]
-    r = np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
-    return r > sampler.CORE
