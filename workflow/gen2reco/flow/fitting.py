@@ -42,9 +42,7 @@ def fitter(work: Path, watch: Watch, device: str) -> Fit:
             parts = [Part(network, objective), *others]
             average = train(parts, settings, work / name, lambda step, told: watch(name, step, told), device)
             state = {k: v.cpu().contiguous() for k, v in average.state_dict().items()}
-            if FIRST:
-                done.parent.mkdir(parents=True, exist_ok=True)
-                save_file(state, done)
+            _keep(done, lambda path: save_file(state, path))
         network.load_state_dict(state)
         network.cpu().eval()
 
@@ -66,8 +64,16 @@ def kept_pairs(
         return Pairs(start, replace(wanted, x=end))
     made = make_pairs(teacher.to(device), wanted, evaluations, seed, batch, device)
     teacher.cpu()
-    if FIRST:
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "start.npy", made.start)
-        np.save(folder / "end.npy", made.data.x)
+    _keep(folder / "start.npy", lambda path: np.save(path, made.start))
+    _keep(folder / "end.npy", lambda path: np.save(path, made.data.x))
     return made
+
+
+def _keep(path: Path, write: Callable[[Path], None]) -> None:
+    """Have the first process write a file, the whole of it or none."""
+    if not FIRST:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    write(draft)
+    draft.replace(path)
