@@ -6,6 +6,7 @@ import torch
 
 from gen2reco.flow.adversary import energy_distance
 from gen2reco.flow.categorical import Counts
+from gen2reco.flow.marginals import Marginals
 from gen2reco.flow.networks import Critic, SetNetwork, VectorNetwork
 from gen2reco.flow.objectives import Pairs, VectorData, make_pairs, matching, ranked, reflow
 from gen2reco.flow.path import flow_matching_loss, sample
@@ -168,3 +169,10 @@ def test_pairs_stay_aligned_with_sets():
     assert isinstance(pairs, Pairs)
     x_0, x_1, _ = pairs.batch(np.array([1, 0]))
     torch.testing.assert_close(x_1, x_0 + 1)
+
+
+def test_marginals_are_learned_where_their_network_is():
+    marginals = Marginals(4, 3)
+    marginals.quantiles.to("meta")
+    x, told = torch.zeros(5, 4, device="meta"), torch.zeros(5, 3, device="meta")
+    assert marginals.quantiles_loss(x, x == 0, told).device == x.device

@@ -44,8 +44,9 @@ class Marginals(nn.Module):
 
     def quantiles_loss(self, x: Tensor, mask: Tensor, told: Tensor) -> Tensor:
         """Mean pinball loss (Koenker & Bassett, Econometrica 46 (1978) 33) of the numbers that are there."""
-        off = ((x - self.center) / self.scale)[..., None] - self.quantiles_of(told)
-        chance = torch.special.ndtr(self.levels)
+        center, scale, levels = (table.to(x.device) for table in (self.center, self.scale, self.levels))
+        off = ((x - center) / scale)[..., None] - self.quantiles_of(told)
+        chance = torch.special.ndtr(levels)
         loss = torch.maximum(chance * off, (chance - 1) * off).mean(2)
         return (loss * mask).sum() / mask.sum()
 
