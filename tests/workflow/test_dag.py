@@ -82,6 +82,14 @@ def test_the_graph_shares_what_samples_agree_on(campaign, snakemake):
     assert (counts["verify"], counts["validate"], counts["track"]) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_fused_sample_shares_the_particles_and_skips_the_chain(campaign, snakemake, device):
+    fuse = {"backend": "fused", "device": device}
+    counts = jobs(snakemake(campaign(lambda data: data["samples"].update(b={"like": "a", "fuse": fuse})), "--dry-run"))
+    rule = "fuse" if device == "cpu" else "fuse_gpu"
+    assert [counts.get(stage, 0) for stage in (*STAGES, rule)] == [2, 2, 2, 2, 4, 2]
+
+
 def test_a_stage_on_a_gpu_has_a_rule_of_its_own(campaign, snakemake):
     def on_gpu(data):
         for stage in CHAIN:

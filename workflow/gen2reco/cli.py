@@ -15,6 +15,7 @@ COMMANDS = {
     "simulate": ("stages", "Make calorimeter hits of particles: Geant4 or a learned simulation."),
     "cluster": ("stages", "Make layer clusters and tracksters of hits."),
     "calibrate": ("stages", "Make calibrated, identified objects and jets of clusters."),
+    "fuse": ("stages", "Make calibrated objects straight of particles, in one network evaluation an event."),
     "publish": ("stages", "Write objects to ROOT, or generated events to HepMC3."),
     "show": ("stages", "Print what a record file holds."),
     "check": ("campaigns", "Check a campaign file and everything it refers to."),

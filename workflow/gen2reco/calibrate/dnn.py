@@ -16,7 +16,7 @@ from gen2reco.calibrate.jetfeatures import JetInputs, jet_inputs
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise, tracks_at_origin
 from gen2reco.campaign.config import Block, digest
-from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.detector import Detector, Tracker
 from gen2reco.campaign.models import Model, combined, located, open_model
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.events import records
@@ -91,7 +91,7 @@ class Dnn(Backend):
         probabilities = self.corrections.probabilities(answer)
         identity = probabilities.argmax(axis=1) if len(candidates) else np.zeros(0, np.int64)
         energy, sigma = self.corrections.energy(plain.energy, answer)
-        energy, sigma = self._tracked(energy, sigma, identity, plain)
+        energy, sigma = of_tracks(energy, sigma, identity, plain, self.detector.tracker)
         eta, phi = directions(inputs, answer.shift, plain, candidates.track >= 0)
         columns = {
             "pdg": object_pdg(identity, plain.charge),
@@ -104,14 +104,6 @@ class Dnn(Backend):
             "trackster": candidates.trackster,
         }
         return Reconstructed(candidates, plain, objects_of(candidates, columns), self.valid.outside(inputs))
-
-    def _tracked(self, energy: NDArray, sigma: NDArray, identity: NDArray, plain: Summary) -> tuple[NDArray, NDArray]:
-        """Muons, and tracks without a shower, have the momentum of their track."""
-        own = (plain.momentum > 0) & ((identity == MUON) | (plain.energy <= 0))
-        tracker = self.detector.tracker
-        pt = plain.momentum / np.cosh(plain.eta)
-        spread = plain.momentum * np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
-        return np.where(own, plain.momentum, energy), np.where(own, spread, sigma)
 
 
 @dataclass(frozen=True)
@@ -154,6 +146,16 @@ def pins(detector: Detector, story: dict) -> dict[str, str | None]:
     made = story.get("cluster")
     clustering = digest({name: made[name] for name in ("backend", "version", "options")}) if made else None
     return {"features": VERSION, "geometry": detector.geometry_digest, "clustering": clustering}
+
+
+def of_tracks(
+    energy: NDArray, sigma: NDArray, identity: NDArray, plain: Summary, tracker: Tracker
+) -> tuple[NDArray, NDArray]:
+    """Energy and uncertainty (n,), those of the track for muons and for tracks without a shower."""
+    own = (plain.momentum > 0) & ((identity == MUON) | (plain.energy <= 0))
+    pt = plain.momentum / np.cosh(plain.eta)
+    spread = plain.momentum * np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
+    return np.where(own, plain.momentum, energy), np.where(own, spread, sigma)
 
 
 def directions(inputs: Inputs, shift: NDArray, plain: Summary, tracked: NDArray) -> tuple[NDArray, NDArray]:

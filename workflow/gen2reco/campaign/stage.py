@@ -64,6 +64,11 @@ class Backend:
     def __init__(self, options: Block, detector: "Detector | None" = None):
         self.options, self.detector = options, detector
 
+    @classmethod
+    def own_detector(cls, options: Block) -> "Detector | None":
+        """The detector that a model was made for, where none is given and the model tells."""
+        return None
+
     def accept(self, story: dict) -> None:
         """Look at how the input was made, facts by stage ({} if unknown), before `prepare`. Raises InputError."""
 
@@ -103,8 +108,11 @@ def backend_class(stage: str, name: str) -> type[Backend]:
 def make_backend(stage: str, name: str, options: dict | None = None, detector: "Detector | None" = None) -> Backend:
     """Look up, validate the options, and build a backend. Raises InputError."""
     cls = backend_class(stage, name)
+    parsed = parse_block(options or {}, cls.Options, source=f"{stage} backend `{name}`")
     if cls.needs_detector and detector is None:
-        raise InputError(
-            f"backend `{name}` of `{stage}` needs a detector; give --detector configs/detectors/hgcal.yaml"
-        )
-    return cls(parse_block(options or {}, cls.Options, source=f"{stage} backend `{name}`"), detector)
+        detector = cls.own_detector(parsed)
+        if detector is None:
+            raise InputError(
+                f"backend `{name}` of `{stage}` needs a detector; give --detector configs/detectors/hgcal.yaml"
+            )
+    return cls(parsed, detector)

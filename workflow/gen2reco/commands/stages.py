@@ -79,6 +79,11 @@ def calibrate() -> None:
     """Make calibrated objects and jets of the tracksters in SOURCE."""
 
 
+@_stage("fuse", "fused")
+def fuse() -> None:
+    """Make calibrated objects and jets straight of the particles in SOURCE."""
+
+
 def execute(
     stage: str,
     default: str,

@@ -128,6 +128,32 @@ def showers(
         _judge(told, "simulate", output, judged, made)
 
 
+@train.command()
+@_options("Recipe (configs/models/fused.yaml).", CARD)
+def fused(
+    source: Path, output: Path, model: Path | None, card: Path | None, others: tuple[Path, ...], device: str, cores: str
+) -> None:
+    """Train the fused model, particles straight to calibrated objects; the model folder is OUTPUT.
+
+    SOURCE is a folder with `objects` files and the `clusters` files that they were made of, or a campaign (.yaml),
+    which is made first.
+    """
+    from gen2reco.campaign.config import load_block
+    from gen2reco.fuse.pairs import load_pairs
+    from gen2reco.fuse.train import Recipe, make_fused
+    from gen2reco.validate.samples import open_sample
+
+    recipe = load_block(model, Recipe) if model else Recipe()
+    folder = _data_of(source, cores)
+    judged, paths, text = _asked(folder, "calibrate/*.parquet", others, card)
+    with _told("fused", folder, output, recipe) as told:
+        told.data(paths)
+        detector = open_sample(paths[0].parent.parent).detector
+        pairs, calibration = load_pairs(paths, detector)
+        made = make_fused(pairs, detector, calibration, output, recipe, text, told.progress, device)
+        _judge(told, "fuse", output, judged, made, "fused")
+
+
 @click.command("export-model")
 @click.argument("model", type=FILE)
 @click.argument("output", type=FILE)
@@ -195,7 +221,9 @@ def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[T
         print(f"registered as `{name}` by: gen2reco track sync {results}", file=sys.stderr)
 
 
-def _judge(told: "Training", stage: str, output: Path, held_out: Path | None, made: "Model | None") -> None:
+def _judge(
+    told: "Training", stage: str, output: Path, held_out: Path | None, made: "Model | None", backend: str = "ml"
+) -> None:
     """Judge the model made, which does one stage, on a held-out sample, if there is one, and have it registered."""
     from gen2reco.validate.heldout import judge
 
@@ -209,7 +237,7 @@ def _judge(told: "Training", stage: str, output: Path, held_out: Path | None, ma
         print(f"{made.folder}: {made.digest}", file=sys.stderr)
         return
     work = output.with_name(f"{output.name}.held_out")
-    rows = judge(stage, output, held_out, work)
+    rows = judge(stage, output, held_out, work, backend)
     told.report(work)
     _finish(told, output, [made], held_out.name, told.data(_records(held_out), "evaluation"), rows)
 

@@ -1,3 +1,5 @@
 """Simulation and reconstruction in a single step: backends that go from particles straight to objects."""
 
-BACKENDS: dict[str, str] = {}
+BACKENDS = {
+    "fused": "gen2reco.fuse.fused:Fused",
+}

@@ -1,0 +1,303 @@
+"""The fused model: symmetry of its inputs, fates and their energies, pairs and back, its domain, bad input."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pytest
+from test_simulate_showers import events_of, particle
+
+from gen2reco.calibrate import candidates as cand
+from gen2reco.campaign.config import load_block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.runner import Job
+from gen2reco.campaign.runner import run as run_job
+from gen2reco.campaign.sidecar import read_sidecar
+from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.schemas import IDENTITIES
+from gen2reco.flow.training import Training
+from gen2reco.fuse.fates import Crowd
+from gen2reco.fuse.fused import RELEASE, object_columns
+from gen2reco.fuse.guard import Domain
+from gen2reco.fuse.inputs import N_NEAR, RINGS, entering, told
+from gen2reco.fuse.model import FusedModel, Sizes
+from gen2reco.fuse.objects import N_CODES, configurations, kinds_of
+from gen2reco.fuse.pairs import load_pairs
+from gen2reco.fuse.train import Recipe, make_fused, vocabulary
+from gen2reco.simulate.propagate import propagate
+from gen2reco.simulate.tracks import make_tracks
+
+SPECIES = (22, 11, -11, 13, 211, -211, 321, 130, 2112, -2112, 2212, -2212)
+
+
+@pytest.fixture(scope="module")
+def detector(request) -> Detector:
+    return load_block(request.config.rootpath / "configs/detectors/hgcal.yaml", Detector)
+
+
+@pytest.fixture(scope="module")
+def fused(detector):
+    """The release model, events outside its domain kept."""
+    backend = make_backend("fuse", "fused", {"outside": "keep"}, detector)
+    backend.prepare()
+    return backend
+
+
+def crowd(n: int, seed: int, turn: float = 0.0, flip: bool = False) -> list[dict]:
+    """Many particles, some close together, in both endcaps."""
+    rng = np.random.default_rng(seed)
+    eta, phi = 2.0 + rng.normal(0, 0.25, n), rng.normal(0, 0.3, n) + turn
+    side = np.where(rng.random(n) < 0.7, 1, -1) * (-1 if flip else 1)
+    energy = np.exp(rng.uniform(0.5, 4, n))
+    return [particle(int(rng.choice(SPECIES)), *row) for row in zip(energy, np.clip(eta, 1.6, 2.9) * side, phi)]
+
+
+def seen(lists: list[list[dict]], detector: Detector):
+    particles = records.awkward(events_of(lists)).particles
+    face = propagate(particles, detector)
+    e = entering(face, make_tracks(face, particles, detector, np.random.default_rng(0)))
+    return e, told(e)
+
+
+def run(backend, lists: list[list[dict]], seed: int = 3):
+    made = backend.run(Chunk(0, seed, 0, len(lists)), events_of(lists))
+    records.check(made.table, "objects", "objects")
+    return records.awkward(made.table), made.info
+
+
+def test_neighbours_are_those_of_most_weight_and_rings_hold_their_energy(detector):
+    e, t = seen([crowd(60, 1), crowd(3, 2)], detector)
+    rings = np.expm1(t.own[:, -1 - 2 * len(RINGS) : -1].astype(float)).reshape(len(e), len(RINGS), 2)
+    sets = 2 * e.event + (e.side > 0)
+    for i in range(len(e)):
+        others = np.flatnonzero((sets == sets[i]) & (np.arange(len(e)) != i))
+        d = np.hypot(*(e.position[others] - e.position[i]).T)
+        weight = e.energy[others] / (d + 20) ** 2
+        expected = others[np.argsort(-weight, kind="stable")][:N_NEAR]
+        assert t.near[i][t.near[i] >= 0].tolist() == expected.tolist()
+        assert np.isclose(rings[i, :, 0].sum(), e.energy[others][d < RINGS[-1]].sum(), rtol=1e-4, atol=1e-3)
+        assert np.isclose(rings[i, 0, 1], e.energy[others][(d < RINGS[0]) & (e.species[others] < 2)].sum(), atol=1e-3)
+
+
+@pytest.mark.parametrize("change", [{"turn": 1.3}, {"turn": -2.9}])
+def test_what_is_told_does_not_depend_on_the_azimuth(detector, change):
+    (_, a), (_, b) = (seen([crowd(40, 5, **given)], detector) for given in ({}, change))
+    assert np.allclose(a.own, b.own, atol=2e-2) and np.allclose(a.pair, b.pair, atol=2e-2)
+
+
+def test_what_is_told_of_a_particle_does_not_depend_on_their_order(detector):
+    some = [p | {"pdg": 22} for p in crowd(40, 6)]
+    order = np.random.default_rng(0).permutation(len(some))
+    (e, a), (f, b) = seen([some], detector), seen([[some[i] for i in order]], detector)
+    place = np.argsort(order[f.particle])[np.argsort(np.argsort(e.particle))]
+    assert np.allclose(a.own, b.own[place], atol=1e-5)
+
+
+def test_particles_are_decided_after_their_more_energetic_neighbours(detector):
+    e, t = seen([crowd(80, 7)], detector)
+    rounds = Crowd(e.energy, t.near, np.zeros((1, N_CODES), np.float32)).rounds()
+    for i in range(len(e)):
+        harder = [j for j in t.near[i] if j >= 0 and e.energy[j] > e.energy[i]]
+        assert all(rounds[j] < rounds[i] for j in harder) and (rounds[i] == 0) == (not harder)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_energy_of_the_particles_is_shared_out_whole(detector, seed):
+    e, t = seen([crowd(60, seed)], detector)
+    codes = np.zeros((3, N_CODES), np.float32)
+    codes[1, 0] = codes[2, 8] = 1
+    rng = np.random.default_rng(seed)
+    places = (t.near >= 0).sum(1)
+    fate = np.where(rng.random(len(e)) < 0.5, rng.integers(0, 3, len(e)), 3 + rng.integers(0, 99, len(e)) % places)
+    c = Crowd(e.energy, t.near, codes)
+    taker = c.taker(fate)
+    rank = np.argsort(np.argsort(-e.energy, kind="stable"))
+    fate = np.where((taker >= 0) & (rank[taker] > rank), 0, fate)  # taken by harder ones alone: no circles
+    assert np.isclose(c.groups(fate).sum(), e.energy.sum())
+    assert (c.groups(fate)[c.taker(fate) >= 0] <= e.energy.sum()).all()
+
+
+def test_the_vocabulary_holds_what_is_common_and_shortens_the_rest():
+    given = [()] * 50 + [(0,)] * 20 + [(8,)] * 20 + [(8, 3)] * 12 + [(8, 3, 4)] * 2 + [(2, 0)]
+    known, choice = vocabulary(given, 10)
+    assert known == [(), (0,), (8,), (8, 3)]
+    assert [known[c] for c in choice[-3:]] == [(8, 3), (8, 3), ()]
+
+
+def test_configurations_put_tracked_objects_first_then_the_most_energetic():
+    order, made = configurations(np.array([2, 0, 2, 2]), np.array([3, 0, 8, 0]), np.array([9.0, 1.0, 2.0, 4.0]), 3)
+    assert order.tolist() == [1, 2, 0, 3] and made == [(0,), (), (8, 0, 3)]
+    assert kinds_of((8, 0, 3)) == [8, N_CODES, N_CODES + 3]
+
+
+@pytest.fixture(scope="module")
+def chain(detector, tmp_path_factory):
+    """A sample folder of learned showers, clustered and calibrated: 60 events of 40 particles."""
+    folder = tmp_path_factory.mktemp("chain")
+    source = folder / "generate/00000.parquet"
+    source.parent.mkdir()
+    records.write(source, events_of([crowd(40, seed) for seed in range(60)]), "particles")
+    for stage, backend in (("simulate", "ml"), ("cluster", "clue"), ("calibrate", "dnn")):
+        output = folder / stage / "00000.parquet"
+        output.parent.mkdir()
+        run_job(Job(make_backend(stage, backend, {}, detector), output, 1, source, sample="x"))
+        source = output
+    return folder
+
+
+def test_numbers_of_the_chains_objects_give_them_back(chain, detector):
+    pairs, digest = load_pairs([chain / "calibrate/00000.parquet"], detector)
+    assert digest == make_backend("calibrate", "dnn", {}, detector).model_digest
+    assert not pairs.reference.any()
+    objects = records.awkward(records.read(chain / "calibrate/00000.parquet")).objects
+    columns, _ = object_columns(pairs.items, pairs.entering, detector)
+    assert len(pairs.items) == ak.sum(ak.num(objects))
+    event = pairs.entering.event[pairs.items.owner]
+    order = np.lexsort((pairs.energy, event))
+    flat = {name: ak.to_numpy(ak.flatten(objects[ak.argsort(objects.energy)][name])) for name in objects.fields}
+    for name, tolerance in {"energy": 1e-4, "eta": 2e-3, "phi": 2e-3, "energy_sigma": 1e-2}.items():
+        assert np.allclose(columns[name][order], flat[name], rtol=tolerance, atol=tolerance), name
+    for name in IDENTITIES:
+        assert np.allclose(columns[f"p_{name}"][order], flat[f"p_{name}"], atol=1e-4), name
+
+
+def test_pairs_of_other_events_are_refused(chain, detector, tmp_path):
+    shutil.copytree(chain, tmp_path / "x")
+    clusters = records.read(tmp_path / "x/cluster/00000.parquet")
+    records.write(tmp_path / "x/cluster/00000.parquet", clusters.slice(0, 40), "clusters")
+    with pytest.raises(InputError, match="not made of"):
+        load_pairs([tmp_path / "x/calibrate/00000.parquet"], detector)
+
+
+def test_a_training_resumes_and_its_model_runs(chain, detector, tmp_path):
+    short = Training(steps=6, batch=32, checkpoint_every=2)
+    recipe = Recipe(choice=short, marginals=short, teacher=short, student=short, pairs=200, evaluations=2, rarest=3)
+    pairs, digest = load_pairs([chain / "calibrate/00000.parquet"], detector)
+    made = [make_fused(pairs, detector, digest, tmp_path / name, recipe, None, lambda *_: None) for name in ("a", "b")]
+    (tmp_path / "b.partial/student/done.safetensors").unlink()
+    again = make_fused(pairs, detector, digest, tmp_path / "b", recipe, None, lambda *_: None)
+    assert made[0].digest == made[1].digest == again.digest
+    backend = make_backend("fuse", "fused", {"model": str(tmp_path / "a"), "outside": "keep"}, detector)
+    backend.prepare()
+    objects, info = run(backend, [crowd(40, 1)])
+    assert info["network_evaluations"] == 1 and len(objects) == 1
+
+
+def test_same_seed_same_bytes_whatever_the_workers(fused, detector, tmp_path):
+    source = tmp_path / "particles.parquet"
+    records.write(source, events_of([crowd(30, seed) for seed in range(6)]), "particles")
+    for workers in (1, 2):
+        run_job(Job(fused, tmp_path / f"{workers}.parquet", 5, source, sample="x", chunk_events=2, workers=workers))
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+    assert read_sidecar(tmp_path / "1.parquet")["network_evaluations"] == 6
+
+
+def test_events_without_particles_in_the_endcaps_have_no_objects(fused):
+    objects, info = run(fused, [[], [particle(22, 20.0, 0.5)], [particle(22, 50.0, 2.0)], [particle(14, 50.0, 2.0)]])
+    assert ak.num(objects.objects).tolist()[:2] == [0, 0] and ak.num(objects.objects).tolist()[3] == 0
+    assert ak.num(objects.objects)[2] >= 1 and info["particles_at_face"] == 1
+
+
+def test_objects_are_numbers_that_make_sense(fused):
+    made, _ = run(fused, [crowd(60, seed) for seed in range(8)])
+    objects = made.objects
+    total = sum(objects[f"p_{name}"] for name in IDENTITIES)
+    assert ak.all(abs(total - 1) < 1e-4) and ak.all(objects.energy > 0) and ak.all(objects.energy_sigma > 0)
+    assert ak.all(objects.energy[:, :-1] >= objects.energy[:, 1:]) and ak.all(objects.trackster == -1)
+    assert ak.all(abs(objects.eta) > 1.3) and ak.all(abs(objects.eta) < 3.2)
+
+
+@pytest.mark.parametrize("outside", ["keep", "ml", "geant4"])
+def test_events_far_outside_are_counted_and_marked_or_sent_to_the_chain(tmp_path, outside):
+    source, output = tmp_path / "particles.parquet", tmp_path / "objects.parquet"
+    hard = [particle(13, 3000.0, 2.2)]
+    records.write(source, events_of([[particle(22, 30.0, 2.0)], hard, []]), "particles")
+    command = [sys.executable, "-m", "gen2reco.cli", "fuse", source, output, "--option", f"outside={outside}"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    made, facts = records.awkward(records.read(output, "objects")), read_sidecar(output)
+    assert facts[f"events_outside_to_{outside}"] == 1 and facts["events_outside_by_hardest"] == 1
+    assert made.event.tolist() == [100, 101, 102] and not ak.any(made.out_of_range[0])
+    if outside == "keep":
+        assert ak.all(made.out_of_range[1]) and ak.all(made.objects.trackster[1] == -1)
+    else:
+        assert ak.any(made.objects.trackster[1] >= 0)
+
+
+def test_events_far_outside_are_refused_if_so_asked(detector):
+    backend = make_backend("fuse", "fused", {"outside": "refuse"}, detector)
+    backend.prepare()
+    with pytest.raises(InputError, match=r"event 101: outside the fused model's domain .*hardest 9000 above"):
+        run(backend, [[particle(22, 30.0, 2.0)], [particle(22, 9000.0, 2.2)]])
+
+
+def test_the_domain_tells_blown_up_and_lost_energy():
+    stated = {"largest": dict.fromkeys(("particles", "energy", "hardest", "density"), 10.0), "edges": [1, 10, 100]}
+    domain = Domain.of(stated | {"response": [[0.0, 3.0], [0.5, 1.5]]})
+    outside = domain.response_outside(np.array([5.0, 50.0, 50.0, 50.0, 0.5]), np.array([0.0, 0.0, 50.0, 90.0, 9.0]))
+    assert outside.tolist() == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["pins"].update(calibration="0" * 64), "calibration is .* trained behind calibration 0000"),
+        (lambda c: c["pins"].update(geometry="0" * 64), "geometry"),
+        (lambda c: c.update(kind="showers"), "expected `fused`"),
+        (lambda c: c["configurations"].pop(), "weights do not fit"),
+    ],
+)
+def test_models_that_do_not_fit_are_refused(detector, tmp_path, change, message):
+    shutil.copytree(RELEASE, tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    change(config)
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=message):
+        make_backend("fuse", "fused", {"model": str(tmp_path / "model")}, detector).prepare()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_momenta_that_are_no_numbers_are_refused(fused, tmp_path, bad):
+    table = events_of([[particle(22, 30.0, 2.0) | {"px": bad}]])
+    with pytest.raises(InputError, match=r"px|particles"):
+        records.write(tmp_path / "particles.parquet", table, "particles")
+        run_job(Job(fused, tmp_path / "objects.parquet", 1, tmp_path / "particles.parquet", sample="x"))
+    assert not (tmp_path / "objects.parquet").exists()
+
+
+def test_the_detector_is_the_models_own_where_none_is_given(detector):
+    assert make_backend("fuse", "fused", {}).detector.geometry_digest == detector.geometry_digest
+
+
+def test_links_to_neighbours_that_are_not_there_have_no_chance(detector):
+    import torch
+
+    e, t = seen([[particle(22, 30.0, 2.0)]], detector)
+    model = FusedModel([(), (0,)], Sizes())
+    c = Crowd(e.energy, t.near, model.codes)
+    own, pair = c.told(t, np.zeros(1, np.int64), np.arange(1), earlier=True)
+    own = np.concatenate([own[:, :-2], np.ones((1, 1), np.float32), own[:, -2:]], 1)
+    chance = model.choice(torch.from_numpy(own), torch.from_numpy(pair)).softmax(1)
+    assert chance[0, 2:].sum() == 0
+
+
+def test_objects_follow_the_candidates_of_the_chain(chain, detector):
+    data = records.awkward(records.read(chain / "cluster/00000.parquet"))
+    pairs, _ = load_pairs([chain / "calibrate/00000.parquet"], detector)
+    tracked = pairs.items.kind % N_CODES >= len(IDENTITIES)
+    assert abs(tracked.sum() - (cand.build(data, detector.front_face).track >= 0).sum()) <= 1
+    own = np.bincount(pairs.items.owner, minlength=len(pairs.entering))
+    assert (own[pairs.taken >= 0] == 0).all() and [len(c) for c in pairs.configurations] == own.tolist()
+
+
+def test_a_table_with_rows_replaced_keeps_its_order(fused):
+    from gen2reco.fuse.fused import _replaced
+
+    a, b = (pa.table({"event": range(lo, lo + n)}) for lo, n in ((0, 5), (10, 2)))
+    assert _replaced(a, np.array([1, 3]), b)["event"].to_pylist() == [0, 10, 2, 11, 4]

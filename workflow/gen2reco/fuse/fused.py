@@ -1,0 +1,207 @@
+"""The `fused` backend: particles straight to calibrated objects, by one network evaluation an event."""
+
+from pathlib import Path
+from typing import Literal
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from gen2reco.calibrate.dnn import Dnn, of_tracks
+from gen2reco.calibrate.jetfeatures import jet_inputs
+from gen2reco.calibrate.jets import object_jets
+from gen2reco.calibrate.objects import Summary, object_pdg, objects_table, tracks_at_origin
+from gen2reco.campaign.config import Block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.models import Model, located, open_model
+from gen2reco.campaign.stage import Backend, Chunk, Result, make_backend
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.schemas import IDENTITIES
+from gen2reco.fuse.guard import INPUTS, Domain, around, input_scores
+from gen2reco.fuse.inputs import VERSION, Entering, entering, told
+from gen2reco.fuse.objects import LEAST, OFFSET, Items, tracked
+from gen2reco.simulate.hits import enter, streams
+from gen2reco.simulate.tracks import make_tracks
+
+RELEASE = Path(__file__).parent / "release"
+
+
+class Fused(Backend):
+    """Objects of all particles of an event at once; events outside the model's domain go through the chain, are kept
+    and marked, or refused."""
+
+    name, stage, isolate, needs_detector, chunk_events = "fused", "fuse", True, True, 250
+
+    class Options(Block):
+        """Which model, and how it is used."""
+
+        model: str = "release"
+        """Folder of a fused model; `release`: in the package."""
+        calibration: str = "release"
+        """Folder of the calibration that the model was trained behind; its jets are made."""
+        evaluations: int = Field(default=1, ge=1, le=100)
+        """Evaluations of the flow network an event."""
+        network: Literal["student", "teacher"] = "student"
+        """The network distilled to one step, or the many-step teacher that it learned from."""
+        outside: Literal["geant4", "ml", "keep", "refuse"] = "geant4"
+        """What becomes of events outside the model's domain, by their particles or by the objects drawn: through
+        clustering and calibration behind Geant4 or the learned showers, kept with their objects marked `out_of_range`,
+        or an error."""
+
+    def __init__(self, options: Options, detector: Detector):
+        super().__init__(options, detector)
+        self.calibration = Dnn(Dnn.Options(model=options.calibration), detector)
+        self.model = _opened(options)
+        found = {"inputs": VERSION, "geometry": detector.geometry_digest, "calibration": self.calibration.model_digest}
+        self.model.require("fuse", **found)
+        self.model_digest, self.domain = self.model.digest, Domain.of(self.model.config["domain"])
+
+    @classmethod
+    def own_detector(cls, options: Options) -> Detector:
+        """The detector that the model was trained for."""
+        return Detector.model_validate(_opened(options).config["detector"])
+
+    def prepare(self) -> None:
+        """Import torch and load the weights."""
+        import torch
+
+        from gen2reco.fuse.model import load
+
+        torch.set_num_threads(1)
+        self.network = load(self.model, self.device)
+        self.calibration.prepare()
+
+    def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
+        """Objects and jets of one chunk. Raises InputError for an invalid PDG code or, if so asked, what is outside."""
+        data = records.awkward(events.select(["particles"]))
+        at_face = enter(events, self.detector)
+        drawing, _, tracking = streams(chunk.seed)
+        tracks = make_tracks(at_face, data.particles, self.detector, tracking)
+        e = entering(at_face, tracks)
+        seen = told(e)
+        items = self.network.draw(seen, e.energy, drawing, self.options.network, self.options.evaluations)
+        objects, momentum = self._objects(items, e, len(data))
+        scores = input_scores(e, around(seen.own), e.event, len(data))
+        outside = self._outside(scores, objects)
+        if outside.any() and self.options.outside == "refuse":
+            at = int(np.argmax(outside.any(1)))
+            raise InputError(f"event {events['event'][at].as_py()}: {self._told(scores[at], outside[at])}")
+        jets = object_jets(objects)
+        if self.calibration.jet_scale:
+            inputs = jet_inputs(jets, objects, momentum, tracks_at_origin(ak.Array({"tracks": tracks})))
+            jets = self.calibration.jet_scale.apply(jets, inputs)
+        marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
+        table = objects_table(events, data, objects, jets, marks)
+        facts = self._facts(outside, len(e))
+        chain = np.flatnonzero(outside.any(1)) if self.options.outside in ("geant4", "ml") else np.zeros(0, np.int64)
+        if len(chain):
+            table = _replaced(table, chain, self._chain(chunk, events.take(chain)))
+        return Result(table, facts)
+
+    def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[ak.Array, ak.Array]:
+        """Objects (events, var) by falling energy, and the momentum of the track of each, 0 for none."""
+        columns, plain = object_columns(items, e, self.detector)
+        identity = items.kind % len(IDENTITIES)
+        energy, sigma = of_tracks(columns["energy"], columns["energy_sigma"], identity, plain, self.detector.tracker)
+        columns |= {"energy": energy, "energy_sigma": sigma, "pdg": object_pdg(identity, plain.charge)}
+        event = e.event[items.owner]
+        order = np.lexsort((-energy, event))
+        counts = np.bincount(event, minlength=n_events)
+        columns = {name: np.ascontiguousarray(values[order]) for name, values in columns.items()}
+        return ak.unflatten(ak.Array(columns), counts), ak.unflatten(plain.momentum[order], counts)
+
+    def _outside(self, scores: NDArray, objects: ak.Array) -> NDArray[np.bool_]:
+        """Which scores of each event leave the domain: those of its particles, and the objects' energy."""
+        total = ak.to_numpy(ak.sum(objects.energy, axis=1))
+        response = self.domain.response_outside(scores[:, INPUTS.index("energy")], total)
+        return np.column_stack([self.domain.inputs_outside(scores), response])
+
+    def _chain(self, chunk: Chunk, events: pa.Table) -> pa.Table:
+        """Objects of these events by simulation, clustering and calibration."""
+        steps = (("simulate", self.options.outside, {}), ("cluster", "clue", {}),
+                 ("calibrate", "dnn", {"model": self.options.calibration}))  # fmt: skip
+        for stage, name, options in steps:
+            backend = make_backend(stage, name, options, self.detector)
+            backend.prepare()
+            events = backend.run(chunk, events).table
+        return events
+
+    def _facts(self, outside: NDArray, particles: int) -> dict:
+        return {
+            "particles_at_face": particles,
+            **{f"events_outside_by_{name}": int(o.sum()) for name, o in zip((*INPUTS, "response"), outside.T)},
+            f"events_outside_to_{self.options.outside}": int(outside.any(1).sum()),
+            "network_evaluations": len(outside) * self.options.evaluations,
+        }
+
+    def _told(self, scores: NDArray, outside: NDArray) -> str:
+        """What is wrong with one event, and what to do."""
+        reasons = [
+            f"{n} {s:.4g} above {m:.4g}" for n, s, m, o in zip(INPUTS, scores, self.domain.largest, outside) if o
+        ]
+        reasons += ["the objects' energy does not go with the particles'"] if outside[-1] else []
+        return (
+            f"outside the fused model's domain ({', '.join(reasons)}); set `outside: geant4`, `outside: ml` or "
+            "`outside: keep`"
+        )
+
+
+def _opened(options: Fused.Options) -> Model:
+    return open_model(RELEASE if options.model == "release" else located(options.model), "fused")
+
+
+def object_columns(items: Items, e: Entering, detector: Detector) -> tuple[dict[str, NDArray], Summary]:
+    """Columns (n,) of the objects record from drawn numbers, and a summary with what is known of their tracks."""
+    numbers, has_track = items.numbers.astype(np.float64), tracked(items.kind)
+    energy = np.exp(numbers[:, 0])
+    raw = energy * np.exp(numbers[:, 1])
+    raw = np.where(raw > LEAST, raw, 0.0)
+    eta, phi = _directions(items, e, detector)
+    columns = {
+        **_probabilities(items),
+        "energy_raw": raw,
+        "energy": energy,
+        "energy_sigma": energy * np.exp(numbers[:, 2]),
+        "eta": eta,
+        "phi": phi,
+        "trackster": np.full(len(items), -1, np.int32),
+    }
+    none = np.zeros(len(items))
+    momentum = np.where(has_track, e.momentum[items.owner], 0.0)
+    charge = np.where(has_track, e.charge[items.owner], 0)
+    return columns, Summary(raw, none, none, eta, phi, momentum, charge)
+
+
+def _directions(items: Items, e: Entering, detector: Detector) -> tuple[NDArray, NDArray]:
+    """Eta and phi: of the track, or of the place beside the particle, on the calorimeter, as seen from the origin."""
+    at, owner = e.position[items.owner], items.owner
+    outward = at / np.maximum(np.hypot(*at.T), 1e-9)[:, None]
+    offset = OFFSET * np.sinh(items.numbers[:, 3:5].astype(np.float64))
+    x = at[:, 0] + offset[:, 0] * outward[:, 0] - offset[:, 1] * outward[:, 1]
+    y = at[:, 1] + offset[:, 0] * outward[:, 1] + offset[:, 1] * outward[:, 0]
+    eta = np.arcsinh(detector.front_face / np.maximum(np.hypot(x, y), 1.0))
+    eta = e.side[owner] * np.clip(eta, detector.eta_min, detector.eta_max)
+    has_track = tracked(items.kind)
+    track_eta = e.track_eta[owner]
+    return np.where(has_track, track_eta, eta), np.where(has_track, e.track_phi[owner], np.arctan2(y, x))
+
+
+def _probabilities(items: Items) -> dict[str, NDArray]:
+    """Of each identity, from the logarithms of the others' odds."""
+    n, k = len(items), len(IDENTITIES)
+    identity = items.kind % k
+    odds = np.zeros((n, k))
+    odds[np.arange(k) != identity[:, None]] = items.numbers[:, 5:].ravel()
+    p = np.exp(odds)
+    p /= p.sum(1, keepdims=True)
+    return {f"p_{name}": p[:, i] for i, name in enumerate(IDENTITIES)}
+
+
+def _replaced(table: pa.Table, rows: NDArray, by: pa.Table) -> pa.Table:
+    """The table with these rows taken from another."""
+    order = np.arange(len(table))
+    order[rows] = len(table) + np.arange(len(rows))
+    return pa.concat_tables([table, by.select(table.column_names).cast(table.schema)]).take(order).combine_chunks()
