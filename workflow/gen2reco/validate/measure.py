@@ -24,10 +24,14 @@ FEWEST_IN_BIN = 40
 
 
 class Ruler:
-    """Makes the metrics of one stage and pair of samples: names, randomness and limits are settled here."""
+    """Makes the metrics of one stage and pair of samples: names, randomness and limits are settled here.
 
-    def __init__(self, stage: str, samples: tuple[str, ...], settings: Validation):
+    `floors` keeps what a classifier finds in the reference alone, by its name, for the next candidate.
+    """
+
+    def __init__(self, stage: str, samples: tuple[str, ...], settings: Validation, floors: dict | None = None):
         self.stage, self.samples, self.settings = stage, samples, settings
+        self.floors: dict[str, dict[int, float]] = {} if floors is None else floors
 
     def rng(self, name: str) -> np.random.Generator:
         """Randomness that belongs to a metric, so that adding one moves no other."""
@@ -137,10 +141,12 @@ def _classified(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet)
         if not varied.any():
             continue
         x, y = x[:, varied], y[:, varied]
-        auc, n = two_sample_auc(
-            x, y, a.event, b.event, a.weight, b.weight, most=settings.classifier_events, seed=settings.seed
-        )
         label = f"{name}/auc_{kind.name}"
+        floors = ruler.floors.setdefault(label, {})
+        auc, n = two_sample_auc(
+            x, y, a.event, b.event, a.weight, b.weight, most=settings.classifier_events, seed=settings.seed,
+            floors=floors,
+        )  # fmt: skip
         title = f"classifier AUC, {kind.title} ({n} against {n})"
         yield ruler.metric(label, title, auc, n, settings.auc, headline=kind.headline)
         if kind is module.CLASSIFIERS[name][0]:

@@ -110,12 +110,12 @@ def _part(
     names: list[str | None],
     settings: Validation,
 ) -> Part:
-    metrics = []
+    metrics, floors = [], {}
     for sample, sheet in zip(samples, sheets):
         ruler = measure.Ruler(record, (sample.name,), settings)
         metrics += list(measure.absolute(module, ruler, name, sheet))
     for sample, sheet in zip(samples[1:], sheets[1:]):
-        ruler = measure.Ruler(record, (samples[0].name, sample.name), settings)
+        ruler = measure.Ruler(record, (samples[0].name, sample.name), settings, floors)
         metrics += list(measure.compared(module, ruler, name, sheets[0], sheet))
     counts = [len(sheet) for sheet in sheets]
     enough = len(sheets[0]) >= FEWEST_DRAWN

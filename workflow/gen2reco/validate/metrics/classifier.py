@@ -21,22 +21,22 @@ def two_sample_auc(
     *,
     most: int,
     seed: int,
-    floor_splits: int = 1,
+    floors: dict[int, float] | None = None,
 ) -> tuple[Measured, int]:
     """AUC of the test of arXiv:1610.06545 with HistGradientBoosting, 5-fold, every unit scored by a fold not its own.
 
     Features are (n, k), events and weights (n,), negative weights counting as none. Units of equal event number share a
     fold, so equal-energy pairs are not split.
-    The floor is the same test between halves of the reference. Both see the same number of units of each class, at
-    most `most` and half of the reference; that number is returned, for the AUC grows with it. NaN when too few.
+    The floor is the same test between halves of the reference; `floors` keeps it by the number of units for the next
+    candidate. Both see the same number of units of each class, at most `most` and half of the reference; that number
+    is returned, for the AUC grows with it. NaN when too few.
     """
-    rng = np.random.default_rng(seed)
     w_a, w_b = (np.ones(len(x)) if w is None else np.maximum(w, 0.0) for x, w in
                 ((reference, weight_reference), (candidate, weight_candidate)))  # fmt: skip
     n = int(min(most, len(reference) // 2, len(candidate)))
     if n < FEWEST:
         return Measured(*[float("nan")] * 4), n
-    order = rng.permutation(np.union1d(events_reference, events_candidate))
+    order = np.random.default_rng(seed).permutation(np.union1d(events_reference, events_candidate))
     first = _first(events_reference, order, n)
     second = _first(events_candidate, order, n)
     value, uncertainty = _auc(
@@ -44,14 +44,17 @@ def two_sample_auc(
         (candidate[second], events_candidate[second], w_b[second]),
         seed,
     )
-    floors = []
-    for split in range(floor_splits):
-        shuffled = rng.permutation(np.unique(events_reference))
-        picked = _first(events_reference, shuffled, 2 * n)
-        a, b = picked[:n], picked[n:]
-        halves = ((reference[half], events_reference[half], w_a[half]) for half in (a, b))
-        floors.append(_auc(*halves, seed + split)[0])
-    return Measured(value, uncertainty, float(np.mean(floors)), uncertainty), n
+    floors = {} if floors is None else floors
+    if n not in floors:
+        floors[n] = _floor(reference, events_reference, w_a, n, seed)
+    return Measured(value, uncertainty, floors[n], uncertainty), n
+
+
+def _floor(x: NDArray, events: NDArray, weight: NDArray, n: int, seed: int) -> float:
+    """AUC of n units against n others of the same sample."""
+    shuffled = np.random.default_rng([seed, 1]).permutation(np.unique(events))
+    picked = _first(events, shuffled, 2 * n)
+    return _auc(*((x[half], events[half], weight[half]) for half in (picked[:n], picked[n:])), seed)[0]
 
 
 def _first(events: NDArray, order: NDArray, n: int) -> NDArray[np.int64]:
@@ -74,6 +77,7 @@ def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
     x = np.concatenate([a, b]).astype(np.float32)
     y = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
     w = np.concatenate([w / max(w.mean(), 1e-300) for w in (w_a, w_b)])
+    equal = np.ptp(w) == 0  # the same result sooner: sklearn bins weighted samples by a loop in Python
     fold = _fold(np.concatenate([events_a, events_b]), seed)
     found, pairs = [], []
     for i in range(FOLDS):
@@ -84,7 +88,7 @@ def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
             max_iter=80, learning_rate=0.1, max_leaf_nodes=15, l2_regularization=1.0, early_stopping=False,
             random_state=seed,
         )  # fmt: skip
-        score = model.fit(x[train], y[train], w[train]).predict_proba(x[test])[:, 1]
+        score = model.fit(x[train], y[train], None if equal else w[train]).predict_proba(x[test])[:, 1]
         found.append(roc_auc_score(y[test], score, sample_weight=w[test]))
         pairs.append(y[test].sum() * (1 - y[test]).sum())
     auc = float(np.average(found, weights=pairs)) if found else float("nan")
