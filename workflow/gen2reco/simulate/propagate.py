@@ -80,7 +80,9 @@ def propagate(particles: ak.Array, detector: Detector) -> AtFace:
 
     r = np.hypot(position[:, 0], position[:, 1])
     reaches = (r >= face / np.sinh(detector.eta_max)) & (r <= face / np.sinh(detector.eta_min))
-    reaches &= forward & (np.abs(turn) < 2 * np.pi) & ~_stopped_in_barrel(vertex, p, q, pz, detector)
+    reaches &= forward & (np.abs(turn) < 2 * np.pi)
+    some = np.flatnonzero(reaches)
+    reaches[some] = ~_stopped_in_barrel(vertex[some], p[some], q[some], pz[some], detector)
     return AtFace(event, index, pdg, q, energy, position, momentum, time)[reaches]
 
 
