@@ -6,6 +6,7 @@ from numba import float32, float64, int64, uint8
 from gen2reco.campaign.jit import compiled
 from gen2reco.simulate.showers.kernels.maths import inner
 from gen2reco.simulate.showers.kernels.window import (
+    N_SEEN,
     add_moments,
     at_of,
     beside_taken,
@@ -44,6 +45,30 @@ def not_candidates(number, place, ix, iy, start, stop):
     return n
 
 
+@inner
+def mark(hit, place, ix, iy):
+    """Mark the cells of the window that are hit."""
+    hit[:] = 0
+    for h in range(len(ix)):
+        at = at_of(place, ix[h], iy[h], 1)
+        if at >= 0:
+            hit[at] = 1
+
+
+@inner
+def put(window, n, hit, role, seen_out, role_out, at):
+    """Write the candidates that are not taken, those hit as `role` + 1, the others as `role`; returns where the next
+    entry goes."""
+    for k in range(n):
+        c = window.cell[k]
+        if not window.taken[c]:
+            for i in range(N_SEEN):
+                seen_out[at, i] = window.seen[k, i]
+            role_out[at] = role + hit[c]
+            at += 1
+    return at
+
+
 @compiled([_LOOK], fastmath=True)
 def look(
     seeds, shower_edges, axes, slopes, spread, size, r_min, r_max, ix, iy, mips, rows, row_first, seen_out, role_out,
@@ -71,21 +96,12 @@ def look(
         half = (total + 1) // 2
         if at + 2 * n + 10 * total + 20 > len(role_out):
             return row
-        hit[:] = 0
-        for h in range(total):
-            c = at_of(place, x[h], y[h], 1)
-            if c >= 0:
-                hit[c] = 1
-        for k in range(n):
-            seen_out[at], role_out[at] = window.seen[k], hit[window.cell[k]]
-            at += 1
+        mark(hit, place, x, y)
+        at = put(window, n, hit, 0, seen_out, role_out, at)
         halo_out[row, 0] = not_candidates(window.number, place, x, y, 0, half)
         take(window.taken, window.beside, place, x, y, 0, half)
         n = beside_taken(window, place, x, y, 0, half, n)
-        for k in range(n):
-            if not window.taken[window.cell[k]]:
-                seen_out[at], role_out[at] = window.seen[k], 2 + hit[window.cell[k]]
-                at += 1
+        at = put(window, n, hit, 2, seen_out, role_out, at)
         halo_out[row, 1] = not_candidates(window.number, place, x, y, half, total)
         take(window.taken, window.beside, place, x, y, half, total)
         tell_hits(window, place, x, y, 0, total, seen_out[at:])
