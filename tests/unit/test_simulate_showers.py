@@ -119,6 +119,33 @@ def test_vectors_and_back(detector):
     assert np.allclose(back.mips[fine], mips[fine], rtol=1e-4)
 
 
+def test_numbers_of_the_kernels():
+    """Logarithms, random numbers and selection, inlined in the compiled draw, against those of NumPy and SciPy."""
+    from numba import njit
+    from scipy import stats
+
+    from gen2reco.simulate.showers.kernels import maths
+
+    @njit
+    def drawn(x, state, n):
+        normals, logistics, arrivals, order = np.zeros(n), np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.int64)
+        for i in range(n):
+            x[i], normals[i] = maths.ln(x[i]), maths.normal(state)
+            arrivals[i] = maths.arrivals(2.5, 4, state)
+        maths.add_logistic(logistics, n, state)
+        return normals, logistics, arrivals, order[: maths.largest(logistics, n, n // 3, order)]
+
+    n = 20_000
+    given = np.geomspace(1e-8, 1e8, n).astype(np.float32)
+    x = given.copy()
+    normals, logistics, arrivals, order = drawn(x, np.array([5], np.uint64), n)
+    assert np.allclose(x, np.log(given.astype(float)), rtol=2e-7, atol=2e-7)
+    assert stats.kstest(normals, "norm").pvalue > 0.001 and stats.kstest(logistics, "logistic").pvalue > 0.001
+    expected = np.append(stats.poisson.pmf(np.arange(4), 2.5), stats.poisson.sf(3, 2.5)) * n
+    assert stats.chisquare(np.bincount(arrivals.astype(int), minlength=5), expected).pvalue > 0.001
+    assert set(order) == set(np.argsort(logistics)[-(n // 3) :])
+
+
 def test_whitening_and_back():
     torch.manual_seed(1)
     model, n = layers.LayerModel(5, 4, 16, 1), 4000
