@@ -27,8 +27,8 @@ from gen2reco.fuse.fused import RELEASE, object_columns
 from gen2reco.fuse.guard import Domain
 from gen2reco.fuse.inputs import N_NEAR, RINGS, entering, told
 from gen2reco.fuse.model import FusedModel, Sizes
-from gen2reco.fuse.objects import N_CODES, configurations, kinds_of
-from gen2reco.fuse.pairs import load_pairs
+from gen2reco.fuse.objects import N_CODES, Items, configurations, kinds_of
+from gen2reco.fuse.pairs import _numbers, load_pairs
 from gen2reco.fuse.train import Recipe, make_fused, vocabulary
 from gen2reco.simulate.propagate import propagate
 from gen2reco.simulate.tracks import make_tracks
@@ -165,6 +165,19 @@ def test_numbers_of_the_chains_objects_give_them_back(chain, detector):
         assert np.allclose(columns[name][order], flat[name], rtol=tolerance, atol=tolerance), name
     for name in IDENTITIES:
         assert np.allclose(columns[f"p_{name}"][order], flat[f"p_{name}"], atol=1e-4), name
+
+
+@pytest.mark.parametrize("energy", [0.3, 20.0, 403.0, 2000.0])
+def test_energies_of_all_sizes_are_kept(detector, energy):
+    e, _ = seen([[particle(22, energy, 2.0)]], detector)
+    flat = {"energy": energy, "energy_raw": 0.9 * energy, "energy_sigma": 0.05 * energy, "eta": 2.0, "phi": 0.4}
+    flat |= {f"p_{name}": float(name == "photon") for name in IDENTITIES}
+    flat = {name: np.array([value]) for name, value in flat.items()}
+    none = np.zeros(1, np.int64)
+    items = Items(none, none, _numbers(e, none, none, flat, detector.front_face))
+    columns, _ = object_columns(items, e, detector)
+    for name in ("energy", "energy_raw", "energy_sigma", "eta", "phi"):
+        assert np.isclose(columns[name][0], flat[name][0], rtol=1e-4), name
 
 
 def test_pairs_of_other_events_are_refused(chain, detector, tmp_path):

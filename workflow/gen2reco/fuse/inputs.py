@@ -20,6 +20,8 @@ SPECIES = ("photon", "electron", "muon", "pion", "kaon", "proton", "antiproton",
 N_NEAR = 8
 RINGS = (20.0, 40.0, 80.0, 160.0, 320.0)
 """mm; the energies of other particles between them are told."""
+SCALE = 20.0
+"""mm; offsets are told as arcsinh(offset / SCALE)."""
 DEPTH = 300.0
 """mm behind the face, where offsets are told once more: bent particles do not point at the origin."""
 N_OWN = len(SPECIES) + 9 + 2 * len(RINGS) + 1
@@ -141,29 +143,15 @@ def told(e: Entering) -> Told:
         *np.log1p(rings).reshape(len(e), -1).T,
         np.log(e.energy / (e.energy + rings[:, :2, 0].sum(1))),
     ]
-    return Told(np.stack(own, 1).astype(np.float32), _pairs(e, near, frame, log_energy), near)
+    own = np.stack(own, 1, dtype=np.float32, casting="unsafe")
+    return Told(own, _pairs(e, near, frame, log_energy), near)
 
 
 def _pairs(e: Entering, near: NDArray, frame: NDArray, log_energy: NDArray) -> NDArray[np.float32]:
-    """Features of each neighbour of each particle: (n, N_NEAR, N_PAIR)."""
-    there = near >= 0
-    apart = e.position[near] - e.position[:, None]
-    deep = apart + DEPTH * (e.slope[near] - e.slope[:, None])
-    here, deep = (np.einsum("nij,nkj->ink", frame, d) for d in (apart, deep))
-    species = e.species[near]
-    columns = [
-        np.arcsinh(here[0] / 20),
-        np.arcsinh(here[1] / 20),
-        np.arcsinh(np.hypot(*here) / 20),
-        np.arcsinh(deep[0] / 20),
-        np.arcsinh(deep[1] / 20),
-        (log_energy[near] - 1) / 1.5,
-        log_energy[near] - log_energy[:, None],
-        species < 2,
-        species == 2,
-        (species >= 3) & (e.charge[near] != 0),
-        (species >= 3) & (e.charge[near] == 0),
-        e.momentum[near] > 0,
-        there,
-    ]
-    return (np.stack(columns, 2) * there[..., None]).astype(np.float32)
+    """Features of each neighbour of each particle: (n, N_NEAR, N_PAIR), zeros where there is none."""
+    kind = np.select([e.species < 2, e.species == 2, e.charge != 0], [0, 1, 2], 3)
+    pair = np.zeros((len(e), N_NEAR, N_PAIR), np.float32)
+    kernels = jit.load("gen2reco.fuse.kernels.neighbours")
+    state = np.column_stack([e.position, e.slope, log_energy, kind, e.momentum > 0])
+    kernels.pairs(np.ascontiguousarray(state), np.ascontiguousarray(frame[:, 0]), near, DEPTH, SCALE, pair)
+    return pair

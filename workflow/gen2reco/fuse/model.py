@@ -20,6 +20,8 @@ from gen2reco.fuse.inputs import N_NEAR, N_OWN, N_PAIR, Told
 from gen2reco.fuse.objects import N_CODES, N_KINDS, NUMBERS, Items, kinds_of
 
 KIND = "fused"
+BATCH = 2048
+"""Particles that a network looks at together when many are asked."""
 
 
 class Sizes(Block):
@@ -27,11 +29,11 @@ class Sizes(Block):
 
     encoder: int = Field(default=64, ge=1)
     """Width of the networks that look at a particle and its neighbours."""
-    width: int = Field(default=64, ge=1)
+    width: int = Field(default=48, ge=1)
     """Width of the flow's network for objects."""
-    pooled: int = Field(default=48, ge=1)
+    pooled: int = Field(default=32, ge=1)
     """Width of what the objects of a particle share in it."""
-    depth: int = Field(default=3, ge=1)
+    depth: int = Field(default=2, ge=1)
     """Its layers."""
 
 
@@ -77,7 +79,12 @@ class Objects(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.encoder = Encoder(N_OWN + 1 + N_TAKEN + N_CODES, N_BESIDE + N_PAIR, width)
-        self.marginals = Marginals(len(NUMBERS), width + N_KINDS)
+        self.marginals = Marginals(len(NUMBERS), width + N_KINDS, 96)
+
+    @torch.no_grad()
+    def contexts(self, own: Tensor, pair: Tensor) -> Tensor:
+        """What is known of each of many particles, in batches that fit a processor's cache: (n, width)."""
+        return torch.cat([self.encoder(a, b)[0] for a, b in zip(own.split(BATCH), pair.split(BATCH))])
 
 
 class FusedModel(nn.Module):
@@ -107,7 +114,7 @@ class FusedModel(nn.Module):
         has = np.array([len(k) for k in kinds] + [0] * N_NEAR)[fate]
         some = np.flatnonzero(has)
         kind = np.concatenate([np.zeros(0, np.int64), *(kinds[c] for c in fate[some])]).astype(np.int64)
-        context, _ = self.objects.encoder(*(x.to(device) for x in objects_told(crowd, told, fate, some)))
+        context = self.objects.contexts(*(x.to(device) for x in objects_told(crowd, told, fate, some)))
         sets = Sets(torch.from_numpy(kind), torch.from_numpy(has[some])[:, None], context[:, None].cpu()).to(device)
         white = torch.from_numpy(rng.standard_normal((len(kind), len(NUMBERS)), dtype=np.float32)).to(device)
         white = sample(getattr(self, network), white, sets, evaluations)

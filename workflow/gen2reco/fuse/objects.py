@@ -20,7 +20,6 @@ NUMBERS = ("log_energy", "log_raw", "log_sigma", "outward", "across", *(f"odds_{
 the particle (arcsinh(mm / OFFSET), not of tracked ones); logarithms of the other identities' probabilities over the
 first's."""
 OFFSET = 5.0
-MUON = IDENTITIES.index("muon")
 LEAST = 0.02
 """GeV; less raw energy is none."""
 

@@ -130,7 +130,7 @@ def _nearest(event: NDArray, flat: dict[str, NDArray], e: Entering, face: float)
 
 def _numbers(e: Entering, owner: NDArray, kind: NDArray, flat: dict[str, NDArray], face: float) -> NDArray[np.float32]:
     energy = np.maximum(flat["energy"], 1e-3)
-    odds = np.log(np.clip(np.stack([flat[f"p_{name}"] for name in IDENTITIES], 1), 1e-6, 1.0))
+    odds = np.log(np.clip(np.stack([flat[f"p_{name}"] for name in IDENTITIES], 1), 1e-12, 1.0))
     rows, identity = np.arange(len(owner)), kind % len(IDENTITIES)
     others = np.argsort(np.arange(len(IDENTITIES)) == identity[:, None], axis=1, kind="stable")[:, :-1]
     offset = offsets(e, owner, flat["eta"], flat["phi"], face)
@@ -141,7 +141,9 @@ def _numbers(e: Entering, owner: NDArray, kind: NDArray, flat: dict[str, NDArray
         *np.arcsinh(offset / OFFSET).T,
         *(odds[rows[:, None], others] - odds[rows, identity][:, None]).T,
     ]
-    return np.clip(np.stack(columns, 1), -14.0, 6.0).astype(np.float32)
+    numbers = np.stack(columns, 1)
+    numbers[:, 1:] = np.clip(numbers[:, 1:], -28.0, 6.0)
+    return numbers.astype(np.float32)
 
 
 def offsets(e: Entering, owner: NDArray, eta: NDArray, phi: NDArray, face: float) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Draw, Training
 from gen2reco.fuse.fates import Crowd
 from gen2reco.fuse.guard import domain
-from gen2reco.fuse.inputs import N_NEAR, VERSION
+from gen2reco.fuse.inputs import N_NEAR, SPECIES, VERSION
 from gen2reco.fuse.model import KIND, FusedModel, Sizes, item_told, objects_told, with_flag
 from gen2reco.fuse.objects import there
 from gen2reco.fuse.pairs import Pairs
@@ -39,6 +39,12 @@ class Recipe(Block):
     """Sizes of the networks."""
     reference_weight: int = Field(default=3, ge=1)
     """How many times a particle counts whose shower Geant4 made, beside one of a learned shower."""
+    common_energy: float = Field(default=5.0, gt=0)
+    """Particles of more energy, GeV, are rare: they count in proportion to it ..."""
+    hard_weight: int = Field(default=8, ge=1)
+    """... up to so many times."""
+    lepton_weight: int = Field(default=5, ge=1)
+    """How many times electrons and muons count."""
     rarest: int = Field(default=10, ge=1)
     """Configurations of objects seen less often are taken as the commonest with the same first objects."""
     choice: Training = Training(steps=8000, batch=1024)
@@ -74,7 +80,10 @@ def make_fused(
     fate = np.where((choice == 0) & (pairs.taken >= 0), len(known) + pairs.taken, choice)
     model = FusedModel(known, recipe.sizes)
     fit = fitter(output.with_name(f"{output.name}.partial"), watch, device)
-    weight = np.where(pairs.reference, recipe.reference_weight, 1)
+    hard = np.clip(pairs.entering.energy / recipe.common_energy, 1, recipe.hard_weight)
+    lepton = np.isin(pairs.entering.species, [SPECIES.index("electron"), SPECIES.index("muon")])
+    rare = np.where(lepton, recipe.lepton_weight, np.where(pairs.reference, recipe.reference_weight, 1))
+    weight = np.round(hard * rare).astype(np.int64)
     _train_choice(model, pairs, fate, np.repeat(np.arange(len(fate)), weight), recipe, fit)
     _train_objects(model, pairs, fate, weight, recipe, fit, output.with_name(f"{output.name}.partial"), device)
     if not FIRST:
@@ -85,7 +94,6 @@ def make_fused(
         "domain": domain(pairs),
         "detector": detector.model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json"),
-        "quality": [],
     }
     pins = {"inputs": VERSION, "geometry": detector.geometry_digest, "calibration": calibration}
     tables = dict(model.named_buffers())
@@ -146,8 +154,7 @@ def _train_objects(
 
     fit("objects", model.objects, objective, recipe.marginals)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
-    with torch.no_grad():
-        context = torch.cat([encoder(a, b)[0] for a, b in zip(own.split(50_000), pair.split(50_000))])
+    context = model.objects.contexts(own, pair)
     known = item_told(context, torch.from_numpy(np.repeat(np.arange(len(some)), data.counts[:, 0])), kinds)
     marginals.fit_whitening(x, mask, known, noise)
     x = marginals.inward(x, mask, known, noise).numpy()

@@ -52,3 +52,32 @@ def rounds(order, energy, nearest, found):
         for j in nearest[i]:
             if j >= 0 and (energy[j] > energy[i] or (energy[j] == energy[i] and j < i)):
                 found[i] = max(found[i], found[j] + 1)
+
+
+@compiled(["void(f8[:, ::1], f8[:, ::1], i4[:, ::1], f8, f8, f4[:, :, ::1])"])
+def pairs(state, outward, nearest, depth, scale, found):
+    """Features of the neighbours of each particle, in its frame; those of none are left as they are.
+
+    state: (n, 7) x, y, slopes along x and y, log energy, kind (electromagnetic, muon, charged, neutral), tracked.
+    outward: (n, 2) unit vectors. found: (n, k, 13) offset outward, across and in all, at the face; the first two once
+    more at this depth behind it; log energy, and its difference; one-hot kind; tracked; 1.
+    """
+    for i in range(len(nearest)):
+        c, s = outward[i, 0], outward[i, 1]
+        for k in range(nearest.shape[1]):
+            j = nearest[i, k]
+            if j < 0:
+                continue
+            x, y = state[j, 0] - state[i, 0], state[j, 1] - state[i, 1]
+            found[i, k, 0] = np.arcsinh((c * x + s * y) / scale)
+            found[i, k, 1] = np.arcsinh((c * y - s * x) / scale)
+            found[i, k, 2] = np.arcsinh(np.sqrt(x * x + y * y) / scale)
+            x += depth * (state[j, 2] - state[i, 2])
+            y += depth * (state[j, 3] - state[i, 3])
+            found[i, k, 3] = np.arcsinh((c * x + s * y) / scale)
+            found[i, k, 4] = np.arcsinh((c * y - s * x) / scale)
+            found[i, k, 5] = (state[j, 4] - 1.0) / 1.5
+            found[i, k, 6] = state[j, 4] - state[i, 4]
+            found[i, k, 7 + int(state[j, 5])] = 1.0
+            found[i, k, 11] = state[j, 6]
+            found[i, k, 12] = 1.0
