@@ -69,7 +69,7 @@ def test_shipped_profiles_ask_for_gpus_in_gpu_rules_alone(name, gpu):
 def test_every_gpu_rule_has_its_resources_in_the_profiles(name, repository):
     rules = "".join(file.read_text() for file in (repository / "workflow/rules").glob("*.smk"))
     names = re.findall(r"^use rule \w+ as (\w+_gpu) with", rules, re.M)
-    assert len(names) == 4
+    assert len(names) == 5
     shipped = load_profile(name)
     assert {Request.of(rule, shipped.resources(rule)).gpus for rule in names} == {1}
 

@@ -77,10 +77,14 @@ class Crowd:
 
     def _beside(self, fate: NDArray) -> NDArray[np.float32]:
         """What neighbours are told of each particle's fate, but for whether it is known and whom it went to."""
-        codes = np.concatenate([self.codes, np.zeros((N_NEAR, N_CODES), np.float32)])
+        codes = self.codes_of(np.arange(len(self.codes) + N_NEAR))
         kinds = [codes, codes[:, [0, 1, 5, 6]], codes[:, [3, 4, 8, 9]], codes[:, 5:]]
         table = np.minimum(np.stack([k.sum(1) for k in kinds], 1), 2)
         return np.concatenate([table, np.arange(len(table))[:, None] >= len(self.codes)], 1)[fate]
+
+    def codes_of(self, fate: NDArray) -> NDArray[np.float32]:
+        """Objects of each code that each particle has: (n, N_CODES)."""
+        return np.concatenate([self.codes, np.zeros((N_NEAR, N_CODES), np.float32)])[fate]
 
     def groups(self, fate: NDArray) -> NDArray[np.float64]:
         """Energy of each particle with all that its objects took, by way of others too: (n,) GeV."""

@@ -20,6 +20,8 @@ from gen2reco.fuse.inputs import N_NEAR, N_OWN, N_PAIR, Told
 from gen2reco.fuse.objects import N_CODES, N_KINDS, NUMBERS, Items, kinds_of
 
 KIND = "fused"
+N_SURPLUS, SURPLUS = 2, 2.0
+"""What objects are told of the surplus of a neighbour, within this: it, and whether it is known."""
 BATCH = 2048
 """Particles that a network looks at together when many are asked."""
 
@@ -78,7 +80,7 @@ class Objects(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.encoder = Encoder(N_OWN + 1 + N_TAKEN + N_CODES, N_BESIDE + N_PAIR, width)
+        self.encoder = Encoder(N_OWN + 1 + N_TAKEN + N_CODES, N_SURPLUS + N_BESIDE + N_PAIR, width)
         self.marginals = Marginals(len(NUMBERS), width + N_KINDS, 96)
 
     @torch.no_grad()
@@ -106,39 +108,81 @@ class FusedModel(nn.Module):
         self, told: Told, energy: NDArray, rng: np.random.Generator, network: str = "student", evaluations: int = 1
     ) -> Items:
         """The objects of particles (n,), energies in GeV, as the chain behind Geant4 would make them."""
-        device = self.student.last.weight.device
-        crowd = Crowd(energy, told.near, self.codes)
-        told = with_flag(told, 1.0)
-        fate = self._fates(crowd, told, rng, device)
-        kinds = [kinds_of(configuration) for configuration in self.configurations]
-        has = np.array([len(k) for k in kinds] + [0] * N_NEAR)[fate]
-        some = np.flatnonzero(has)
-        kind = np.concatenate([np.zeros(0, np.int64), *(kinds[c] for c in fate[some])]).astype(np.int64)
-        context = self.objects.contexts(*(x.to(device) for x in objects_told(crowd, told, fate, some)))
-        sets = Sets(torch.from_numpy(kind), torch.from_numpy(has[some])[:, None], context[:, None].cpu()).to(device)
-        white = torch.from_numpy(rng.standard_normal((len(kind), len(NUMBERS)), dtype=np.float32)).to(device)
-        white = sample(getattr(self, network), white, sets, evaluations)
-        x = self.objects.marginals.outward(white, item_told(context, sets.owner, sets.kinds)).cpu().numpy()
-        owner = np.repeat(some, has[some])
-        x[:, 0] += np.log(crowd.groups(fate)[owner])
-        x[:, 5:] = np.minimum(x[:, 5:], 0.0)
-        return Items(owner, kind, x)
+        crowd, told = Crowd(energy, told.near, self.codes), with_flag(told, 1.0)
+        rounds = _split(np.arange(len(told)), crowd.rounds())
+        fate = self._fates(crowd, told, rounds, rng)
+        groups, surplus = crowd.groups(fate), np.zeros(len(fate), np.float32)
+        kinds = [np.array(kinds_of(c), np.int64) for c in self.configurations] + [np.zeros(0, np.int64)] * N_NEAR
+        size = np.array([len(k) for k in kinds])[fate]
+        owners, all_kinds, numbers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, len(NUMBERS)))]
+        for some in (now[size[now] > 0] for now in rounds):
+            if not len(some):
+                continue
+            kind = np.concatenate([kinds[f] for f in fate[some]])
+            inputs = objects_told(crowd, told, fate, surplus, some)
+            x = self._numbers(*inputs, kind, size[some], rng, network, evaluations)
+            owner = np.repeat(some, size[some])
+            x[:, 0] += np.log(groups[owner])
+            surplus[some] = surplus_of(owner, np.exp(x[:, 0]), groups)[some]
+            for parts, part in zip((owners, all_kinds, numbers), (owner, kind, x)):
+                parts.append(part)
+        owner, kind, x = (np.concatenate(parts) for parts in (owners, all_kinds, numbers))
+        order = np.argsort(owner, kind="stable")
+        return Items(owner[order], kind[order], x[order].astype(np.float32))
 
-    def _fates(self, crowd: Crowd, told: Told, rng: np.random.Generator, device: torch.device) -> NDArray[np.int64]:
+    def _fates(self, crowd: Crowd, told: Told, rounds: list[NDArray], rng: np.random.Generator) -> NDArray[np.int64]:
         """The fate of each particle, round by round: (n,)."""
-        rounds, draws = crowd.rounds(), rng.random(len(told), dtype=np.float32)
-        fate = np.zeros(len(told), np.int64)
-        for some in np.split(np.argsort(rounds, kind="stable"), np.cumsum(np.bincount(rounds))[:-1]):
-            inputs = (torch.from_numpy(x).to(device) for x in crowd.told(told, fate, some, earlier=True))
+        draws, fate = rng.random(len(told), dtype=np.float32), np.zeros(len(told), np.int64)
+        for some in rounds:
+            inputs = (torch.from_numpy(x).to(self.device) for x in crowd.told(told, fate, some, earlier=True))
             chance = self.choice(*inputs).softmax(1).cumsum(1)[:, :-1].cpu().numpy()
             fate[some] = (draws[some, None] > chance).sum(1)
         return fate
 
+    def _numbers(
+        self,
+        own: Tensor,
+        pair: Tensor,
+        kind: NDArray,
+        size: NDArray,
+        rng: np.random.Generator,
+        network: str,
+        evaluations: int,
+    ) -> NDArray[np.float64]:
+        """Numbers of the objects (n, len(NUMBERS)) of particles that have `size` of them each."""
+        context = self.objects.contexts(own.to(self.device), pair.to(self.device))
+        sets = Sets(torch.from_numpy(kind), torch.from_numpy(size)[:, None], context[:, None].cpu()).to(self.device)
+        white = torch.from_numpy(rng.standard_normal((len(kind), len(NUMBERS)), dtype=np.float32)).to(self.device)
+        white = sample(getattr(self, network), white, sets, evaluations)
+        x = self.objects.marginals.outward(white, item_told(context, sets.owner, sets.kinds)).cpu().numpy()
+        x[:, 5:] = np.minimum(x[:, 5:], 0.0)
+        return x.astype(np.float64)
 
-def objects_told(crowd: Crowd, told: Told, fate: NDArray, some: NDArray) -> tuple[Tensor, Tensor]:
-    """What the objects' encoder is told of some particles, all fates being known."""
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.student.last.weight.device
+
+
+def _split(some: NDArray, rounds: NDArray) -> list[NDArray]:
+    """Indices by round."""
+    return np.split(some[np.argsort(rounds, kind="stable")], np.cumsum(np.bincount(rounds))[:-1])
+
+
+def surplus_of(owner: NDArray, energy: NDArray, groups: NDArray) -> NDArray[np.float32]:
+    """Logarithm of the energy of each particle's objects over that of the particles in them, 0 for none: (n,)."""
+    total = np.bincount(owner, energy, len(groups))
+    ratio = np.where(total > 0, total, groups) / np.maximum(groups, 1e-9)
+    return np.clip(np.log(np.maximum(ratio, 1e-9)), -SURPLUS, SURPLUS).astype(np.float32)
+
+
+def objects_told(crowd: Crowd, told: Told, fate: NDArray, surplus: NDArray, some: NDArray) -> tuple[Tensor, Tensor]:
+    """What the objects' encoder is told of some particles: all fates, and the surplus (n,) of more energetic ones."""
     own, pair = crowd.told(told, fate, some, earlier=False)
-    return torch.from_numpy(np.concatenate([own, crowd.codes[fate[some]]], 1)), torch.from_numpy(pair)
+    near = crowd.near[some]
+    harder = (near >= 0) & (crowd.rank[near] < crowd.rank[some][:, None])
+    pair = np.concatenate([(harder * surplus[near])[..., None], harder[..., None], pair], 2, dtype=np.float32)
+    return torch.from_numpy(np.concatenate([own, crowd.codes_of(fate)[some]], 1)), torch.from_numpy(pair)
 
 
 def with_flag(told: Told, reference: NDArray | float) -> Told:

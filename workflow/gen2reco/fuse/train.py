@@ -25,7 +25,7 @@ from gen2reco.flow.training import Draw, Training
 from gen2reco.fuse.fates import Crowd
 from gen2reco.fuse.guard import domain
 from gen2reco.fuse.inputs import N_NEAR, SPECIES, VERSION
-from gen2reco.fuse.model import KIND, FusedModel, Sizes, item_told, objects_told, with_flag
+from gen2reco.fuse.model import KIND, FusedModel, Sizes, item_told, objects_told, surplus_of, with_flag
 from gen2reco.fuse.objects import there
 from gen2reco.fuse.pairs import Pairs
 
@@ -136,9 +136,11 @@ def _train_objects(
     model: FusedModel, pairs: Pairs, fate: NDArray, weight: NDArray, recipe: Recipe, fit: Fit, work: Path, device: str
 ) -> None:
     crowd = Crowd(pairs.entering.energy, pairs.told.near, model.codes)
-    some, data = _sets(model, pairs, fate, np.log(np.maximum(crowd.groups(fate), 1e-3)))
+    groups = np.maximum(crowd.groups(fate), 1e-3)
+    surplus = surplus_of(pairs.items.owner, pairs.energy, groups)
+    some, data = _sets(model, pairs, fate, np.log(groups))
     weighted = np.repeat(np.arange(len(some)), weight[some])
-    own, pair = objects_told(crowd, with_flag(pairs.told, pairs.reference), fate, some)
+    own, pair = objects_told(crowd, with_flag(pairs.told, pairs.reference), fate, surplus, some)
     x, mask, kinds = torch.from_numpy(data.x), torch.from_numpy(there(data.kinds)), torch.from_numpy(data.kinds)
     marginals, encoder = model.objects.marginals, model.objects.encoder
     marginals.fit_scale(x, mask)
