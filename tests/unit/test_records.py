@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gen2reco.campaign.sidecar import write_text
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS
@@ -137,6 +138,14 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(InfrastructureError, match="No space left"):
         records.write_stream(tmp_path / "x.parquet", tables(), "particles")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for write in (lambda p: records.write(p, particles(), "particles"), lambda p: write_text(p, "text")):
+        with pytest.raises(InfrastructureError, match=r"file/x.*cannot be written: Not a directory"):
+            write(tmp_path / "file" / "x")
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_same_events_same_bytes(tmp_path):

@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from gen2reco import __version__
@@ -33,7 +34,8 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def read_sidecar(output: Path | str) -> dict:

@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import awkward as ak
@@ -93,7 +94,8 @@ def write_stream(
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InfrastructureError(f"{path}: cannot be written: {reason}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def read(path: Path | str, record: str | None = None, columns: list[str] | None = None) -> pa.Table:
