@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gen2reco.campaign.config import digest as digest_of
 from gen2reco.campaign.paths import cache_folder
 from gen2reco.campaign.sidecar import file_digest, write_text
+from gen2reco.campaign.whole import whole
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
@@ -74,13 +75,9 @@ def save_model(
     from safetensors.numpy import save
 
     folder = Path(folder)
-    try:
+    with whole(folder / WEIGHTS) as temporary:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{WEIGHTS}.tmp"
         temporary.write_bytes(save({name: weights[name] for name in sorted(weights)}))
-        temporary.replace(folder / WEIGHTS)
-    except OSError as error:
-        raise InfrastructureError(f"{folder}: cannot be written: {error.strerror or error}") from None
     text = json.dumps({"kind": kind, "pins": pins, **config}, indent=1, sort_keys=True) + "\n"
     write_text(folder / CONFIG, text)
     digest = _digest(folder)

@@ -5,12 +5,11 @@ import json
 import os
 import platform
 import resource
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from gen2reco import __version__
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.campaign.whole import whole
+from gen2reco.errors import InputError
 
 
 def sidecar_path(output: Path | str) -> Path:
@@ -27,15 +26,8 @@ def write_sidecar(output: Path, facts: dict) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically. Raises InfrastructureError when the folder or disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def read_sidecar(output: Path | str) -> dict:

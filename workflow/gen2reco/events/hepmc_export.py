@@ -2,10 +2,8 @@
 
 import gzip
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyhepmc
 
-from gen2reco.errors import InfrastructureError
+from gen2reco.campaign.whole import whole
 from gen2reco.events.hepmc import BEAM, FINAL, LIGHT_SPEED
 
 NEAR = 1e-6  # mm: nearer to the origin is written as at the origin
@@ -27,19 +25,16 @@ def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] 
     """
     path = Path(path)
     facts = json.loads((metadata or {}).get("gen2reco.provenance", "{}")).get("generate", {}).get("info", {})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     run = pyhepmc.GenRunInfo()
     run.weight_names = _weight_names(events, facts)
-    try:
-        with temporary.open("wb") as raw, _compressed(raw, path) as file, pyhepmc.open(file, "w", precision=12) as out:
-            for row in _rows(events):
-                out.write(_event(row, run, facts))
-        temporary.replace(path)
-    except OSError as error:
-        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with (
+        whole(path) as temporary,
+        temporary.open("wb") as raw,
+        _compressed(raw, path) as file,
+        pyhepmc.open(file, "w", precision=12) as out,
+    ):
+        for row in _rows(events):
+            out.write(_event(row, run, facts))
 
 
 def _weight_names(events: pa.Table, facts: dict) -> list[str]:

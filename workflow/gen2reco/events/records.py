@@ -1,9 +1,6 @@
 """Read, write and check the records: Parquet files of one row an event with fixed writer settings."""
 
-import os
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import awkward as ak
@@ -12,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.campaign.whole import whole
+from gen2reco.errors import InputError
 from gen2reco.events.schemas import COLUMNS, INDICES, OPTIONAL, SCHEMAS, VERSION
 
 SCHEMA_KEY = "gen2reco.schema"
@@ -78,9 +76,7 @@ def write_stream(
     path: Path | str, tables: Iterator[pa.Table], record: str, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write tables as row groups of one file: temporary name, then an atomic rename; nothing is left on failure."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with whole(Path(path)) as temporary:
         first = next(tables, None)
         first = empty(record) if first is None else first
         extra = {SCHEMA_KEY: f"{record}/{VERSION}", **(metadata or {})}
@@ -89,13 +85,6 @@ def write_stream(
             writer.write_table(first.cast(schema))
             for events in tables:
                 writer.write_table(events.cast(schema))
-        temporary.replace(path)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise InfrastructureError(f"{path}: cannot be written: {reason}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def read(path: Path | str, record: str | None = None, columns: list[str] | None = None) -> pa.Table:

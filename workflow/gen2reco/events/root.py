@@ -1,15 +1,12 @@
 """Calibrated objects as a ROOT ntuple: a TTree `Events` with NanoAOD-like branches, GeV and radians."""
 
-import os
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.errors import InfrastructureError
+from gen2reco.campaign.whole import whole
 from gen2reco.events import records
 
 CHUNK = 2000
@@ -41,20 +38,11 @@ def write_root(events: pa.Table, path: Path | str, shard: int = 0) -> None:
     """
     import uproot
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     types = {name: ak.types.from_datashape(kind, highlevel=False) for name, kind in BRANCHES.items()}
-    try:
-        with uproot.recreate(temporary, compression=uproot.ZSTD(3)) as file:
-            tree = file.mktree("Events", types, title="gen2reco objects")
-            for start in range(0, events.num_rows, CHUNK):
-                tree.extend(branches(records.awkward(events.slice(start, CHUNK)), shard))
-        temporary.replace(path)
-    except OSError as error:
-        raise InfrastructureError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with whole(Path(path)) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(3)) as file:
+        tree = file.mktree("Events", types, title="gen2reco objects")
+        for start in range(0, events.num_rows, CHUNK):
+            tree.extend(branches(records.awkward(events.slice(start, CHUNK)), shard))
 
 
 def branches(events: ak.Array, shard: int) -> dict[str, ak.Array]:

@@ -11,7 +11,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +19,12 @@ import torch
 import torch.distributed as dist
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.campaign.whole import whole
+from gen2reco.errors import InputError
 
 Objective = Callable[["Draw"], tuple[Tensor, dict[str, float]]]
 
@@ -206,16 +206,9 @@ def _state(networks: list[nn.Module], optimizers: list[torch.optim.Optimizer]) -
 def _save(path: Path, step: int, seconds: float, settings: Training, networks: list, optimizers: list) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in _state(networks, optimizers).items()}
     facts = {"step": str(step), "seconds": repr(seconds), "settings": json.dumps(settings.model_dump(mode="json"))}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path, "checkpoint ") as temporary:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=facts)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InfrastructureError(f"{path}: checkpoint cannot be written: {error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        temporary.write_bytes(save(tensors, metadata=facts))
 
 
 def _resume(path: Path, settings: Training, networks: list, optimizers: list) -> tuple[int, float]:
