@@ -23,12 +23,12 @@ from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.training import Training
 from gen2reco.fuse.fates import Crowd
-from gen2reco.fuse.fused import RELEASE, object_columns
+from gen2reco.fuse.fused import RELEASE
 from gen2reco.fuse.guard import Domain
 from gen2reco.fuse.inputs import N_NEAR, RINGS, entering, told
 from gen2reco.fuse.model import FusedModel, Sizes
-from gen2reco.fuse.objects import N_CODES, Items, configurations, kinds_of
-from gen2reco.fuse.pairs import _numbers, load_pairs
+from gen2reco.fuse.objects import N_CODES, Items, configurations, kinds_of, numbers_of, object_columns
+from gen2reco.fuse.pairs import load_pairs
 from gen2reco.fuse.train import Recipe, make_fused, vocabulary
 from gen2reco.simulate.propagate import propagate
 from gen2reco.simulate.tracks import make_tracks
@@ -174,7 +174,7 @@ def test_energies_of_all_sizes_are_kept(detector, energy):
     flat |= {f"p_{name}": float(name == "photon") for name in IDENTITIES}
     flat = {name: np.array([value]) for name, value in flat.items()}
     none = np.zeros(1, np.int64)
-    items = Items(none, none, _numbers(e, none, none, flat, detector.front_face))
+    items = Items(none, none, numbers_of(e, none, none, flat, detector.front_face))
     columns, _ = object_columns(items, e, detector)
     for name in ("energy", "energy_raw", "energy_sigma", "eta", "phi"):
         assert np.isclose(columns[name][0], flat[name][0], rtol=1e-4), name

@@ -68,19 +68,20 @@ class Crowd:
         seen = near >= 0
         if earlier:
             seen &= rank[near] < rank[some][:, None]
-        beside = self._beside(fate)[near]
+        beside = self._beside[fate[near]]
         mine = taker[near] == some[:, None]
         beside = np.concatenate([seen[..., None], beside, mine[..., None]], 2) * seen[..., None]
         own = np.concatenate([told.own[some], np.log1p(np.stack([number, energy], 1))], 1)
         pair = np.concatenate([beside, told.pair[some]], 2)
         return own.astype(np.float32), pair.astype(np.float32)
 
-    def _beside(self, fate: NDArray) -> NDArray[np.float32]:
-        """What neighbours are told of each particle's fate, but for whether it is known and whom it went to."""
+    @cached_property
+    def _beside(self) -> NDArray[np.float32]:
+        """What neighbours are told of each fate, but for whether it is known and whom the particle went to."""
         codes = self.codes_of(np.arange(len(self.codes) + N_NEAR))
         kinds = [codes, codes[:, [0, 1, 5, 6]], codes[:, [3, 4, 8, 9]], codes[:, 5:]]
         table = np.minimum(np.stack([k.sum(1) for k in kinds], 1), 2)
-        return np.concatenate([table, np.arange(len(table))[:, None] >= len(self.codes)], 1)[fate]
+        return np.concatenate([table, np.arange(len(table))[:, None] >= len(self.codes)], 1)
 
     def codes_of(self, fate: NDArray) -> NDArray[np.float32]:
         """Objects of each code that each particle has: (n, N_CODES)."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from gen2reco.calibrate.dnn import Dnn, of_tracks
 from gen2reco.calibrate.jetfeatures import jet_inputs
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import Summary, object_pdg, objects_table, tracks_at_origin
+from gen2reco.calibrate.objects import object_pdg, objects_table, tracks_at_origin
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, located, open_model
@@ -20,9 +20,9 @@ from gen2reco.campaign.stage import Backend, Chunk, Result, make_backend
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.fuse.guard import INPUTS, Domain, around, input_scores
+from gen2reco.fuse.guard import INPUTS, Domain, input_scores
 from gen2reco.fuse.inputs import VERSION, Entering, entering, told
-from gen2reco.fuse.objects import LEAST, OFFSET, Items, tracked
+from gen2reco.fuse.objects import Items, object_columns
 from gen2reco.simulate.hits import enter, streams
 from gen2reco.simulate.tracks import make_tracks
 
@@ -68,11 +68,13 @@ class Fused(Backend):
         """Import torch and load the weights."""
         import torch
 
+        from gen2reco.calibrate.jetnetwork import JetScale
         from gen2reco.fuse.model import load
 
         torch.set_num_threads(1)
         self.network = load(self.model, self.device)
-        self.calibration.prepare()
+        jets = self.calibration.jet_model
+        self.jet_scale = JetScale(jets) if jets else None
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk. Raises InputError for an invalid PDG code or, if so asked, what is outside."""
@@ -84,15 +86,15 @@ class Fused(Backend):
         seen = told(e)
         items = self.network.draw(seen, e.energy, drawing, self.options.network, self.options.evaluations)
         objects, momentum = self._objects(items, e, len(data))
-        scores = input_scores(e, around(seen.own), e.event, len(data))
+        scores = input_scores(e, seen.around, e.event, len(data))
         outside = self._outside(scores, objects)
         if outside.any() and self.options.outside == "refuse":
             at = int(np.argmax(outside.any(1)))
             raise InputError(f"event {events['event'][at].as_py()}: {self._told(scores[at], outside[at])}")
         jets = object_jets(objects)
-        if self.calibration.jet_scale:
+        if self.jet_scale:
             inputs = jet_inputs(jets, objects, momentum, tracks_at_origin(ak.Array({"tracks": tracks})))
-            jets = self.calibration.jet_scale.apply(jets, inputs)
+            jets = self.jet_scale.apply(jets, inputs)
         marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
         table = objects_table(events, data, objects, jets, marks)
         facts = self._facts(outside, len(e))
@@ -151,53 +153,6 @@ class Fused(Backend):
 
 def _opened(options: Fused.Options) -> Model:
     return open_model(RELEASE if options.model == "release" else located(options.model), "fused")
-
-
-def object_columns(items: Items, e: Entering, detector: Detector) -> tuple[dict[str, NDArray], Summary]:
-    """Columns (n,) of the objects record from drawn numbers, and a summary with what is known of their tracks."""
-    numbers, has_track = items.numbers.astype(np.float64), tracked(items.kind)
-    energy = np.exp(numbers[:, 0])
-    raw = energy * np.exp(numbers[:, 1])
-    raw = np.where(raw > LEAST, raw, 0.0)
-    eta, phi = _directions(items, e, detector)
-    columns = {
-        **_probabilities(items),
-        "energy_raw": raw,
-        "energy": energy,
-        "energy_sigma": energy * np.exp(numbers[:, 2]),
-        "eta": eta,
-        "phi": phi,
-        "trackster": np.full(len(items), -1, np.int32),
-    }
-    none = np.zeros(len(items))
-    momentum = np.where(has_track, e.momentum[items.owner], 0.0)
-    charge = np.where(has_track, e.charge[items.owner], 0)
-    return columns, Summary(raw, none, none, eta, phi, momentum, charge)
-
-
-def _directions(items: Items, e: Entering, detector: Detector) -> tuple[NDArray, NDArray]:
-    """Eta and phi: of the track, or of the place beside the particle, on the calorimeter, as seen from the origin."""
-    at, owner = e.position[items.owner], items.owner
-    outward = at / np.maximum(np.hypot(*at.T), 1e-9)[:, None]
-    offset = OFFSET * np.sinh(items.numbers[:, 3:5].astype(np.float64))
-    x = at[:, 0] + offset[:, 0] * outward[:, 0] - offset[:, 1] * outward[:, 1]
-    y = at[:, 1] + offset[:, 0] * outward[:, 1] + offset[:, 1] * outward[:, 0]
-    eta = np.arcsinh(detector.front_face / np.maximum(np.hypot(x, y), 1.0))
-    eta = e.side[owner] * np.clip(eta, detector.eta_min, detector.eta_max)
-    has_track = tracked(items.kind)
-    track_eta = e.track_eta[owner]
-    return np.where(has_track, track_eta, eta), np.where(has_track, e.track_phi[owner], np.arctan2(y, x))
-
-
-def _probabilities(items: Items) -> dict[str, NDArray]:
-    """Of each identity, from the logarithms of the others' odds."""
-    n, k = len(items), len(IDENTITIES)
-    identity = items.kind % k
-    odds = np.zeros((n, k))
-    odds[np.arange(k) != identity[:, None]] = items.numbers[:, 5:].ravel()
-    p = np.exp(odds)
-    p /= p.sum(1, keepdims=True)
-    return {f"p_{name}": p[:, i] for i, name in enumerate(IDENTITIES)}
 
 
 def _replaced(table: pa.Table, rows: NDArray, by: pa.Table) -> pa.Table:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.fuse.inputs import RINGS, Entering
+from gen2reco.fuse.inputs import Entering
 from gen2reco.fuse.pairs import Pairs
 
 INPUTS = ("particles", "energy", "hardest", "density")
@@ -56,7 +56,7 @@ def domain(pairs: Pairs) -> dict:
     """The bounds that training pairs set, as `config.json` states them."""
     e, items = pairs.entering, pairs.items
     n = int(pairs.event.max()) + 1
-    scores = input_scores(e, around(pairs.told.own), pairs.event, n)
+    scores = input_scores(e, pairs.told.around, pairs.event, n)
     total = np.bincount(pairs.event[items.owner], pairs.energy, n)
     there = scores[:, 1] > 0
     incoming, ratio = scores[there, 1], total[there] / scores[there, 1]
@@ -68,9 +68,3 @@ def domain(pairs: Pairs) -> dict:
         "edges": edges.tolist(),
         "response": [[float(low / MARGIN), float(high * MARGIN)] for low, high in ranges],
     }
-
-
-def around(own: NDArray) -> NDArray[np.float64]:
-    """Energy of other particles within the second of RINGS, from the features of each: (n,), GeV."""
-    rings = np.expm1(own[:, -1 - 2 * len(RINGS) : -1].astype(np.float64)).reshape(len(own), len(RINGS), 2)
-    return rings[:, :2, 0].sum(1)

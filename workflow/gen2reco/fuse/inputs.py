@@ -5,11 +5,14 @@ the plane of the face, so that nothing depends on the azimuth.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.calibrate.candidates import event_of
+from gen2reco.calibrate.objects import tracks_at_origin
 from gen2reco.campaign import jit
 from gen2reco.events.truth import charge, incident_energy
 from gen2reco.simulate.propagate import AtFace
@@ -58,6 +61,11 @@ class Entering:
     def __len__(self) -> int:
         return len(self.event)
 
+    @cached_property
+    def outward(self) -> NDArray[np.float64]:
+        """Unit vectors from the beam to the particles: (n, 2)."""
+        return self.position / np.maximum(np.hypot(*self.position.T), 1e-9)[:, None]
+
 
 def entering(at_face: AtFace, tracks: ak.Array) -> Entering:
     """Particles at the face of a chunk, with their tracks (events, var) as in the hits record."""
@@ -88,30 +96,39 @@ def species_of(pdg: NDArray) -> NDArray[np.int64]:
     return np.select([*known, baryons & (pdg > 0), baryons], [0, 1, 2, np.where(pdg > 0, 5, 6), 4, 3, 7, 8], 9)
 
 
+def in_frame(outward: NDArray, vectors: NDArray) -> tuple[NDArray, NDArray]:
+    """Components of vectors (n, 2) along unit vectors `outward` (n, 2), and across them: (n,) each."""
+    (c, s), (x, y) = outward.T, vectors.T
+    return c * x + s * y, c * y - s * x
+
+
 def _tracks_of(found: AtFace, tracks: ak.Array) -> tuple[NDArray, NDArray, NDArray]:
     """Momentum (0: none), eta and phi at the beam line of each particle's track: (n,) each."""
-    counts = ak.to_numpy(ak.num(tracks))
-    flat = ak.flatten(tracks)
-    x, y, px, py, pz = (ak.to_numpy(flat[name]).astype(np.float64) for name in ("x", "y", "px", "py", "pz"))
-    pt, phi = np.hypot(px, py), 2 * np.arctan2(y, x) - np.arctan2(py, px)
-    columns = (np.hypot(pt, pz), np.arcsinh(pz / np.maximum(pt, 1e-9)), np.mod(phi + np.pi, 2 * np.pi) - np.pi)
-    key = (np.repeat(np.arange(len(counts)), counts) << 32) + ak.to_numpy(flat.particle)
-    order = np.argsort(key)
-    wanted = (found.event << 32) + found.particle
-    place = np.searchsorted(key, wanted, sorter=order)
-    at = np.append(order, -1)[place]
-    at = np.where(np.append(key, -1)[at] == wanted, at, -1)
-    return tuple(np.append(column, 0.0)[at] for column in columns)
+    origin = tracks_at_origin(ak.Array({"tracks": ak.values_astype(tracks, np.float64)}))
+    pt, eta, phi = (ak.to_numpy(ak.flatten(origin[name])) for name in ("pt", "eta", "phi"))
+    momentum = np.hypot(pt, ak.to_numpy(ak.flatten(tracks.pz)).astype(np.float64))
+    place = place_of(event_of(tracks), ak.to_numpy(ak.flatten(tracks.particle)), found.event, found.particle)
+    return tuple(np.append(column, 0.0)[place] for column in (momentum, eta, phi))
+
+
+def place_of(event: NDArray, particle: NDArray, of_event: NDArray, of_particle: NDArray) -> NDArray[np.int64]:
+    """Where particles, each told by its event and its place in it, are among others (event, particle); -1: nowhere."""
+    keys, wanted = ((e << 32) + p for e, p in ((event, particle), (of_event, of_particle)))
+    order = np.argsort(keys)
+    place = np.append(order, -1)[np.searchsorted(keys, wanted, sorter=order)]
+    return np.where(np.append(keys, -1)[place] == wanted, place, -1)
 
 
 @dataclass(frozen=True)
 class Told:
     """What the networks are told of each particle. own: (n, N_OWN) and pair: (n, N_NEAR, N_PAIR) float32, zeros where
-    there is no neighbour; near: (n, N_NEAR) who they are, -1 for none."""
+    there is no neighbour; near: (n, N_NEAR) who they are, -1 for none; around: (n,) energy of the other particles
+    within the second of RINGS, GeV."""
 
     own: NDArray[np.float32]
     pair: NDArray[np.float32]
     near: NDArray[np.int32]
+    around: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.own)
@@ -124,11 +141,10 @@ def told(e: Entering) -> Told:
     kernels = jit.load("gen2reco.fuse.kernels.neighbours")
     kernels.neighbours(e.first, e.position, e.energy, em, np.array(RINGS), near, rings)
     radius = np.hypot(*e.position.T)
-    outward = e.position / np.maximum(radius, 1e-9)[:, None]
-    frame = np.stack([outward, np.stack([-outward[:, 1], outward[:, 0]], 1)], 1)
+    around = rings[:, :2, 0].sum(1)
     log_energy, tracked = np.log(e.energy), e.momentum > 0
     ratio = np.clip(np.log(np.where(tracked, e.momentum, 1.0) / e.energy), -2, 2) * tracked
-    along, across = np.einsum("nij,nj->in", frame, e.slope)
+    along, across = in_frame(e.outward, e.slope)
     own = [
         *(e.species == i for i in range(len(SPECIES))),
         (log_energy - 1) / 1.5,
@@ -141,17 +157,17 @@ def told(e: Entering) -> Told:
         np.clip((along - radius / 3200) / 0.05, -6, 6),
         np.clip(across / 0.05, -6, 6),
         *np.log1p(rings).reshape(len(e), -1).T,
-        np.log(e.energy / (e.energy + rings[:, :2, 0].sum(1))),
+        np.log(e.energy / (e.energy + around)),
     ]
     own = np.stack(own, 1, dtype=np.float32, casting="unsafe")
-    return Told(own, _pairs(e, near, frame, log_energy), near)
+    return Told(own, _pairs(e, near, log_energy), near, around)
 
 
-def _pairs(e: Entering, near: NDArray, frame: NDArray, log_energy: NDArray) -> NDArray[np.float32]:
+def _pairs(e: Entering, near: NDArray, log_energy: NDArray) -> NDArray[np.float32]:
     """Features of each neighbour of each particle: (n, N_NEAR, N_PAIR), zeros where there is none."""
     kind = np.select([e.species < 2, e.species == 2, e.charge != 0], [0, 1, 2], 3)
     pair = np.zeros((len(e), N_NEAR, N_PAIR), np.float32)
     kernels = jit.load("gen2reco.fuse.kernels.neighbours")
     state = np.column_stack([e.position, e.slope, log_energy, kind, e.momentum > 0])
-    kernels.pairs(np.ascontiguousarray(state), np.ascontiguousarray(frame[:, 0]), near, DEPTH, SCALE, pair)
+    kernels.pairs(np.ascontiguousarray(state), e.outward, near, DEPTH, SCALE, pair)
     return pair

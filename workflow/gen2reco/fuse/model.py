@@ -109,7 +109,7 @@ class FusedModel(nn.Module):
     ) -> Items:
         """The objects of particles (n,), energies in GeV, as the chain behind Geant4 would make them."""
         crowd, told = Crowd(energy, told.near, self.codes), with_flag(told, 1.0)
-        rounds = _split(np.arange(len(told)), crowd.rounds())
+        rounds = _split(crowd.rounds())
         fate = self._fates(crowd, told, rounds, rng)
         groups, surplus = crowd.groups(fate), np.zeros(len(fate), np.float32)
         kinds = [np.array(kinds_of(c), np.int64) for c in self.configurations] + [np.zeros(0, np.int64)] * N_NEAR
@@ -164,9 +164,9 @@ class FusedModel(nn.Module):
         return self.student.last.weight.device
 
 
-def _split(some: NDArray, rounds: NDArray) -> list[NDArray]:
+def _split(rounds: NDArray) -> list[NDArray]:
     """Indices by round."""
-    return np.split(some[np.argsort(rounds, kind="stable")], np.cumsum(np.bincount(rounds))[:-1])
+    return np.split(np.argsort(rounds, kind="stable"), np.cumsum(np.bincount(rounds))[:-1])
 
 
 def surplus_of(owner: NDArray, energy: NDArray, groups: NDArray) -> NDArray[np.float32]:
@@ -182,7 +182,7 @@ def objects_told(crowd: Crowd, told: Told, fate: NDArray, surplus: NDArray, some
     near = crowd.near[some]
     harder = (near >= 0) & (crowd.rank[near] < crowd.rank[some][:, None])
     pair = np.concatenate([(harder * surplus[near])[..., None], harder[..., None], pair], 2, dtype=np.float32)
-    return torch.from_numpy(np.concatenate([own, crowd.codes_of(fate)[some]], 1)), torch.from_numpy(pair)
+    return torch.from_numpy(np.concatenate([own, crowd.codes_of(fate[some])], 1)), torch.from_numpy(pair)
 
 
 def with_flag(told: Told, reference: NDArray | float) -> Told:

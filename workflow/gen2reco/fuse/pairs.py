@@ -14,8 +14,8 @@ from gen2reco.campaign.runner import provenance
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.fuse.inputs import Entering, Told, entering, told
-from gen2reco.fuse.objects import LEAST, N_CODES, OFFSET, Items, configurations
+from gen2reco.fuse.inputs import Entering, Told, entering, place_of, told
+from gen2reco.fuse.objects import N_CODES, Items, configurations, numbers_of
 from gen2reco.simulate.propagate import propagate
 
 
@@ -68,7 +68,7 @@ def read_pairs(clusters: Path, objects: Path, detector: Detector, by_reference: 
     first = np.diff(owner, prepend=-1) != 0
     kind = code + N_CODES * ~first
     flat = {name: values[order] for name, values in flat.items()}
-    numbers, energy = _numbers(e, owner, kind, flat, detector.front_face), flat["energy"]
+    numbers, energy = numbers_of(e, owner, kind, flat, detector.front_face), flat["energy"]
     order = np.lexsort((numbers[:, 0], kind, owner))
     items, energy = Items(owner[order], kind[order], numbers[order]), energy[order]
     return Pairs(e, seen, items, energy, codes, taken, np.full(len(e), by_reference), e.event)
@@ -83,8 +83,8 @@ def _owners(
     at = cand.flat_index(found.track.astype(np.int64), data.tracks, found.event)
     track = np.append(ak.to_numpy(ak.flatten(data.tracks.particle)).astype(np.int64), -1)[at]
     particle = np.where(found.track >= 0, track, make_targets(data, found).particle)
-    place, at_face = _index(e, found.event, particle)
-    owner = np.where(at_face, place, _nearest(found.event, flat, e, face))
+    place = place_of(e.event, e.particle, found.event, particle)
+    owner = np.where(place >= 0, place, _nearest(found.event, flat, e, face))
     identity = np.stack([flat[f"p_{name}"] for name in IDENTITIES], 1).argmax(1)
     has_track = (found.track >= 0) & (e.momentum[owner] > 0)
     keep = owner >= 0
@@ -97,22 +97,13 @@ def _taken(data: ak.Array, found: cand.Candidates, e: Entering, of_object: NDArr
     a, event = ak.flatten(data.associations), cand.event_of(data.associations)
     trackster = cand.flat_index(ak.to_numpy(a.trackster).astype(np.int64), data.tracksters, event)
     shared = ak.to_numpy(a.shared_energy)
-    particle, at_face = _index(e, event, ak.to_numpy(a.particle).astype(np.int64))
+    particle = place_of(e.event, e.particle, event, ak.to_numpy(a.particle).astype(np.int64))
     order = np.lexsort((shared, particle))
-    order = order[at_face[order]]
+    order = order[particle[order] >= 0]
     taker = np.full(len(e), -1)
     taker[particle[order]] = of_object[found.of_trackster[trackster[order]]]  # the last, of most energy, stays
     hit = (near == taker[:, None]) & (taker >= 0)[:, None]
     return np.where(hit.any(1), hit.argmax(1), -1)
-
-
-def _index(e: Entering, event: NDArray, particle: NDArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where particles, by event and place in it, are in `e`, and whether they are."""
-    keys = (e.event << 32) + e.particle
-    order = np.argsort(keys)
-    wanted = (event << 32) + particle
-    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    return place, (particle >= 0) & (keys[place] == wanted)
 
 
 def _nearest(event: NDArray, flat: dict[str, NDArray], e: Entering, face: float) -> NDArray[np.int64]:
@@ -126,32 +117,6 @@ def _nearest(event: NDArray, flat: dict[str, NDArray], e: Entering, face: float)
     tree = cKDTree(np.column_stack([e.position, apart * (2 * e.event + (e.side > 0))]))
     distance, index = tree.query(points)
     return np.where(distance < apart / 2, index, -1)
-
-
-def _numbers(e: Entering, owner: NDArray, kind: NDArray, flat: dict[str, NDArray], face: float) -> NDArray[np.float32]:
-    energy = np.maximum(flat["energy"], 1e-3)
-    odds = np.log(np.clip(np.stack([flat[f"p_{name}"] for name in IDENTITIES], 1), 1e-12, 1.0))
-    rows, identity = np.arange(len(owner)), kind % len(IDENTITIES)
-    others = np.argsort(np.arange(len(IDENTITIES)) == identity[:, None], axis=1, kind="stable")[:, :-1]
-    offset = offsets(e, owner, flat["eta"], flat["phi"], face)
-    columns = [
-        np.log(energy),
-        np.log(np.maximum(flat["energy_raw"], LEAST / 2) / energy),
-        np.log(np.maximum(flat["energy_sigma"], 1e-4) / energy),
-        *np.arcsinh(offset / OFFSET).T,
-        *(odds[rows[:, None], others] - odds[rows, identity][:, None]).T,
-    ]
-    numbers = np.stack(columns, 1)
-    numbers[:, 1:] = np.clip(numbers[:, 1:], -28.0, 6.0)
-    return numbers.astype(np.float32)
-
-
-def offsets(e: Entering, owner: NDArray, eta: NDArray, phi: NDArray, face: float) -> NDArray[np.float64]:
-    """Where directions from the origin cross the face, beside their particles, outward and across: (n, 2) mm."""
-    r = face / np.sinh(np.abs(eta))
-    apart = np.stack([r * np.cos(phi), r * np.sin(phi)], 1) - e.position[owner]
-    outward = e.position[owner] / np.maximum(np.hypot(*e.position[owner].T), 1e-9)[:, None]
-    return np.stack([(apart * outward).sum(1), outward[:, 0] * apart[:, 1] - outward[:, 1] * apart[:, 0]], 1)
 
 
 def joined(parts: list[Pairs]) -> Pairs:
@@ -168,7 +133,8 @@ def joined(parts: list[Pairs]) -> Pairs:
         np.concatenate([*(p.entering.first[:-1] + s for p, s in zip(parts, starts)), [sum(sizes)]]),
     )
     near = np.concatenate([np.where(p.told.near >= 0, p.told.near + s, -1) for p, s in zip(parts, starts)])
-    inputs = Told(all_of(lambda p: p.told.own), all_of(lambda p: p.told.pair), near.astype(np.int32))
+    own, pair, around = (all_of(lambda p, k=k: getattr(p.told, k)) for k in ("own", "pair", "around"))
+    inputs = Told(own, pair, near.astype(np.int32), around)
     items = Items(
         np.concatenate([p.items.owner + s for p, s in zip(parts, starts)]),
         all_of(lambda p: p.items.kind),

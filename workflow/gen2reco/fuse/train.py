@@ -5,7 +5,6 @@ Each part keeps its checkpoint in a folder of its own and is done once: killed a
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, save_model
 from gen2reco.errors import InputError
 from gen2reco.flow import objectives
-from gen2reco.flow.fitting import FIRST, Fit, fitter, kept_pairs
+from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Draw, Training
 from gen2reco.fuse.fates import Crowd
@@ -28,8 +27,6 @@ from gen2reco.fuse.inputs import N_NEAR, SPECIES, VERSION
 from gen2reco.fuse.model import KIND, FusedModel, Sizes, item_told, objects_told, surplus_of, with_flag
 from gen2reco.fuse.objects import there
 from gen2reco.fuse.pairs import Pairs
-
-Watch = Callable[[str, int, dict[str, float]], None]
 
 
 class Recipe(Block):
