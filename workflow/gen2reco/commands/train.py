@@ -85,9 +85,7 @@ def calibration(
 
 @train.command()
 @_options("Recipe (configs/models/generation_ee_qq_91.yaml).", CARD, required=True)
-def generation(
-    source: Path, output: Path, model: Path, card: Path | None, others: tuple[Path, ...], device: str, cores: str
-) -> None:
+def generation(output: Path, model: Path, device: str, **given: object) -> None:
     """Train a learned parton shower and hadronisation; the model folder is OUTPUT.
 
     SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
@@ -96,19 +94,16 @@ def generation(
     from gen2reco.generate.hadronize.train import Recipe, make_generation
 
     recipe = load_block(model, Recipe)
-    folder = _data_of(source, cores)
-    judged, paths, text = _asked(folder, "*.parquet", others, card)
-    with _told("generation", folder, output, recipe) as told:
-        told.data(paths)
-        made = make_generation(paths, output, recipe, text, device, told.progress)
-        _judge(told, "generate", output, judged, made)
+
+    def make(paths: list[Path], card: str | None, watch: Callable) -> "Model | None":
+        return make_generation(paths, output, recipe, card, device, watch)
+
+    _train("generation", "generate", "ml", "*.parquet", recipe, make, output, **given)
 
 
 @train.command()
 @_options("Recipe (configs/models/showers.yaml).", CARD)
-def showers(
-    source: Path, output: Path, model: Path | None, card: Path | None, others: tuple[Path, ...], device: str, cores: str
-) -> None:
+def showers(output: Path, model: Path | None, device: str, **given: object) -> None:
     """Train learned showers; the model folder is OUTPUT.
 
     SOURCE is a folder with `hits` files of single particles with deposits in it, or a campaign (.yaml), which is made
@@ -119,20 +114,16 @@ def showers(
     from gen2reco.validate.samples import open_sample
 
     recipe = load_block(model, Recipe) if model else Recipe()
-    folder = _data_of(source, cores)
-    judged, paths, text = _asked(folder, "simulate/*.parquet", others, card)
-    with _told("showers", folder, output, recipe) as told:
-        told.data(paths)
-        detector = open_sample(paths[0].parent.parent).detector
-        made = make_showers(paths, detector, output, recipe, text, told.progress, device)
-        _judge(told, "simulate", output, judged, made)
+
+    def make(paths: list[Path], card: str | None, watch: Callable) -> "Model | None":
+        return make_showers(paths, open_sample(paths[0].parent.parent).detector, output, recipe, card, watch, device)
+
+    _train("showers", "simulate", "ml", "simulate/*.parquet", recipe, make, output, **given)
 
 
 @train.command()
 @_options("Recipe (configs/models/fused.yaml).", CARD)
-def fused(
-    source: Path, output: Path, model: Path | None, card: Path | None, others: tuple[Path, ...], device: str, cores: str
-) -> None:
+def fused(output: Path, model: Path | None, device: str, **given: object) -> None:
     """Train the fused model, particles straight to calibrated objects; the model folder is OUTPUT.
 
     SOURCE is a folder with `objects` files and the `clusters` files that they were made of, or a campaign (.yaml),
@@ -144,14 +135,13 @@ def fused(
     from gen2reco.validate.samples import open_sample
 
     recipe = load_block(model, Recipe) if model else Recipe()
-    folder = _data_of(source, cores)
-    judged, paths, text = _asked(folder, "calibrate/*.parquet", others, card)
-    with _told("fused", folder, output, recipe) as told:
-        told.data(paths)
+
+    def make(paths: list[Path], card: str | None, watch: Callable) -> "Model | None":
         detector = open_sample(paths[0].parent.parent).detector
         pairs, calibration = load_pairs(paths, detector)
-        made = make_fused(pairs, detector, calibration, output, recipe, text, told.progress, device)
-        _judge(told, "fuse", output, judged, made, "fused")
+        return make_fused(pairs, detector, calibration, output, recipe, card, watch, device)
+
+    _train("fused", "fuse", "fused", "calibrate/*.parquet", recipe, make, output, **given)
 
 
 @click.command("export-model")
@@ -179,6 +169,18 @@ def _records(folder: Path) -> list[Path]:
 def _judged(folder: Path, others: tuple[Path, ...]) -> list[Path]:
     """The samples that are only judged."""
     return [*others, *([folder / HELD_OUT] if (folder / HELD_OUT).is_dir() else [])]
+
+
+def _train(
+    name: str, stage: str, backend: str, pattern: str, recipe: "Block", make: "Callable[..., Model | None]",
+    output: Path, *, source: Path, card: Path | None, others: tuple[Path, ...], cores: str,
+) -> None:  # fmt: skip
+    """Have `make` (of record files, a card's text and a watch) train a model that does one stage; judge and tell it."""
+    folder = _data_of(source, cores)
+    judged, paths, text = _asked(folder, pattern, others, card)
+    with _told(name, folder, output, recipe) as told:
+        told.data(paths)
+        _judge(told, stage, backend, output, judged, make(paths, text, told.progress))
 
 
 def _asked(
@@ -222,7 +224,7 @@ def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[T
 
 
 def _judge(
-    told: "Training", stage: str, output: Path, held_out: Path | None, made: "Model | None", backend: str = "ml"
+    told: "Training", stage: str, backend: str, output: Path, held_out: Path | None, made: "Model | None"
 ) -> None:
     """Judge the model made, which does one stage, on a held-out sample, if there is one, and have it registered."""
     from gen2reco.validate.heldout import judge

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block, parse_block
 from gen2reco.campaign.models import Model
-from gen2reco.errors import InputError
 from gen2reco.flow.marginals import Marginals
 from gen2reco.flow.networks import SetNetwork
 from gen2reco.flow.path import sample
 from gen2reco.flow.sets import Sets
+from gen2reco.flow.weights import fill
 from gen2reco.fuse.fates import N_BESIDE, N_TAKEN, Crowd
 from gen2reco.fuse.inputs import N_NEAR, N_OWN, N_PAIR, Told
 from gen2reco.fuse.objects import N_CODES, N_KINDS, NUMBERS, Items, kinds_of
@@ -201,8 +201,5 @@ def load(model: Model, device: str = "cpu") -> FusedModel:
     source = f"{model.folder}: fused model"
     sizes = parse_block(model.config["sizes"], Sizes, source=source)
     network = FusedModel([tuple(c) for c in model.config["configurations"]], sizes)
-    try:
-        network.load_state_dict({name: torch.from_numpy(value).float() for name, value in model.weights().items()})
-    except RuntimeError as error:
-        raise InputError(f"{source}: weights do not fit: {str(error).splitlines()[0]}; fetch it anew") from None
+    fill(network, model.weights(), source)
     return network.eval().to(device)

@@ -21,6 +21,7 @@ from gen2reco.flow import objectives
 from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Draw, Training
+from gen2reco.flow.weights import halved
 from gen2reco.fuse.fates import Crowd
 from gen2reco.fuse.guard import domain
 from gen2reco.fuse.inputs import N_NEAR, SPECIES, VERSION
@@ -93,9 +94,7 @@ def make_fused(
         "recipe": recipe.model_dump(mode="json"),
     }
     pins = {"inputs": VERSION, "geometry": detector.geometry_digest, "calibration": calibration}
-    tables = dict(model.named_buffers())
-    state = {name: (v if name in tables else v.half()).cpu().numpy() for name, v in model.state_dict().items()}
-    return save_model(output, KIND, config, pins, state, card or _card(pairs, recipe))
+    return save_model(output, KIND, config, pins, halved(model), card or _card(pairs, recipe))
 
 
 def vocabulary(configurations: list[tuple[int, ...]], rarest: int) -> tuple[list[tuple[int, ...]], NDArray[np.int64]]:

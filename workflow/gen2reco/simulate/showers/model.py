@@ -9,8 +9,8 @@ from torch import nn
 
 from gen2reco.campaign.config import Block, parse_block
 from gen2reco.campaign.models import Model
-from gen2reco.errors import InputError
 from gen2reco.events.geometry import Geometry
+from gen2reco.flow.weights import fill
 from gen2reco.simulate.showers.cells import CellModel
 from gen2reco.simulate.showers.incidence import FAMILIES, N_CONTEXT, Incidence
 from gen2reco.simulate.showers.layers import LayerModel, from_vectors
@@ -74,9 +74,6 @@ def load(model: Model, n_layers: int, device: str = "cpu") -> dict[str, FamilyMo
         source = f"{model.folder}: family `{family}`"
         network = FamilyModel(family, n_layers, parse_block(sizes, Sizes, source=source))
         own = {name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"{family}.")}
-        try:
-            network.load_state_dict({name: torch.from_numpy(value).float() for name, value in own.items()})
-        except RuntimeError as error:
-            raise InputError(f"{source}: weights do not fit: {str(error).splitlines()[0]}; fetch it anew") from None
+        fill(network, own, source)
         made[family] = network.eval().to(device)
     return made

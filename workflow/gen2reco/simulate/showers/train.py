@@ -22,6 +22,7 @@ from gen2reco.flow import objectives
 from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
 from gen2reco.flow.sets import members
 from gen2reco.flow.training import Draw, Training
+from gen2reco.flow.weights import halved
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.incidence import FAMILIES
@@ -102,9 +103,7 @@ def export(
     """Write the model folder that `simulate --backend ml` reads, weights in half precision; by one process alone."""
     weights = {}
     for family, model in made.items():
-        tables = dict(model.named_buffers())
-        for name, value in model.state_dict().items():
-            weights[f"{family}.{name}"] = (value if name in tables else value.half()).cpu().numpy()
+        weights |= {f"{family}.{name}": value for name, value in halved(model).items()}
     known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for f in made for pdg in FAMILIES[f]])]
     config = {
         "families": {family: recipe.sizes.model_dump(mode="json") for family in made},
