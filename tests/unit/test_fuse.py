@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pyarrow as pa
 import pytest
-from test_simulate_showers import events_of, particle
+from face_particles import events_of, particle
 
 from gen2reco.calibrate import candidates as cand
 from gen2reco.campaign.config import load_block

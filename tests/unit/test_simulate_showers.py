@@ -7,6 +7,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+from face_particles import events_of, particle
 
 from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
@@ -28,20 +29,6 @@ RANGE = Range((22, 211, -211, 130, 2112), (0.5, 190.0), (0.09, 0.47))
 @pytest.fixture(scope="module")
 def detector(request) -> Detector:
     return load_block(request.config.rootpath / "configs/detectors/hgcal.yaml", Detector)
-
-
-def particle(pdg: int = 22, energy: float = 20.0, eta: float = 2.0, phi: float = 0.4, **other: float) -> dict:
-    pt = energy / np.cosh(eta)
-    kind = records.SCHEMAS["particles"].field("particles").type.value_type
-    given = {"pdg": pdg, "px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta), "energy": energy}
-    return {field.name: (given | other).get(field.name, 0) for field in kind}
-
-
-def events_of(lists: list[list[dict]]):
-    n = len(lists)
-    some = ak.Array([*lists, [particle()]])[:n]  # the extra event fixes the type of empty lists
-    columns = {"event": np.arange(n) + 100, "weight": np.ones(n), "partons": ak.Array([[]] * n), "particles": some}
-    return records.table("particles", columns)
 
 
 @pytest.fixture(scope="module")
