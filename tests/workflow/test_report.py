@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import warnings
+from html import escape, unescape
 
 import pytest
 from synthetic_samples import write_sample
@@ -215,20 +216,49 @@ def chromium(tmp_path_factory):
 PROBE = """<script>addEventListener("load", () => {
   const images = [...document.images];
   const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
-  document.body.dataset.probe = JSON.stringify({
+  const probe = parent.document.createElement("meta");
+  probe.name = "probe";
+  probe.content = JSON.stringify({
+    view: "VIEW",
     images: images.length, missing: images.filter(i => !(i.complete && i.naturalWidth > 0)).length,
-    unnamed: images.filter(i => !i.alt).length, wide: wide,
+    unnamed: images.filter(i => !i.alt).length, wide: wide, width: document.documentElement.clientWidth,
     rows: document.querySelectorAll("table.verdict tbody tr").length,
   });
+  parent.document.head.append(probe);
 });</script></body>"""
 
 
-def test_the_browser_shows_every_figure(compared, chromium, tmp_path):
-    html = (compared / "report.html").read_text()
-    probed = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", PROBE)
-    (tmp_path / "probed.html").write_text(probed)
-    dom = chromium("--window-size=1300,2000", "--dump-dom", f"file://{tmp_path / 'probed.html'}").stdout
-    found = json.loads(re.search(r'data-probe="([^"]*)"', dom)[1].replace("&quot;", '"'))
+PAPER = 703  # pixels between the margins of an A4 page
+WIDE_FONT = "<style>body, table { font-family: monospace !important; font-size: 20px !important; }</style></head>"
+VIEWS = {
+    "desk": (1300, lambda html: html),
+    "desk, wide letters": (1300, lambda html: html.replace("</head>", WIDE_FONT)),
+    "telephone": (400, lambda html: html),
+    "A4": (PAPER, lambda html: html.replace("@media print", "@media all")),
+}
+
+
+@pytest.fixture(scope="module")
+def views(compared, chromium, tmp_path_factory):
+    """What a probe finds in the report at each width: view → facts."""
+    frames, html = [], (compared / "report.html").read_text()
+    for view, (width, change) in VIEWS.items():
+        open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", change(html))
+        probed = open_page.replace("</body>", PROBE.replace("VIEW", view))
+        frames.append(
+            f'<iframe style="width: {width}px; height: 2000px; border: 0" srcdoc="{escape(probed)}"></iframe>'
+        )
+    page = tmp_path_factory.mktemp("views") / "views.html"
+    page.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{"".join(frames)}</body>')
+    dom = chromium("--window-size=1400,2100", "--dump-dom", f"file://{page}").stdout
+    found = re.findall(r'<meta name="probe" content="([^"]*)"', dom)
+    return {fact["view"]: fact for fact in (json.loads(unescape(text)) for text in found)}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_browser_shows_every_figure(views, view):
+    found = views[view]
+    assert found["width"] == VIEWS[view][0]
     assert found["images"] > 15
     assert (found["missing"], found["unnamed"], found["wide"]) == (0, 0, False)
     assert found["rows"] >= 10
