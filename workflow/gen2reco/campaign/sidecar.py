@@ -8,7 +8,7 @@ import resource
 from pathlib import Path
 
 from gen2reco import __version__
-from gen2reco.campaign.whole import whole
+from gen2reco.campaign.whole import regular_file, whole
 from gen2reco.errors import InputError
 
 
@@ -42,8 +42,8 @@ def read_sidecar(output: Path | str) -> dict:
 
 
 def file_digest(path: Path | str) -> str:
-    """The sha256 (hex) of a file's bytes."""
-    with Path(path).open("rb") as file:
+    """The sha256 (hex) of a regular file's bytes. Raises InputError, OSError."""
+    with regular_file(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

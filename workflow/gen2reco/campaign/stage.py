@@ -1,6 +1,7 @@
 """What a stage's backend is, and how one is looked up by name."""
 
 import importlib
+from collections import Counter
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,7 +36,11 @@ class Chunk:
 
 @dataclass
 class Result:
-    """The events a backend made of one chunk, and JSON-able facts about it (counts are summed over chunks)."""
+    """The events a backend made of one chunk, and JSON-able facts about it.
+
+    Numbers, and those in dictionaries, are summed over chunks. An event without a row counts as `events_vetoed` where
+    it was dropped on purpose, else as failed; `failure_reasons`, {reason: events}, gives the engine's own words.
+    """
 
     table: "pa.Table"
     info: dict[str, Any] = field(default_factory=dict)
@@ -80,13 +85,36 @@ class Backend:
         raise NotImplementedError
 
     def summary(self, infos: list[dict]) -> dict:
-        """Merge the chunks' facts into those of the shard: numbers are summed, other values must agree."""
+        """Merge the chunks' facts into those of the shard: numbers are summed, also in dictionaries, other values must
+        agree. The runner merges `failure_reasons` itself."""
         total: dict[str, Any] = {}
         for info in infos:
             for key, value in info.items():
-                number = isinstance(value, (int, float)) and not isinstance(value, bool)
-                total[key] = total.get(key, 0) + value if number else value
+                total[key] = _added(total[key], value) if key in total else value
         return total
+
+    def notices(self, facts: dict) -> list[str]:
+        """Lines for the terminal on what the shard's facts (its sidecar) count: what fell back to another backend, was
+        dropped, capped or not simulated. Empty where all went as asked."""
+        return []
+
+
+def _added(total: Any, value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(total, dict):
+        return {**total, **{key: _added(total[key], v) if key in total else v for key, v in value.items()}}
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return total + value if number else value
+
+
+def failure_reasons(infos: list[dict], most: int = 20, length: int = 300) -> dict[str, int]:
+    """Why events of these chunks failed: {reason: events}, the `most` frequent first, each one line cut to `length`."""
+    total: Counter[str] = Counter()
+    for info in infos:
+        for reason, events in info.get("failure_reasons", {}).items():
+            total[" ".join(reason.split())[:length]] += int(events)
+    kept = dict(total.most_common(most))
+    rest = total.total() - sum(kept.values())
+    return {**kept, "other reasons": rest} if rest else kept
 
 
 def backend_class(stage: str, name: str) -> type[Backend]:
