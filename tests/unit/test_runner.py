@@ -99,7 +99,7 @@ def test_a_stopped_job_keeps_its_chunks_and_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("failure", "error", "text"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), InfrastructureError, "chunk 0 died .signal 9."),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), InfrastructureError, "chunk 0 .events 0 to 2. died of SIGKILL"),
         (lambda: (_ for _ in ()).throw(InputError("bad card")), InputError, "bad card"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from gen2reco import __version__
-from gen2reco.errors import Gen2recoError
+from gen2reco.errors import classified
 
 COMMANDS = {
     "generate": ("stages", "Make particles: Pythia8, a gun, LHE or HepMC files, or a learned generator."),
@@ -64,26 +64,28 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: one clear line and an exit code for a user's mistake, a traceback only for our own."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Entry point: one clear line and an exit code for what a user or the machine did, a traceback only for a fault of
+    our own."""
     code = 0
     try:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         cli.main(prog_name=Path(sys.argv[0]).name, standalone_mode=False)
-    except Gen2recoError as error:
-        print(f"gen2reco: error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = error.exit_code
     except click.exceptions.Exit as error:
         code = error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
+        print("gen2reco: interrupted", file=sys.stderr)
         code = 130
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except BrokenPipeError:
         code = 141
-    except MemoryError:
-        print("gen2reco: error: out of memory; ask for more or lower the batch or chunk size", file=sys.stderr)
-        code = 75
+    except Exception as error:
+        known = classified(error)
+        if known is None:
+            raise
+        print(f"gen2reco: error: {' '.join(str(known).split())}", file=sys.stderr)
+        code = known.exit_code
     _leave(code)
 
 

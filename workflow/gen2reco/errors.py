@@ -1,5 +1,11 @@
 """The three ways a command ends early; the command line prints each as one line and exits with its code."""
 
+import errno
+import re
+
+_MEMORY = re.compile(r"[^\n]*(?:failed to map segment|an(?:no|')t allocate memory|bad_alloc|out of memory)[^\n]*", re.I)
+_MACHINE = {getattr(errno, name) for name in ["ENOMEM", "ENOSPC", "EDQUOT", "EIO", "EMFILE", "ENFILE", "ESTALE"]}
+
 
 class Gen2recoError(Exception):
     """Base of all errors shown to a user without a traceback."""
@@ -17,3 +23,47 @@ class InfrastructureError(Gen2recoError):
     """The machine failed (disk, memory, device): exits with EX_TEMPFAIL, which the profile retries."""
 
     exit_code = 75
+
+
+def classified(error: BaseException) -> Gen2recoError | None:
+    """An error as one of ours; None for a fault of our own code, which deserves its traceback.
+
+    Memory that ran out (Python's, numpy's, Arrow's, torch's, C++'s, a library that could not be mapped), disks that are
+    full and other failures of the machine are InfrastructureErrors, also where a reader took them for a bad file.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if said := _memory(cause):
+            return InfrastructureError(f"{said}; ask for more memory, or lower the batch or chunk size or --workers")
+        if isinstance(cause, OSError) and cause.errno in _MACHINE:
+            own = isinstance(error, Gen2recoError)
+            return InfrastructureError(str(error) if own else f"{_where(cause)}{cause.strerror}")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, Gen2recoError):
+        return error
+    if isinstance(error, OSError):
+        return InfrastructureError(f"{_where(error)}{error.strerror or error}")
+    if isinstance(error, ImportError) and not str(error.name or "").startswith("gen2reco"):
+        return InfrastructureError(f"a library cannot be loaded: {first_line(error)}; is the environment complete?")
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _memory(error: BaseException) -> str:
+    """What to say where an error means that memory ran out; empty where it does not."""
+    if isinstance(error, Gen2recoError):
+        return ""
+    named = any(kind.__name__ in ("MemoryError", "OutOfMemoryError") for kind in type(error).__mro__)
+    found = _MEMORY.search(str(error)) if isinstance(error, (OSError, ImportError, RuntimeError, SystemError)) else None
+    if not (named or found):
+        return ""
+    detail = (found[0] if found else str(error)).strip().partition("\n")[0]
+    return f"out of memory ({detail[:200]})" if detail else "out of memory"
+
+
+def _where(error: OSError) -> str:
+    return f"{error.filename}: " if error.filename else ""

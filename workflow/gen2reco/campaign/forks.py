@@ -8,12 +8,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gen2reco import errors
 from gen2reco.campaign.stage import Chunk
 
 _PR_SET_PDEATHSIG = 1
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP}
 
 
 def run_forked(
@@ -25,10 +27,11 @@ def run_forked(
 ) -> dict[str, Any]:
     """Run `make(chunk)` for each chunk in a fork of this process, `workers` at a time.
 
-    Returns CPU seconds of the children and the largest peak memory of one. Re-raises the first error of a child;
-    one that dies of a signal is an InfrastructureError. New chunks stop being started once `stopping` is not empty.
+    Returns CPU seconds of the children and the largest peak memory of one. Re-raises the first error of a child; one
+    that dies of a signal is an InfrastructureError that names it. New chunks stop being started once `stopping` is not
+    empty.
     """
-    todo, running = list(reversed(chunks)), {}
+    todo, running, oom_kills = list(reversed(chunks)), {}, _oom_kills()
     usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
     try:
         while running or (todo and not stopping):
@@ -38,7 +41,7 @@ def run_forked(
                 running[pipe] = (pid, chunk)
             for pipe in select.select(list(running), [], [], 1.0)[0]:
                 pid, chunk = running.pop(pipe)
-                _finish(pid, pipe, chunk, usage)
+                _finish(pid, pipe, chunk, usage, oom_kills)
                 done(chunk)
     finally:
         for pipe, (pid, _) in running.items():
@@ -52,30 +55,42 @@ def _start(make: Callable[[Chunk], None], chunk: Chunk) -> tuple[int, int]:
     sys.stdout.flush()
     sys.stderr.flush()
     parent, (reader, writer) = os.getpid(), os.pipe()
-    pid = os.fork()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets Ctrl-C as well, ends its children
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if pid:
         os.close(writer)
         return pid, reader
-    os.close(reader)
-    message = ""
+    message = _message(errors.InfrastructureError(f"chunk {chunk.index} could not be made; run it again"))
     try:
+        os.close(reader)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
         make(chunk)
-    except errors.Gen2recoError as error:
-        message = json.dumps([type(error).__name__, str(error)])
+        message = b"ok"
     except BaseException as error:
-        traceback.print_exc()
-        message = json.dumps(["Gen2recoError", f"chunk {chunk.index}: {type(error).__name__}: {error}"])
+        known = errors.classified(error)
+        if known is None:
+            traceback.print_exc()
+            known = errors.Gen2recoError(f"chunk {chunk.index}: {type(error).__name__}: {error}")
+        message = _message(known)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(writer, (message or "ok").encode())
+        os.write(writer, message)
         os._exit(0)
 
 
-def _finish(pid: int, pipe: int, chunk: Chunk, usage: dict[str, Any]) -> None:
+def _message(error: errors.Gen2recoError) -> bytes:
+    return json.dumps([type(error).__name__, str(error)]).encode()
+
+
+def _finish(pid: int, pipe: int, chunk: Chunk, usage: dict[str, Any], oom_kills: int) -> None:
     message = b""
     while part := os.read(pipe, 65536):
         message += part
@@ -84,10 +99,31 @@ def _finish(pid: int, pipe: int, chunk: Chunk, usage: dict[str, Any]) -> None:
     usage["cpu_seconds"] += resources.ru_utime + resources.ru_stime
     usage["peak_memory_mb"] = max(usage["peak_memory_mb"], resources.ru_maxrss // 1024)
     if not message:
-        how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
-        raise errors.InfrastructureError(
-            f"the process of chunk {chunk.index} died ({how}); out of memory? run it again"
-        )
+        raise errors.InfrastructureError(_death(status, chunk, oom_kills))
     if message != b"ok":
         kind, text = json.loads(message)
         raise getattr(errors, kind, errors.Gen2recoError)(text)
+
+
+def _death(status: int, chunk: Chunk, oom_kills: int) -> str:
+    """How a child ended that left no message; `oom_kills`: the kernel's count when the children were started."""
+    who = f"the process of chunk {chunk.index} (events {chunk.start} to {chunk.stop - 1})"
+    if not os.WIFSIGNALED(status):
+        return f"{who} ended without a word, exit code {os.WEXITSTATUS(status)}; see the lines above"
+    number = os.WTERMSIG(status)
+    name = signal.Signals(number).name if number < signal.SIGRTMIN else f"signal {number}"
+    died = f"{who} died of {name} ({signal.strsignal(number)})"
+    if number in _CRASHES:
+        return f"{died}: its engine crashed; run it again, and report it if it does so again"
+    if number == signal.SIGKILL and _oom_kills() > oom_kills:
+        return f"{died}: out of memory, says the kernel; ask for more memory or fewer workers"
+    return f"{died}, sent by a person or the batch system; run it again"
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed since it started because memory ran out; 0 if it does not tell."""
+    try:
+        with Path("/proc/vmstat").open(encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
