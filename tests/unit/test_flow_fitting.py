@@ -47,11 +47,11 @@ def test_a_part_has_an_adversary(tmp_path):
 def test_pairs_are_kept_whole(tmp_path, monkeypatch):
     teacher, wanted = VectorNetwork(2, 3, 8, 1).eval(), some_data()
 
-    def killed(path, array, save=np.save):
-        if "end" in path.name:
-            path.write_bytes(b"half")
+    def killed(file, array, save=np.save):
+        if "end" in file.name:
+            file.write(b"half")
             raise KeyboardInterrupt
-        save(path, array)
+        save(file, array)
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "save", killed)

@@ -134,8 +134,8 @@ def test_a_kept_file_is_brought_back_unless_it_is_another(tmp_path, what):
             Counted.runs += 1
             return super().run(chunk, events)
 
-    first = run(job(tmp_path, Counted, keep=True))
-    output, again = tmp_path / "out.parquet", job(tmp_path, Counted, keep=True)
+    first = run(job(tmp_path, Counted, planned=True))
+    output, again = tmp_path / "out.parquet", job(tmp_path, Counted, planned=True)
     made = Counted.runs
     if what == "removed":
         output.unlink()

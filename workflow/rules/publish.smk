@@ -11,4 +11,4 @@ rule publish:
     conda:
         ENVIRONMENT
     shell:
-        "gen2reco publish --shard {wildcards.shard} {input:q} {output:q} 2> {log:q}"
+        "gen2reco publish --planned --shard {wildcards.shard} {input:q} {output:q} 2> {log:q}"

@@ -7,6 +7,7 @@ import torch
 from gen2reco.calibrate.network import LOG_SHARE, Answer, CalibrationNetwork
 from gen2reco.calibrate.predict import KIND, load_network
 from gen2reco.campaign.models import open_model
+from gen2reco.campaign.whole import whole
 from gen2reco.errors import InfrastructureError
 
 INPUTS = ("calorimeter", "track", "points", "place", "mask")
@@ -22,16 +23,10 @@ def export_onnx(folder: Path | str, output: Path | str) -> None:
     example = example_inputs(network, 3, 7)
     free = {name: {0: "candidates", **({1: "points_each"} if name in INPUTS[2:] else {})} for name in INPUTS}
     free |= {name: {0: "candidates"} for name in Answer._fields}
+    names = {"input_names": INPUTS, "output_names": Answer._fields, "dynamic_axes": free}
     try:
-        torch.onnx.export(
-            network,
-            example,
-            str(output),
-            input_names=INPUTS,
-            output_names=Answer._fields,
-            dynamic_axes=free,
-            dynamo=False,
-        )
+        with whole(Path(output)) as temporary:
+            torch.onnx.export(network, example, str(temporary), dynamo=False, **names)
     except ImportError as error:
         raise InfrastructureError(f"ONNX export needs the onnx package: {error}; pip install onnx") from None
 

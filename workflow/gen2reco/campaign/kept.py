@@ -12,7 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from gen2reco.campaign.plan import Plan
-from gen2reco.campaign.sidecar import file_digest, sidecar_path, write_text
+from gen2reco.campaign.sidecar import file_digest, parse_sidecar, sidecar_path, write_text
+from gen2reco.campaign.whole import put_in_place, read_text
+from gen2reco.errors import InputError
 
 
 def keep(output: Path, partial: Path, events: range) -> None:
@@ -21,25 +23,29 @@ def keep(output: Path, partial: Path, events: range) -> None:
         for file in (output, sidecar_path(output)):
             draft = partial / f".{uuid.uuid4().hex}"
             os.link(file, draft)
-            draft.replace(_done(partial, events, file.suffix))
+            put_in_place(draft, _done(partial, events, file.suffix))
         for chunk in partial.glob("[0-9]*.parquet"):
             chunk.unlink(missing_ok=True)
     except OSError:  # a filesystem without hard links, or a twin that tidied up
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def bring_back(output: Path, partial: Path, events: range) -> dict | None:
-    """The file made before, under its name again, whole and with its sidecar; None if there is none."""
-    done = _done(partial, events, output.suffix)
-    draft = output.with_name(f".{output.name}.{uuid.uuid4().hex}.tmp")
+def bring_back(output: Path, partial: Path, events: range, made_by: str) -> dict | None:
+    """The file made before, under its name again, whole and with its sidecar; None if there is none to be believed.
+
+    `made_by`: what fixes its bytes, which its sidecar must tell as well.
+    """
+    done, facts_file = (_done(partial, events, suffix) for suffix in (output.suffix, ".json"))
+    draft = output.with_name(f".{output.name[:50]}.{uuid.uuid4().hex}.tmp")
     try:
-        facts = json.loads(_done(partial, events, ".json").read_text(encoding="utf-8"))
-        if file_digest(done) != facts["sha256"]:
+        facts = parse_sidecar(read_text(facts_file), facts_file)
+        whole = facts["sha256"] == file_digest(done) and facts["events_in"] == len(events)
+        if not whole or facts["status"] != "ok" or facts.get("made_by") != made_by:
             return None
         os.link(done, draft)
         os.utime(draft)
-        draft.replace(output)
-    except (OSError, ValueError, KeyError):
+        put_in_place(draft, output)
+    except (OSError, InputError):
         return None
     finally:
         draft.unlink(missing_ok=True)

@@ -14,8 +14,10 @@ from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.process import KINDS
 from gen2reco.campaign.promotion import Criterion
+from gen2reco.campaign.sidecar import write_text
 from gen2reco.campaign.stage import RECORDS, backend_class
 from gen2reco.campaign.validation import Validation
+from gen2reco.campaign.whole import check_folder, check_output
 
 HEAD = """# Campaign reference
 
@@ -27,9 +29,11 @@ Every block refuses unknown keys. A path in a campaign file is relative to that 
 def write_reference(folder: Path) -> list[Path]:
     """Write `reference.md` and `campaign.schema.json` into a folder; returns the two paths."""
     page, schema = folder / "reference.md", folder / "campaign.schema.json"
+    check_folder(folder)
+    check_output(schema, own=("$defs", "properties"))
     folder.mkdir(parents=True, exist_ok=True)
-    page.write_text(reference_page(), encoding="utf-8")
-    schema.write_text(json.dumps(Campaign.model_json_schema(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(page, reference_page())
+    write_text(schema, json.dumps(Campaign.model_json_schema(), indent=1, sort_keys=True) + "\n")
     return [page, schema]
 
 

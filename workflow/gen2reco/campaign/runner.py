@@ -19,17 +19,28 @@ from types import FrameType
 import pyarrow as pa
 
 from gen2reco import __version__
+from gen2reco.campaign.chunks import ChunkFiles, ChunkLost
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.forks import run_forked
 from gen2reco.campaign.kept import bring_back, keep
 from gen2reco.campaign.progress import Progress
+from gen2reco.campaign.result_checks import blamed, checked
 from gen2reco.campaign.seeds import chunk_seed
-from gen2reco.campaign.sidecar import file_digest, peak_memory_mb, sidecar_path, write_sidecar
-from gen2reco.campaign.stage import RECORDS, Backend, Chunk
-from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
+from gen2reco.campaign.sidecar import (
+    SIDECAR_KEYS,
+    check_source,
+    file_digest,
+    peak_memory_mb,
+    sidecar_path,
+    write_sidecar,
+)
+from gen2reco.campaign.stage import RECORDS, Backend, Chunk, failure_reasons
+from gen2reco.campaign.whole import check_output
+from gen2reco.errors import Gen2recoError, InfrastructureError, InputError, classified
 from gen2reco.events import records
 
-INFO_KEY, PROVENANCE_KEY = "gen2reco.info", "gen2reco.provenance"
+PROVENANCE_KEY = "gen2reco.provenance"
+ATTEMPTS = 4
 
 
 class Interrupted(InfrastructureError):
@@ -38,8 +49,11 @@ class Interrupted(InfrastructureError):
 
 @dataclass
 class Job:
-    """One stage of one shard. `events` numbers the events to generate; other stages take those of `source`. `keep`: the
-    file can be brought back without making it again, until its sample is verified."""
+    """One stage of one shard. `events` numbers the events to generate; other stages take those of `source`.
+
+    `planned`: a shard of a plan, whose file can be brought back without making it again until its sample is verified,
+    and of whose input `verify` counts the failures. By hand, an input that failed is refused.
+    """
 
     backend: Backend
     output: Path
@@ -51,39 +65,57 @@ class Job:
     chunk_events: int | None = None
     workers: int = 1
     failed_events_allowed: float = 0.0
-    keep: bool = False
+    planned: bool = False
     facts: dict = field(default_factory=dict)
+
+    @property
+    def record(self) -> str:
+        """What the output holds."""
+        return RECORDS[self.backend.stage][1]
+
+
+@dataclass
+class _Input:
+    """The events a job takes, none for generate, how they were made, and the digest of their file."""
+
+    table: pa.Table | None = None
+    story: dict = field(default_factory=dict)
+    sha256: str | None = None
+
+    def events(self, chunk: Chunk) -> pa.Table | None:
+        return None if self.table is None else self.table.slice(chunk.start, chunk.stop - chunk.start)
 
 
 def run(job: Job) -> dict:
     """Run a job to its valid output file and sidecar; returns the sidecar. Raises InputError, InfrastructureError."""
     started, wall = datetime.now(UTC), time.perf_counter()
-    table, inherited = _read_source(job)
-    job.backend.accept(inherited)
-    chunks = _chunks(job, table)
-    partial = _partial_folder(job)
+    check_output(job.output)
+    check_output(sidecar_path(job.output), own=SIDECAR_KEYS)
+    given = _read_input(job)
+    job.backend.accept(given.story)
+    chunks = _chunks(job, given)
+    made_by = _made_by(job, given)
+    files = ChunkFiles(_partial_folder(job, made_by), job.record, made_by)
     span = range(chunks[0].start, chunks[-1].stop) if chunks else range(0)
-    if job.keep and (before := bring_back(job.output, partial, span)):
+    if job.planned and (before := bring_back(job.output, files.folder, span, made_by)):
         return before
     try:
         with _stop_requested() as stopping:
-            usage = _run_chunks(job, table, chunks, partial, stopping)
-            while (merged := _summarise_and_merge(job, chunks, partial, inherited)) is None:
-                usage = _run_chunks(job, table, chunks, partial, stopping)
+            usage, summary, counts = _make_and_merge(job, given, chunks, files, stopping)
+    except Exception as error:
+        if not isinstance(classified(error), InfrastructureError):  # starting again would not get further
+            shutil.rmtree(files.folder, ignore_errors=True)
+        raise
     finally:
-        _remove_if_empty(partial)
-    summary, status = merged
-    events_in = sum(chunk.stop - chunk.start for chunk in chunks)
-    failed = int(summary.get("events_failed", 0))
+        _remove_if_empty(files.folder)
     sidecar = {
-        "status": status,
+        **summary,
         "stage": job.backend.stage,
         "backend": job.backend.name,
         "sample": job.sample,
         "shard": job.shard,
-        "events_in": events_in,
-        "events_out": events_in - failed if status == "ok" else 0,
         "sha256": file_digest(job.output),
+        "made_by": made_by,
         "seed": job.seed,
         "network_evaluations": int(summary.get("network_evaluations", 0)),
         "wall_seconds": round(time.perf_counter() - wall, 3),
@@ -92,15 +124,15 @@ def run(job: Job) -> dict:
         "device": job.backend.device,
         "model_digest": job.backend.model_digest,
         "started": started.isoformat(timespec="seconds"),
-        **summary,
         **job.facts,
+        **counts,
     }
     write_sidecar(job.output, sidecar)
-    if job.keep and status == "ok":
-        keep(job.output, partial, span)
+    if job.planned and counts["status"] == "ok":
+        keep(job.output, files.folder, span)
     else:
-        shutil.rmtree(partial, ignore_errors=True)
-    _remove_if_empty(partial)
+        shutil.rmtree(files.folder, ignore_errors=True)
+    _remove_if_empty(files.folder)
     return sidecar
 
 
@@ -111,15 +143,18 @@ def _remove_if_empty(partial: Path) -> None:
             folder.rmdir()
 
 
-def _read_source(job: Job) -> tuple[pa.Table | None, dict]:
+def _read_input(job: Job) -> _Input:
     record = RECORDS[job.backend.stage][0]
     if record is None:
-        return None, {}
-    if Path(job.source).resolve() == Path(job.output).resolve():
+        return _Input()
+    source = Path(job.source)
+    if source.resolve() == Path(job.output).resolve():
         raise InputError(f"{job.output}: input and output are the same file; name another output")
-    table = records.read(job.source, record)
-    records.check(table, record, str(job.source))
-    return table, provenance(job.source)
+    if sidecar_path(source).resolve() == sidecar_path(job.output).resolve():
+        raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
+    table = records.read(source, record)
+    records.check(table, record, str(source))
+    return _Input(table, provenance(source), check_source(source, failed=job.planned))
 
 
 def provenance(path: Path | str) -> dict:
@@ -128,8 +163,8 @@ def provenance(path: Path | str) -> dict:
         return json.loads(records.metadata(file).get(PROVENANCE_KEY, "{}"))
 
 
-def _chunks(job: Job, table: pa.Table | None) -> list[Chunk]:
-    span = job.events if table is None else range(table.num_rows)
+def _chunks(job: Job, given: _Input) -> list[Chunk]:
+    span = job.events if given.table is None else range(given.table.num_rows)
     size = job.chunk_events or job.backend.chunk_events
     stage = job.backend.stage
     return [
@@ -153,11 +188,15 @@ def _identity(job: Job) -> dict:
     }
 
 
-def _partial_folder(job: Job) -> Path:
-    source = file_digest(job.source) if job.source else None
+def _made_by(job: Job, given: _Input) -> str:
+    """Digest of all that fixes the bytes of the output but the number of events."""
     detector = job.backend.detector.digest() if job.backend.detector else None
-    key = digest([_identity(job), source, detector, records.VERSION, __version__])[:16]
-    folder = job.output.parent / ".partial" / f"{job.output.name}-{key}"
+    stage = job.backend.stage
+    return digest([stage, _identity(job), given.sha256, detector, records.VERSION, __version__])
+
+
+def _partial_folder(job: Job, made_by: str) -> Path:
+    folder = job.output.parent / ".partial" / f"{job.output.name}-{made_by[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -165,35 +204,38 @@ def _partial_folder(job: Job) -> Path:
     return folder
 
 
-def _chunk_path(partial: Path, chunk: Chunk) -> Path:
-    return partial / f"{chunk.index:05d}-{chunk.start}-{chunk.stop}.parquet"
+def _make_and_merge(
+    job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, stopping: list
+) -> tuple[dict, dict, dict]:
+    """Make the chunks and the output file; returns the (usage, summary, counts) of its sidecar.
+
+    A chunk that is gone when it is merged is made again: a twin of this job, as runs on after its node was lost,
+    finished first and tidied up, or the disk has lost it.
+    """
+    usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
+    for _ in range(ATTEMPTS):
+        spent = _run_chunks(job, given, chunks, files, stopping)
+        usage["cpu_seconds"] += spent["cpu_seconds"]
+        usage["peak_memory_mb"] = max(usage["peak_memory_mb"], spent["peak_memory_mb"])
+        with suppress(ChunkLost):
+            return usage, *_merge(job, given, chunks, files)
+    raise InfrastructureError(f"{files.folder}: finished chunks were lost {ATTEMPTS} times; check the disk")
 
 
-def _chunk_info(path: Path) -> dict:
-    with records.open_file(path) as file:
-        return json.loads(records.metadata(file)[INFO_KEY])
-
-
-def _run_chunks(job: Job, table: pa.Table | None, chunks: list[Chunk], partial: Path, stopping: list) -> dict:
-    """Make every chunk file that is not there yet; returns CPU seconds and peak memory."""
+def _run_chunks(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, stopping: list) -> dict:
+    """Make every chunk that has no file yet; returns CPU seconds and peak memory."""
     cpu = time.process_time()
-    todo = [chunk for chunk in chunks if not _chunk_path(partial, chunk).is_file()]
+    todo = files.missing(chunks)
     usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
     if todo:
-        job.backend.prepare()
+        with blamed(job.backend):
+            job.backend.prepare()
 
     def make(chunk: Chunk) -> None:
-        events = None if table is None else table.slice(chunk.start, chunk.stop - chunk.start)
-        result = job.backend.run(chunk, events)
-        path = _chunk_path(partial, chunk)
-        info = {INFO_KEY: json.dumps(result.info, sort_keys=True)}
-        for last in (False, True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                return records.write(path, result.table, RECORDS[job.backend.stage][1], info)
-            except InfrastructureError:
-                if last or path.parent.is_dir():  # else a twin tidied up just now
-                    raise
+        events = given.events(chunk)
+        with blamed(job.backend):
+            result = job.backend.run(chunk, events)
+        files.write(chunk, checked(job.backend, chunk, events, result))
 
     with Progress(f"{job.backend.stage} {job.backend.name}", sum(c.stop - c.start for c in todo), "events") as progress:
         if job.backend.isolate:
@@ -204,8 +246,7 @@ def _run_chunks(job: Job, table: pa.Table | None, chunks: list[Chunk], partial: 
                     break
                 make(chunk)
                 progress.advance(chunk.stop - chunk.start)
-    done = sum(_chunk_path(partial, chunk).is_file() for chunk in chunks)
-    if stopping and done < len(chunks):
+    if stopping and (done := files.count(chunks)) < len(chunks):
         raise Interrupted(
             f"{job.output}: stopped by {stopping[0]} after {done} of {len(chunks)} chunks; start it again"
         )
@@ -213,31 +254,35 @@ def _run_chunks(job: Job, table: pa.Table | None, chunks: list[Chunk], partial: 
     return usage
 
 
-def _summarise_and_merge(job: Job, chunks: list[Chunk], partial: Path, inherited: dict) -> tuple[dict, str] | None:
-    """Write the output file; returns (summary of the chunks' facts, status). None if chunks are gone: a twin of this
-    job, as runs on after its node was lost, finished first and tidied up."""
-    try:
-        summary = job.backend.summary([_chunk_info(_chunk_path(partial, chunk)) for chunk in chunks])
-        allowed = job.failed_events_allowed * sum(chunk.stop - chunk.start for chunk in chunks)
-        status = "failed" if int(summary.get("events_failed", 0)) > allowed else "ok"
-        _merge(job, chunks if status == "ok" else [], partial, inherited, summary)
-    except InputError:
-        if all(_chunk_path(partial, chunk).is_file() for chunk in chunks):
-            raise
-        return None
-    return summary, status
+def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> tuple[dict, dict]:
+    """Write the output file, empty where too many events failed; returns (summary, counts)."""
+    infos = files.infos(chunks)
+    events_in = sum(chunk.stop - chunk.start for chunk in chunks)
+    vetoed = sum(int(info.get("events_vetoed", 0)) for _, info in infos)
+    failed = events_in - vetoed - sum(rows for rows, _ in infos)
+    status = "failed" if failed > job.failed_events_allowed * events_in else "ok"
+    facts = [info for _, info in infos]
+    summary = {**job.backend.summary(facts), "failure_reasons": failure_reasons(facts)}
+    if not summary["failure_reasons"]:
+        del summary["failure_reasons"]
+    rows = _write(job, given, chunks if status == "ok" else [], files, summary)
+    return summary, {"status": status, "events_in": events_in, "events_out": rows, "events_failed": failed}
 
 
-def _merge(job: Job, chunks: list[Chunk], partial: Path, inherited: dict, summary: dict) -> None:
-    record = RECORDS[job.backend.stage][1]
+def _write(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, summary: dict) -> int:
+    """Merge chunks into the output file; returns its rows."""
     detector = {"detector": job.backend.detector.model_dump(mode="json")} if job.backend.detector else {}
-    story = {**inherited, job.backend.stage: {**_identity(job), **detector, "info": summary}}
+    story = {**given.story, job.backend.stage: {**_identity(job), **detector, "info": summary}}
+    rows = 0
 
     def tables() -> Iterator[pa.Table]:
-        for chunk in chunks:
-            yield records.read(_chunk_path(partial, chunk), record)
+        nonlocal rows
+        for table in files.tables(chunks):
+            rows += table.num_rows
+            yield table
 
-    records.write_stream(job.output, tables(), record, {PROVENANCE_KEY: json.dumps(story, sort_keys=True)})
+    records.write_stream(job.output, tables(), job.record, {PROVENANCE_KEY: json.dumps(story, sort_keys=True)})
+    return rows
 
 
 @contextmanager

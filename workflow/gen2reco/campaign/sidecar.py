@@ -6,10 +6,17 @@ import os
 import platform
 import resource
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from gen2reco import __version__
-from gen2reco.campaign.whole import regular_file, whole
-from gen2reco.errors import InputError
+from gen2reco.campaign.whole import read_text, regular_file, whole
+from gen2reco.errors import InputError, first_line
+
+SIDECAR_KEYS = ("status", "stage", "sha256", "events_in", "events_out")
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Cost = Annotated[float, Field(ge=0, lt=1e12)]
 
 
 def sidecar_path(output: Path | str) -> Path:
@@ -30,15 +37,68 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+class Sidecar(BaseModel):
+    """What every sidecar holds; backends add facts of their own."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    status: Literal["ok", "failed"]
+    stage: Annotated[str, StringConstraints(max_length=64)]
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    events_in: Count
+    events_out: Count
+    events_failed: Count = 0
+    network_evaluations: Count = 0
+    wall_seconds: Cost = 0.0
+    cpu_seconds: Cost = 0.0
+    peak_memory_mb: Cost = 0.0
+    failure_reasons: dict[str, Count] = {}
+
+
 def read_sidecar(output: Path | str) -> dict:
-    """The sidecar of a record file. Raises InputError if missing or damaged."""
+    """The sidecar of a record file. Raises InputError if it is missing, damaged or none of ours."""
     path = sidecar_path(output)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; every stage writes one beside its output")
+    return parse_sidecar(read_text(path), path)
+
+
+def parse_sidecar(text: str, path: Path) -> dict:
+    """The facts of a sidecar's text. Raises InputError naming `path`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; every stage writes one beside its output") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged sidecar: {error}") from None
+        facts = json.loads(text)
+        Sidecar.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise InputError(f"{path}: no sidecar of a stage: `{where}`: {first['msg']}; make the stage again") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged sidecar: {first_line(error)}; make the stage again") from None
+    return facts
+
+
+def check_source(path: Path, failed: bool = False) -> str:
+    """The sha256 of a stage's input, compared with its sidecar; a file without one comes from outside.
+
+    Raises InputError where the bytes are not those that the sidecar tells, or where the stage that wrote them failed
+    and `failed` does not allow it.
+    """
+    found = file_digest(path)
+    if not sidecar_path(path).exists():
+        return found
+    facts = read_sidecar(path)
+    if facts["sha256"] != found:
+        raise InputError(f"{path}: its bytes are not those that {sidecar_path(path)} tells; make or copy both again")
+    if facts["status"] == "failed" and not failed:
+        raise InputError(f"{path}: its status is `failed`: {failure(facts)}; make it again")
+    return found
+
+
+def failure(facts: dict) -> str:
+    """How many events of a stage failed, and why, from its sidecar."""
+    text = f"{facts.get('events_failed', 0)} of {facts['events_in']} events cannot be processed"
+    reasons = facts.get("failure_reasons", {})
+    return text + (": " if reasons else "") + "; ".join(f"{reason} ({n})" for reason, n in reasons.items())
 
 
 def file_digest(path: Path | str) -> str:

@@ -48,8 +48,8 @@ def read_text(path: Path | str, limit: int = MAX_TEXT) -> str:
 def check_output(path: Path | str, own: Collection[str] = ()) -> None:
     """Check that a file may be written at `path`, where nothing lies or a regular file does.
 
-    A `.json` is written only where it replaces none but an object with the keys `own`, and never if there are none: the
-    name belongs to the sidecar of a file. Raises InputError.
+    A `.json` is written only where it replaces none but an object, or a list of objects, with the keys `own`, and never
+    if there are none: the name belongs to the sidecar of a file. Raises InputError.
     """
     path = Path(path)
     present = _check_target(path)
@@ -59,6 +59,12 @@ def check_output(path: Path | str, own: Collection[str] = ()) -> None:
         raise InputError(f"{path}: ends in `.json`, the name of a sidecar; choose another name for the output")
     if present and not _holds(path, own):
         raise InputError(f"{path}: no file of gen2reco, would be overwritten; move it, or choose another name")
+
+
+def check_folder(path: Path | str) -> None:
+    """Raises InputError where `path` is there and no folder."""
+    if Path(path).exists() and not Path(path).is_dir():
+        raise InputError(f"{path}: is no folder, expected a new or an existing one for the output")
 
 
 @contextmanager
@@ -117,9 +123,10 @@ def _kind(mode: int) -> str:
 
 
 def _holds(path: Path, own: Collection[str]) -> bool:
-    """Whether a file is a JSON object with these keys."""
+    """Whether a file is a JSON object with these keys, or a list that begins with one."""
     try:
         found = json.loads(read_text(path))
     except (InputError, ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and set(own) <= set(found)
+    first = found[0] if isinstance(found, list) and found else found
+    return isinstance(first, dict) and set(own) <= set(first)

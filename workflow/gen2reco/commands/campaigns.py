@@ -82,7 +82,9 @@ def verify(lock: Path, sample: str, output: Path) -> None:
     from gen2reco.campaign.plan import read_plan
     from gen2reco.campaign.sidecar import write_text
     from gen2reco.campaign.status import verify_sample
+    from gen2reco.campaign.whole import check_output
 
+    check_output(output, own=("sample", "shards"))
     found = verify_sample(read_plan(lock), sample)
     forget(read_plan(lock), sample)
     write_text(output, json.dumps(found, indent=1) + "\n")

@@ -15,7 +15,9 @@ from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.pinned import pin_option
 from gen2reco.campaign.runner import Job, provenance, run
+from gen2reco.campaign.sidecar import check_source, failure
 from gen2reco.campaign.stage import RECORDS, make_backend
+from gen2reco.campaign.whole import check_output
 from gen2reco.errors import InputError
 from gen2reco.events import records
 
@@ -102,8 +104,12 @@ def execute(
     process: Path | None = None,
     events: int = 0,
 ) -> None:
-    """Run one stage job, planned or by hand, and print the line that runs it again."""
+    """Run one stage job, planned or by hand, and print the line that runs it again and what became of its events.
+
+    Raises InputError by hand where too many events failed; the failures of a plan's shards are counted by `verify`.
+    """
     print(f"$ gen2reco {shlex.join(sys.argv[1:])}", file=sys.stderr)
+    check_output(output)
     if source is not None:
         records.open_file(source, RECORDS[stage][0]).close()
     if slurm_job := os.environ.get("SLURM_JOB_ID"):
@@ -114,17 +120,31 @@ def execute(
 
         job = planned_job(plan, stage, sample, shard, output, source, workers)
         job.backend.device = planned_device(plan, stage, sample)
-        job.keep = True
+        job.planned = True
     else:
         given = pin_option(_parse_options(options))
         if process is not None:
             from gen2reco.campaign.process import options_for
 
             backend, given = options_for(process, backend or default, given)
+            _check_apart(output, process, given["process"].get("file"))
         made = make_backend(stage, backend or default, given, _detector(detector, source, stage))
         job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
     facts = run(job)
-    print(f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}", file=sys.stderr)
+    lines = [f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}"]
+    lines += job.backend.notices(facts)
+    by_hand = facts["status"] == "failed" and plan is None
+    lines += [failure(facts)] if facts["events_failed"] and not by_hand else []
+    print(*(" ".join(line.split()) for line in lines), sep="\n", file=sys.stderr)
+    if by_hand:
+        raise InputError(f"{output}: written empty: {failure(facts)}; mend the input and run it again")
+
+
+def _check_apart(output: Path, *inputs: Path | str | None) -> None:
+    """Raises InputError if the output is one of the input files."""
+    for file in inputs:
+        if file is not None and Path(file).resolve() == output.resolve():
+            raise InputError(f"{output}: input and output are the same file; name another output")
 
 
 def _parse_options(options: tuple[str, ...]) -> dict:
@@ -158,10 +178,14 @@ def _detector(path: Path | None, source: Path | None, stage: str) -> Detector | 
 @click.argument("source", type=FILE)
 @click.argument("output", type=FILE)
 @click.option("--shard", type=click.IntRange(min=0), default=0, show_default=True, help="Number for luminosityBlock.")
-def publish(source: Path, output: Path, shard: int) -> None:
+@click.option("--planned", is_flag=True, help="A shard of a plan: publish one that failed, as `verify` counts those.")
+def publish(source: Path, output: Path, shard: int, planned: bool) -> None:
     """Write the objects in SOURCE to ROOT (OUTPUT ends in .root), or its particles to HepMC3 (.hepmc, .hepmc.gz)."""
     from gen2reco.events.publish import publish_file
 
+    check_output(output)
+    _check_apart(output, source)
+    check_source(source, failed=planned)
     count = publish_file(source, output, shard)
     print(f"{output}: {count} events", file=sys.stderr)
 

@@ -26,8 +26,11 @@ def track() -> None:
 def sync(results: Path, uri: str | None, receipt: Path | None) -> None:
     """Replay the campaign in RESULTS (results/CAMPAIGN) into MLflow; may be repeated at will."""
     from gen2reco.campaign.sidecar import write_text
+    from gen2reco.campaign.whole import check_output
     from gen2reco.track.sync import sync as replay
 
+    if receipt:
+        check_output(receipt, own=("status", "message"))
     try:
         status, line = "synced", replay(results, uri)
     except Gen2recoError as error:

@@ -72,6 +72,7 @@ def calibration(
     from gen2reco.campaign.config import digest, load_block
 
     settings = load_block(model, CalibrationModel) if model else CalibrationModel()
+    _check_folders(output, output / "objects", output / "jets")
     folder = _data_of(source, cores)
     judged = {other.name: _clusters(other) for other in _judged(folder, others)}
     paths = sorted(set(_clusters(folder)).difference(*judged.values()))
@@ -150,8 +151,21 @@ def fused(output: Path, model: Path | None, device: str, **given: object) -> Non
 def export_model(model: Path, output: Path) -> None:
     """Write the network of the calibration MODEL (a folder) as an ONNX file."""
     from gen2reco.calibrate.export import export_onnx
+    from gen2reco.campaign.whole import check_output
 
+    check_output(output)
     export_onnx(model, output)
+
+
+def _check_folders(*folders: Path) -> None:
+    """Check, before hours of training, that a model may be written into these. Raises InputError."""
+    from gen2reco.campaign.models import CONFIG, EVALUATION
+    from gen2reco.campaign.whole import check_folder, check_output
+
+    for folder in folders:
+        check_folder(folder)
+        check_output(folder / CONFIG, own=("kind", "pins"))
+        check_output(folder / EVALUATION, own=("sample", "metrics"))
 
 
 def _clusters(folder: Path) -> list[Path]:
@@ -176,6 +190,7 @@ def _train(
     output: Path, *, source: Path, card: Path | None, others: tuple[Path, ...], cores: str,
 ) -> None:  # fmt: skip
     """Have `make` (of record files, a card's text and a watch) train a model that does one stage; judge and tell it."""
+    _check_folders(output)
     folder = _data_of(source, cores)
     judged, paths, text = _asked(folder, pattern, others, card)
     with _told(name, folder, output, recipe) as told:

@@ -25,8 +25,10 @@ def cluster(hits: tuple[Path, ...], output: Path, start: Path | None, detector: 
     from gen2reco.campaign.clustering import Clustering
     from gen2reco.campaign.config import load_block
     from gen2reco.campaign.sidecar import write_text
+    from gen2reco.campaign.whole import check_output
     from gen2reco.cluster.tune import comparison, detector_of, to_yaml, tune
 
+    check_output(output)
     begin = load_block(start, Clustering) if start else Clustering()
     found = tune(hits, detector_of(hits, detector), begin, report=lambda line: print(line, file=sys.stderr), **given)
     write_text(output, to_yaml(found.clustering))

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
+from gen2reco.campaign.whole import whole
 from gen2reco.flow.objectives import Pairs, VectorData, make_pairs
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Objective, Part, Training, train
@@ -42,7 +43,7 @@ def fitter(work: Path, watch: Watch, device: str) -> Fit:
             parts = [Part(network, objective), *others]
             average = train(parts, settings, work / name, lambda step, told: watch(name, step, told), device)
             state = {k: v.cpu().contiguous() for k, v in average.state_dict().items()}
-            _keep(done, lambda path: save_file(state, path))
+            _keep(done, lambda file: file.write(save(state)))
         network.load_state_dict(state)
         network.cpu().eval()
 
@@ -64,16 +65,15 @@ def kept_pairs(
         return Pairs(start, replace(wanted, x=end))
     made = make_pairs(teacher.to(device), wanted, evaluations, seed, batch, device)
     teacher.cpu()
-    _keep(folder / "start.npy", lambda path: np.save(path, made.start))
-    _keep(folder / "end.npy", lambda path: np.save(path, made.data.x))
+    _keep(folder / "start.npy", lambda file: np.save(file, made.start))
+    _keep(folder / "end.npy", lambda file: np.save(file, made.data.x))
     return made
 
 
-def _keep(path: Path, write: Callable[[Path], None]) -> None:
+def _keep(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Have the first process write a file, the whole of it or none."""
     if not FIRST:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
-    write(draft)
-    draft.replace(path)
+    with whole(path) as temporary, temporary.open("wb") as file:
+        write(file)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gen2reco.campaign.sidecar import write_text
 from gen2reco.campaign.validation import Validation
+from gen2reco.campaign.whole import check_folder, check_output
 from gen2reco.errors import InputError
 from gen2reco.validate import report
 from gen2reco.validate.costs import cost_metrics
@@ -27,6 +28,9 @@ def compare(samples: list[Sample], out: Path, settings: Validation | None = None
     settings = settings or Validation()
     first, others = samples[0], samples[1:]
     shared = [r for r in STAGES if r in first.shards and (not others or any(r in s.shards for s in others))]
+    check_folder(out)
+    check_output(out / "metrics.json", own=("stage", "name", "value"))
+    check_output(out / "report.html")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

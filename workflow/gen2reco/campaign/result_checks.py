@@ -1,0 +1,61 @@
+"""What a backend made of a chunk is checked before it is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gen2reco.campaign.stage import RECORDS, Backend, Chunk, Result
+from gen2reco.errors import Gen2recoError, InputError, classified, first_line
+from gen2reco.events import records
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MISFITS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+@contextmanager
+def blamed(backend: Backend) -> Iterator[None]:
+    """Raises InputError naming the model, where a learned backend fails on numbers or shapes that do not fit."""
+    try:
+        yield
+    except _MISFITS as error:
+        if backend.model_digest is None or classified(error) is not None:
+            raise
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{_who(backend)} fails on these events: {reason}; check or train the model again") from error
+
+
+def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: Result) -> Result:
+    """The result of a chunk, if it is a valid record of its events.
+
+    Raises InputError where values are no valid record, and Gen2recoError where rows, counts and event numbers differ.
+    """
+    who = f"{_who(backend)}, events {chunk.start} to {chunk.stop - 1}"
+    records.check(result.table, RECORDS[backend.stage][1], who)
+    rows, vetoed = result.table.num_rows, int(result.info.get("events_vetoed", 0))
+    failed = chunk.stop - chunk.start - rows - vetoed
+    if failed < 0 or int(result.info.get("events_failed", failed)) != failed:
+        counts = f"{result.info.get('events_failed', 0)} failed and {vetoed} vetoed"
+        raise Gen2recoError(f"{who}: {rows} rows made, {counts}: the counts do not add up; report it")
+    numbers = result.table["event"].to_numpy()
+    if not (_generated(numbers, chunk) if events is None else _taken(numbers, events["event"].to_numpy())):
+        raise Gen2recoError(f"{who}: its rows have other event numbers than the chunk; report it")
+    return result
+
+
+def _generated(numbers: np.ndarray, chunk: Chunk) -> bool:
+    inside = (numbers >= chunk.start) & (numbers < chunk.stop)
+    return bool(inside.all() and (np.diff(numbers) > 0).all())
+
+
+def _taken(numbers: np.ndarray, given: np.ndarray) -> bool:
+    """Whether these are the given numbers, in their order, failed events left out."""
+    return np.array_equal(numbers, given if len(numbers) == len(given) else given[np.isin(given, numbers)])
+
+
+def _who(backend: Backend) -> str:
+    model = f" (model {backend.model_digest[:12]})" if backend.model_digest else ""
+    return f"{backend.stage} backend `{backend.name}`{model}"
