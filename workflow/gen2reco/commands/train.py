@@ -202,13 +202,15 @@ def _asked(
     folder: Path, pattern: str, others: tuple[Path, ...], card: Path | None
 ) -> tuple[Path | None, list[Path], str | None]:
     """The sample to judge a model on, if there is one, the record files to train it on, and the text of its card."""
+    from gen2reco.campaign.whole import read_text
+
     (judged, *more) = [*_judged(folder, others), None]
     if any(more):
         raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
     paths = [path for path in _records(folder) if path.match(pattern) and judged not in path.parents]
     if not paths:
         raise InputError(f"{folder}: holds no records to train on ({pattern}); make the campaign first")
-    return judged, paths, card.read_text(encoding="utf-8") if card else None
+    return judged, paths, read_text(card) if card else None
 
 
 def _data_of(source: Path, cores: str) -> Path:

@@ -11,10 +11,13 @@ from typing import IO
 
 import numpy as np
 
+from gen2reco.campaign.whole import regular_file
 from gen2reco.errors import InfrastructureError, InputError
 
 MAX_EXPANSION = 200  # text events shrink 3 to 20 times; gzip can do 1000
-SMALL = 1 << 30  # bytes that any file may expand to
+SMALL = 256 << 20  # bytes that any file may expand to
+MAX_HEADER = 64 << 20
+MAX_EVENT = 256 << 20
 BLOCK = 1 << 20
 
 
@@ -31,7 +34,7 @@ class EventFile:
         return len(self.starts)
 
     def header(self) -> bytes:
-        """All that stands before the first event."""
+        """All that stands before the first event, at most `MAX_HEADER` bytes."""
         return self.data[: int(self.starts[0]) if len(self) else self.end]
 
     def check_holds(self, stop: int) -> None:
@@ -52,15 +55,13 @@ class EventFile:
 def index_events(path: Path | str, first: re.Pattern[bytes], after: bytes = b"", footer: bytes = b"") -> EventFile:
     """Index the places where `first` matches, from `after` on and up to the last `footer`.
 
-    A gzipped file is expanded once into an unnamed temporary file. Raises InputError for a file that is missing,
-    empty, cut off or expands without bound.
+    A gzipped file is expanded once into an unnamed temporary file. Raises InputError for a file that is missing, no
+    regular file, empty, cut off, expands without bound, or has a header or an event without bound.
     """
-    path = Path(path)
+    path = regular_file(path)
     try:
         with path.open("rb") as file:
             data = _mapped(_expanded(path, file) if file.read(2) == b"\x1f\x8b" else file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if data is None:
@@ -69,7 +70,20 @@ def index_events(path: Path | str, first: re.Pattern[bytes], after: bytes = b"",
     end = data.rfind(footer) if footer else -1
     end = end if end >= 0 else len(data)
     starts = np.fromiter((match.start() for match in first.finditer(data, begin, end)), np.int64)
+    _check_sizes(path, np.diff(np.concatenate([[0], starts, [end]])))
     return EventFile(path, data, starts, end)
+
+
+def _check_sizes(path: Path, sizes: np.ndarray) -> None:
+    """Raises InputError for a header, the first of these sizes in bytes, or an event that is too large to be read."""
+    if sizes[0] > MAX_HEADER:
+        raise InputError(f"{path}: header of {sizes[0] >> 20} MiB, expected under {MAX_HEADER >> 20}")
+    if sizes[1:].max(initial=0) > MAX_EVENT:
+        number = int(np.argmax(sizes[1:]))
+        raise InputError(
+            f"{path}: event {number} (counted from 0) of {sizes[1 + number] >> 20} MiB, expected under "
+            f"{MAX_EVENT >> 20}; is its end missing?"
+        )
 
 
 def _mapped(file: IO[bytes]) -> mmap.mmap | None:
@@ -82,14 +96,14 @@ def _mapped(file: IO[bytes]) -> mmap.mmap | None:
 def _expanded(path: Path, file: IO[bytes]) -> IO[bytes]:
     """The gzipped content in an unnamed temporary file."""
     file.seek(0)
-    limit = max(SMALL, MAX_EXPANSION * path.stat().st_size)
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as its mapping
     try:
         with gzip.GzipFile(fileobj=file) as source:
             while block := source.read(BLOCK):
-                if spool.tell() + len(block) > limit:
+                size = spool.tell() + len(block)
+                if size > max(SMALL, MAX_EXPANSION * file.tell()):
                     raise InputError(
-                        f"{path}: expands to over {limit >> 20} MiB, {MAX_EXPANSION} times its size; refused"
+                        f"{path}: expands to over {size >> 20} MiB, more than {MAX_EXPANSION} times its size; refused"
                     )
                 spool.write(block)
         spool.flush()
