@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from gen2reco.campaign.campaign import load_campaign
+from gen2reco.campaign.campaign import comparisons, load_campaign
 from gen2reco.campaign.plan import ensure_plan, make_plan, read_plan
 from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.errors import InputError
@@ -64,6 +64,26 @@ MISTAKES = {
     "missing process": (set_in("samples", "a", "generate", "process", value="x.yaml"), "x.yaml: no such file"),
     "compare nothing": (set_in("compare", value=[{"reference": "z"}]), "names no sample `z`"),
     "no samples": (set_in("samples", value={}), "`samples`"),
+    "a name of many letters": (set_in("name", value="x" * 300), "`name` = 'xxx"),
+    "a sample's name of many letters": (set_in("samples", value={"x" * 65: {}}), "at most 64 characters"),
+    "a sample called as a folder": (set_in("samples", "report", value={"like": "a"}), "the campaign itself uses"),
+    "a path as a name": (set_in("name", value="../x"), "lower-case letters, digits and underscores"),
+    "no end of events": (set_in("samples", "a", "events", value=10**18), "less than or equal to 1000000000000"),
+    "events as a word": (set_in("samples", "a", "events", value="ten"), "`samples.a.events` = 'ten'"),
+    "infinite": (set_in("samples", "a", "events", value=float("inf")), "line 5: `events` = .inf: expected a finite"),
+    "no end of shards": (set_in("samples", "a", "events", value=10**9), "100000000 shards; expected at most 1000000"),
+    "no end of samples": (
+        lambda d: d["samples"].update({f"s{n}": {"like": "a"} for n in range(1000)}),
+        "at most 1000 items",
+    ),
+    "a long circle": (
+        lambda d: d["samples"].update({f"s{n}": {"like": f"s{(n + 1) % 900}"} for n in range(900)}),
+        "like itself (s0 -> s1",
+    ),
+    "two reports of one": (
+        set_in("compare", value=[{"reference": "a"}, {"reference": "a", "candidates": ["b"]}]),
+        "reference `a` twice",
+    ),
     "no licence": (set_in("licence", value=""), "`licence` = ''"),
     "misspelt criterion": (set_in("promotion", value=[{"metric": "a", "beter": "lower"}]), "did you mean `better`"),
 }
@@ -80,9 +100,9 @@ def test_a_mistake_is_one_line_with_file_and_field(campaign, mistake):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "not valid YAML at line"),
+        ("name: [", "line 2: not valid YAML"),
         ("- a\n", "expected `key: value` pairs"),
-        ("name: x\ndetector: d\nsamples:\n  a: {}\n  a: {}\n", "two samples are named `a`"),
+        ("name: x\ndetector: d\nsamples:\n  a: {}\n  a: {}\n", "line 5: key `a` stands here and in line 4"),
     ],
 )
 def test_broken_yaml(tmp_path, text, message):
@@ -96,6 +116,39 @@ def test_the_command_prints_one_line_and_fails(campaign, gen2reco):
     done = gen2reco("check", campaign(MISTAKES["misspelt key"][0]))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "did you mean `seed`" in done.stderr
+
+
+CASES = {
+    "dup_events": "dup_events.yaml: line 11: key `events`",
+    "dup_samples": "dup_samples.yaml: line 7: key `samples`",
+    "octal": "octal.yaml: line 5: `events` = 0100 is no decimal number",
+    "sexa": "sexa.yaml: line 5: `events` = 10:00 is no decimal number",
+    "longname": "expected at most 64 characters",
+    "tiny": None,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_cases_of_campaign_files(tmp_path, repository, case):
+    for file in (repository / "tests/data/cases/yaml").iterdir():
+        text = file.read_text().replace("DETECTOR", str(repository / "configs/detectors/hgcal.yaml"))
+        (tmp_path / file.name).write_text(text)
+    if CASES[case] is None:
+        assert load_campaign(tmp_path / f"{case}.yaml")[0].samples["a"].events == 20
+        return
+    with pytest.raises(InputError) as caught:
+        load_campaign(tmp_path / f"{case}.yaml")
+    assert CASES[case] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_long_chain_of_samples_is_read(campaign):
+    def chain(data):
+        data["samples"] |= {f"s{n}": {"like": f"s{n - 1}" if n else "a"} for n in range(900)}
+        data["samples"] = dict(reversed(data["samples"].items()))
+
+    loaded, _, chains = load_campaign(campaign(chain))
+    assert chains["s899"].keys() == chains["a"].keys()
+    assert {c.reference: len(c.candidates) for c in comparisons(loaded)} == {"a": 901}
 
 
 def test_samples_that_agree_share_their_stages(campaign):

@@ -1,19 +1,31 @@
 """The campaign file: which samples to make, each stage by which backend, and what to compare."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from gen2reco.campaign.config import Block, Name, load_yaml, parse_block
+from gen2reco.campaign.config import Block, Name, load_block, load_yaml, parse_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.paths import RESERVED
 from gen2reco.campaign.process import process_from
 from gen2reco.campaign.promotion import Criterion
 from gen2reco.campaign.stage import RECORDS, backend_class
 from gen2reco.campaign.validation import Validation
-from gen2reco.errors import InputError
 
 CHAIN = ("generate", "simulate", "cluster", "calibrate")
+MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES = 10**12, 10**6, 1000
+"""Of a sample, of a sample, of a campaign: what is more would never end, and is a mistake."""
+
+
+def _free(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError("the campaign itself uses this name; choose another")
+    return name
+
+
+SampleName = Annotated[Name, AfterValidator(_free)]
 
 
 class StageChoice(Block):
@@ -21,7 +33,7 @@ class StageChoice(Block):
 
     backend: str
     """Name of the backend."""
-    chunk_events: int | None = Field(default=None, ge=1)
+    chunk_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
     """Events per chunk, to which seeds belong; left out: the backend's usual number."""
     device: str = Field(default="cpu", pattern="^(cpu|cuda)$")
     """Where the backend runs; `cuda` jobs ask the cluster for a GPU."""
@@ -44,9 +56,9 @@ class Sample(Block):
     like: Name | None = None
     """Another sample, of which everything not stated here is taken: earlier stages that agree share its files,
     so that both samples hold the same events."""
-    events: int | None = Field(default=None, ge=0)
+    events: int | None = Field(default=None, ge=0, le=MAX_EVENTS)
     """Accepted events to make; raise it later to extend the sample."""
-    shard_events: int | None = Field(default=None, ge=1)
+    shard_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
     """Events per shard (one job per stage); left out: as many as keep a job busy for `job_minutes`."""
     generate: StageChoice | None = None
     """Hard process to stable particles."""
@@ -58,6 +70,12 @@ class Sample(Block):
     """Tracksters to calibrated objects."""
     fuse: StageChoice | None = None
     """Particles straight to calibrated objects; replaces simulate, cluster and calibrate."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if problem := too_many_shards(self.events or 0, self.shard_events or MAX_EVENTS):
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -75,6 +93,16 @@ class Sample(Block):
         return self
 
 
+def too_many_shards(events: int, shard_events: int) -> str | None:
+    """What to say where so many events make more shards than any campaign can have."""
+    if (shards := -(-events // shard_events)) <= MAX_SHARDS:
+        return None
+    return (
+        f"`events` = {events} in shards of {shard_events} are {shards} shards; expected at most {MAX_SHARDS}: "
+        "raise `shard_events` or `job_minutes`"
+    )
+
+
 class Comparison(Block):
     """Candidates against the reference they are judged by."""
 
@@ -87,17 +115,17 @@ class Comparison(Block):
 class Campaign(Block):
     """A production: what is wanted. `gen2reco plan` freezes it."""
 
-    name: Name
+    name: SampleName
     """Name of the campaign; also of its results folder and its MLflow experiment."""
     seed: int = Field(default=1, ge=0, lt=2**63)
     """Seed from which every chunk's seed is derived."""
     detector: str
     """The detector file, relative to the campaign file."""
-    samples: dict[Name, Sample] = Field(min_length=1)
+    samples: dict[SampleName, Sample] = Field(min_length=1, max_length=MAX_SAMPLES)
     """The samples by name."""
     compare: list[Comparison] = []
     """What the report compares; left out: every sample with those that are `like` it."""
-    job_minutes: float = Field(default=45.0, gt=0)
+    job_minutes: float = Field(default=45.0, gt=0, le=1e6)
     """How long one job of the slowest stage shall last; sizes the shards."""
     failed_events: float = Field(default=0.0, ge=0, le=1)
     """Tolerated fraction of a shard's events that cannot be processed."""
@@ -112,18 +140,30 @@ class Campaign(Block):
     licence: str = Field(default="CC-BY-4.0", min_length=1, max_length=200)
     """Licence of the results, an SPDX name or an address; stated by `gen2reco export`."""
 
+    @model_validator(mode="after")
+    def _one_report_each(self) -> Self:
+        references = [comparison.reference for comparison in self.compare]
+        if twice := {name for name in references if references.count(name) > 1}:
+            raise ValueError(f"`compare` has reference `{min(twice)}` twice; put the candidates in one entry")
+        return self
+
+    @model_validator(mode="after")
+    def _all_samples_known(self) -> Self:
+        parents_first(self.samples)
+        for comparison in self.compare:
+            for name in (comparison.reference, *comparison.candidates):
+                if name not in self.samples:
+                    raise ValueError(f"`compare` names no sample `{name}`; known: {_some(self.samples)}")
+        return self
+
 
 def load_campaign(path: Path | str) -> tuple[Campaign, Detector, dict[str, dict[str, StageChoice]]]:
     """Read a campaign and all it refers to: the campaign, its detector, and per sample the choice of each stage with
     options complete and files read in. Raises InputError naming file, field, value and what was expected."""
     path = Path(path)
-    campaign = parse_block(_unique_samples(path), Campaign, str(path))
-    detector = parse_block(load_yaml(path.parent / campaign.detector), Detector, str(path.parent / campaign.detector))
-    chains = {name: _complete_chain(path, campaign, name) for name in campaign.samples}
-    for comparison in campaign.compare:
-        for name in (comparison.reference, *comparison.candidates):
-            if name not in campaign.samples:
-                raise InputError(f"{path}: `compare` names no sample `{name}`; known: {', '.join(campaign.samples)}")
+    campaign = load_block(path, Campaign)
+    detector = load_block(path.parent / campaign.detector, Detector)
+    chains = _chains(path, campaign.samples)
     return campaign, detector, chains
 
 
@@ -131,48 +171,49 @@ def comparisons(campaign: Campaign) -> list[Comparison]:
     """What to compare: as stated, else each sample that others are like with those, and the rest alone."""
     if campaign.compare:
         return campaign.compare
-    references = [name for name, sample in campaign.samples.items() if sample.like is None]
-    like = {name: [other for other in campaign.samples if _root(campaign, other) == name] for name in references}
-    return [Comparison(reference=name, candidates=[o for o in like[name] if o != name]) for name in references]
+    root = {name: lineage(campaign.samples, name)[-1] for name in campaign.samples}
+    like = {name: [other for other in root if root[other] == name] for name in root if root[name] == name}
+    return [Comparison(reference=name, candidates=[o for o in like[name] if o != name]) for name in like]
 
 
-def _root(campaign: Campaign, name: str) -> str:
-    while (like := campaign.samples[name].like) is not None:
-        name = like
-    return name
+def lineage(samples: dict[str, Sample], name: str) -> list[str]:
+    """A sample, the one it is like, the one that is like, and so on. Raises ValueError for a circle or a stranger."""
+    line, last = {name: None}, name
+    while (like := samples[last].like) is not None:
+        if like not in samples:
+            raise ValueError(f"sample `{last}` is like `{like}`, which is no sample; known: {_some(samples)}")
+        if like in line:
+            raise ValueError(f"sample `{name}` is like itself ({_some([*line, like], ' -> ')}); break the circle")
+        line[like], last = None, like
+    return list(line)
 
 
-def _unique_samples(path: Path) -> dict:
-    import yaml
-
-    data = load_yaml(path)
-    node = yaml.compose(path.read_text(encoding="utf-8"))
-    for key, value in node.value:
-        if key.value == "samples" and isinstance(value, yaml.MappingNode):
-            names = [k.value for k, _ in value.value]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise InputError(f"{path}: two samples are named `{twice[0]}`; give each its own name")
-    return data
+def parents_first(samples: dict[str, Sample]) -> list[str]:
+    """The samples, each after the one it is like. Raises ValueError for a circle or a stranger."""
+    return sorted(samples, key=lambda name: len(lineage(samples, name)))
 
 
-def _chain(path: Path, campaign: Campaign, name: str, above: tuple[str, ...] = ()) -> dict[str, StageChoice]:
-    """The stages of a sample as stated: its own over those of the sample it is like."""
-    known = ", ".join(campaign.samples)
-    if name not in campaign.samples:
-        raise InputError(f"{path}: sample `{above[-1]}` is like `{name}`, which is no sample; known: {known}")
-    if name in above:
-        raise InputError(f"{path}: sample `{name}` is like itself ({' -> '.join([*above, name])}); break the circle")
-    sample = campaign.samples[name]
-    chain = _chain(path, campaign, sample.like, (*above, name)) if sample.like else {}
-    own = {stage: getattr(sample, stage) for stage in RECORDS if getattr(sample, stage)}
-    dropped = CHAIN[1:] if "fuse" in own else ("fuse",) if own.keys() & CHAIN[1:] else ()
-    return {stage: choice for stage, choice in chain.items() if stage not in dropped} | own
+def _some(names: Iterable[str], between: str = ", ") -> str:
+    """At most ten names, for a message."""
+    names = list(names)
+    return between.join(names if len(names) <= 10 else [*names[:9], "…", names[-1]])
 
 
-def _complete_chain(path: Path, campaign: Campaign, name: str) -> dict[str, StageChoice]:
-    chain = _chain(path, campaign, name)
-    return {stage: _complete_choice(path, name, stage, chain[stage]) for stage in RECORDS if stage in chain}
+def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, StageChoice]]:
+    """The stages of each sample: its own over those of the sample it is like; a choice that is shared is one object."""
+    chains: dict[str, dict[str, StageChoice]] = {}
+    for name in parents_first(samples):
+        sample = samples[name]
+        own = {
+            stage: _complete_choice(path, name, stage, choice)
+            for stage in RECORDS
+            if (choice := getattr(sample, stage)) is not None
+        }
+        dropped = CHAIN[1:] if "fuse" in own else ("fuse",) if own.keys() & CHAIN[1:] else ()
+        inherited = {s: choice for s, choice in chains.get(sample.like, {}).items() if s not in dropped}
+        chain = inherited | own
+        chains[name] = {stage: chain[stage] for stage in RECORDS if stage in chain}
+    return {name: chains[name] for name in samples}
 
 
 def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:

@@ -3,15 +3,18 @@
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from gen2reco.campaign import strict_yaml
 from gen2reco.errors import InputError
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
+"""What names a campaign or a sample, its folder and its jobs."""
+MOST_MISTAKES = 5
 
 
 class Block(BaseModel):
@@ -33,22 +36,32 @@ def digest(value: Any) -> str:
 
 
 def load_yaml(path: Path | str) -> dict:
-    """Read one YAML mapping. Raises InputError for a file that is missing, unreadable or no mapping."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "syntax error"
-        raise InputError(f"{path}: not valid YAML{where}: {problem}") from None
+    """Read one YAML mapping. Raises InputError for a file that is missing, unreadable, too large or no mapping."""
+    data = parse_yaml(_text(Path(path)), str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected `key: value` pairs, found {type(data).__name__}")
     return data
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The plain value of a YAML text, as every YAML of ours is read (`strict_yaml`). Raises InputError, which names
+    `source` and the line."""
+    try:
+        return strict_yaml.parse(text)
+    except strict_yaml.StrictYamlError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            problem = "expected a regular file" if path.exists() else "no such file; check the path"
+            raise InputError(f"{path}: {problem}")
+        if path.stat().st_size > strict_yaml.MAX_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {strict_yaml.MAX_BYTES}")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as text: {error}") from None
 
 
 def load_block(path: Path | str, model: type[BlockT]) -> BlockT:
@@ -57,28 +70,33 @@ def load_block(path: Path | str, model: type[BlockT]) -> BlockT:
 
 
 def parse_block(data: Any, model: type[BlockT], source: str) -> BlockT:
-    """Validate plain data as a block. Raises InputError with every mistake, one after the other, on one line."""
+    """Validate plain data as a block. Raises InputError with the mistakes, one after the other, on one line."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{source}: " + "; ".join(_explain(e, model) for e in error.errors())) from None
+        found = [_explain(e, model) for e in error.errors(include_url=False)[:MOST_MISTAKES]]
+        more = error.error_count() - len(found)
+        raise InputError(f"{source}: " + "; ".join(found) + (f"; and {more} more" if more else "")) from None
 
 
 def _explain(error: dict, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    where = ".".join(_cut(str(part)) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(error["loc"][-1]), sorted(_known_keys(model)), n=1, cutoff=0.0)
         return f"unknown key `{where}`" + (f"; did you mean `{near[0]}`?" if near else "")
     if error["type"] == "missing":
         return f"`{where}` is missing"
-    value = repr(error["input"])
-    return f"`{where}` = {value if len(value) < 80 else value[:77] + '...'}: {_message(error)}"
+    return f"`{where}` = {_cut(repr(error['input']))}: {_message(error)}" if where else _message(error)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) < 80 else f"{text[:77]}..."
 
 
 def _message(error: dict) -> str:
     if error["type"] == "string_pattern_mismatch" and "a-z0-9_" in error["ctx"]["pattern"]:
         return "expected lower-case letters, digits and underscores only"
-    return error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return re.sub(r"^\w+ should (be|have)", "expected", error["msg"].removeprefix("Value error, "))
 
 
 def _known_keys(model: type[BaseModel]) -> set[str]:

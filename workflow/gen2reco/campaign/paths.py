@@ -6,6 +6,11 @@ from pathlib import Path
 RESULTS = Path("results")
 LOCK_NAME = "plan.lock.json"
 SHARD_FILE = "{shard:05d}.parquet"
+RESERVED = frozenset(
+    {"report", "logs", "benchmarks", "publish", "validate", "track", "tracked"}
+    | {"plan", "driver", "submitted", "models", "none_at_all"}
+)
+"""Names that no sample and no campaign may have: of folders, rules and experiments of the campaign itself."""
 
 
 def campaign_folder(name: str) -> Path:

@@ -176,11 +176,11 @@ def _lock(
     old: dict | None,
     new_revision: bool,
 ) -> dict:
-    from gen2reco.campaign.campaign import comparisons
+    from gen2reco.campaign.campaign import comparisons, parents_first, too_many_shards
     from gen2reco.campaign.rates import shard_events
 
     samples = {}
-    for name in _parents_first(campaign.samples):
+    for name in parents_first(campaign.samples):
         sample, stages = campaign.samples[name], {}
         like = samples.get(sample.like)
         shared = like is not None
@@ -201,6 +201,8 @@ def _lock(
                 f"{campaign_file}: samples.{name}: expected at most the {like['events']} events, in shards of {size}, "
                 f"of `{sample.like}`, which it is like; leave `events` and `shard_events` out"
             )
+        if problem := too_many_shards(events, size):
+            raise InputError(f"{campaign_file}: samples.{name}: {problem}")
         samples[name] = {"like": sample.like, "events": events, "shard_events": size, "stages": stages}
     content = {
         "seed": campaign.seed,
@@ -240,20 +242,6 @@ def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: 
     }
     known = {**fixed, "seed": seed, "detector": detector.digest() if cls.needs_detector else None}
     return {**fixed, "device": choice.device, "digest": digest(known)}
-
-
-def _parents_first(samples: dict) -> list[str]:
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        if name not in order:
-            if samples[name].like:
-                visit(samples[name].like)
-            order.append(name)
-
-    for name in samples:
-        visit(name)
-    return order
 
 
 def _changes(old: dict, new: dict) -> list[str]:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import yaml
 
-from gen2reco.campaign.config import load_block
+from gen2reco.campaign.config import load_block, parse_yaml
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.pinned import pin_option
 from gen2reco.campaign.runner import Job, provenance, run
@@ -158,7 +157,11 @@ def _parse_options(options: tuple[str, ...]) -> dict:
         place = parsed
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = yaml.safe_load(value)
+            if not isinstance(place, dict):
+                raise InputError(f"--option {option}: `{part}` has a value already; give one or the other")
+        if last in place:
+            raise InputError(f"--option {option}: `{key}` is given twice; keep one of them")
+        place[last] = parse_yaml(value, f"--option {option}")
     return parsed
 
 

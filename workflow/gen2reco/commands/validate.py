@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import yaml
 
-from gen2reco.campaign.config import load_block, load_yaml, parse_block
+from gen2reco.campaign.config import load_block, load_yaml, parse_block, parse_yaml
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
 
@@ -152,7 +151,7 @@ def _pairs(given: tuple[str, ...], *, many: bool = False) -> dict:
         key, equals, value = pair.partition("=")
         if not equals:
             raise InputError(f"`{pair}`: expected KEY=VALUE")
-        parsed[key] = yaml.safe_load(f"[{value}]" if many else value)
+        parsed[key] = parse_yaml(f"[{value}]" if many else value, f"`{pair}`")
     return parsed
 
 

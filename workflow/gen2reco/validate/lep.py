@@ -9,9 +9,9 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from gen2reco.campaign.config import load_yaml
 from gen2reco.errors import InputError
 from gen2reco.events.truth import charge
 from gen2reco.validate.observe.jets import durham
@@ -49,7 +49,7 @@ class Comparison:
 @cache
 def measurements() -> tuple[Measurement, ...]:
     """The measurements that ship with the package."""
-    data = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    data = load_yaml(Path(__file__).with_suffix(".yaml"))
     columns = ("low", "high", "value", "error")
     return tuple(
         Measurement(m["experiment"], m["observable"], m["table"], *(np.array(m[c], float) for c in columns))
