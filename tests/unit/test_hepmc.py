@@ -153,7 +153,6 @@ def test_what_is_no_hepmc(tmp_path, content, match):
     [
         ("P 9 6 -211 -1.0000000000000000e+00", "P 9 6 -211 nan", "`particles.px` = nan, expected a finite number"),
         ("1.0100000000000000e+00", "-1.0100000000000000e+00", "`particles.energy` = -1.0.*, expected an energy >= 0"),
-        ("P 9 6 -211", "P 9 6 123456789", "PDG code 123456789 is no particle's"),
     ],
 )
 def test_unphysical_values_are_refused_by_the_backend(tmp_path, texts, old, new, match):

@@ -59,7 +59,7 @@ def test_same_bytes_whatever_the_workers(simulate, tmp_path):
     assert alone.read_bytes() == together.read_bytes()
     assert one.stdout == "" or "Geant4 version" not in one.stdout
     sidecar = json.loads(alone.with_suffix(".json").read_text())
-    assert sidecar["particles_at_face"] == 4 and sidecar["particles_unknown_to_geant4"] == 0
+    assert sidecar["particles_at_face"] == 4 and sidecar["not_simulated"] == {}
     assert "substitute low-energy tables" in sidecar["physics"] or "official" in sidecar["physics"]
     hits = records.read(alone, "hits")
     records.check(hits, "hits", "test")
@@ -106,7 +106,11 @@ def test_events_without_particles_at_the_face_are_valid(simulate, tmp_path):
     assert ak.sum(ak.num(events.contributions)) == ak.sum(ak.num(events.tracks)) == 0
     assert ak.all(ak.flatten(events.hits.time) == -1.0)
     sidecar = json.loads(output.with_suffix(".json").read_text())
-    assert sidecar["events_out"] == 4 and sidecar["particles_unknown_to_geant4"] == 2
+    assert sidecar["events_out"] == 4 and list(sidecar["not_simulated"]) == ["21"]
+    gluon = {"name": "g", "particles": 1, "energy": 3.0, "energy_at_face": pytest.approx(3.0)}
+    assert sidecar["not_simulated"]["21"] == gluon
+    assert sidecar["particles_at_face"] == 1 and sidecar["energy_at_face"] == pytest.approx(3.0)
+    assert done.stderr.count("not simulated: 1 g (21, 3 GeV); 3 GeV of it at the front face") == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,6 @@ def test_events_without_particles_at_the_face_are_valid(simulate, tmp_path):
     [
         (photon() | {"px": float("nan")}, ["event 101", "particles.px", "nan"]),
         (photon() | {"energy": -3.0}, ["event 101", "particles.energy", "-3.0"]),
-        (photon(pdg=0), ["event 101", "particles.pdg", "= 0"]),
     ],
 )
 def test_bad_particles_are_one_clear_line(simulate, tmp_path, particle, words):

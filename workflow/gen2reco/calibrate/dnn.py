@@ -51,6 +51,7 @@ class Dnn(Backend):
 
     def accept(self, story: dict) -> None:
         """Refuse input made with another geometry or clustering than the model was trained behind."""
+        super().accept(story)
         self.model.require("input of calibrate", **pins(self.detector, story))
 
     def prepare(self) -> None:
@@ -78,7 +79,7 @@ class Dnn(Backend):
             "objects_out_of_range": int(made.out_of_range.sum()),
             "network_evaluations": len(made.candidates),
         }
-        return Result(objects_table(events, data, made.objects, jets, made.out_of_range), facts)
+        return Result(objects_table(events, data, made.objects, jets, made.out_of_range, self.properties), facts)
 
     def reconstruct(self, data: ak.Array) -> "Reconstructed":
         """Calibrated objects of `clusters` events, jets not yet made."""

@@ -4,7 +4,7 @@ import awkward as ak
 import numpy as np
 
 from gen2reco.events import quiet
-from gen2reco.events.truth import is_neutrino
+from gen2reco.events.truth import STANDARD, Properties
 
 RADIUS = 0.4
 PT_MIN = 5.0
@@ -51,9 +51,9 @@ def object_jets(objects: ak.Array) -> ak.Array:
     return jets(massless(objects.energy, objects.eta, objects.phi))
 
 
-def gen_jets(particles: ak.Array) -> ak.Array:
-    """Jets of stable generator particles, neutrinos left out; `constituents` point into `particles`."""
+def gen_jets(particles: ak.Array, properties: Properties = STANDARD) -> ak.Array:
+    """Jets of the visible final particles, without neutrinos and the like; `constituents` point into `particles`."""
     pdg = ak.flatten(particles.pdg)
-    seen = ak.unflatten(~is_neutrino(ak.to_numpy(pdg)), ak.num(particles))
+    visible = ak.unflatten(properties.visible(ak.to_numpy(pdg)), ak.num(particles))
     momenta = ak.zip({"px": particles.px, "py": particles.py, "pz": particles.pz, "E": particles.energy})
-    return jets(momenta[seen], ak.local_index(particles.pdg, axis=1)[seen])
+    return jets(momenta[visible], ak.local_index(particles.pdg, axis=1)[visible])

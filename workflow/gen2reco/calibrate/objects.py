@@ -13,6 +13,7 @@ from gen2reco.campaign import jit
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.events.truth import STANDARD, Properties
 
 PDG = {"photon": 22, "electron": 11, "muon": 13, "charged_hadron": 211, "neutral_hadron": 130}
 """Code given to an object of each identity; that of a charged one follows the charge of its track."""
@@ -74,13 +75,19 @@ def objects_of(candidates: Candidates, columns: dict[str, NDArray]) -> ak.Array:
 
 
 def objects_table(
-    events: pa.Table, data: ak.Array, objects: ak.Array, jets: ak.Array, out_of_range: NDArray | None = None
+    events: pa.Table,
+    data: ak.Array,
+    objects: ak.Array,
+    jets: ak.Array,
+    out_of_range: NDArray | None = None,
+    properties: Properties = STANDARD,
 ) -> pa.Table:
     """The objects record of a chunk: its events, objects, their jets, and jets of the particles.
 
     `out_of_range`: (n,) objects outside the range that their calibration was trained in.
+    `properties`: those of the particles.
     """
-    made = {"objects": objects, "jets": jets, "gen_jets": gen_jets(data.particles)}
+    made = {"objects": objects, "jets": jets, "gen_jets": gen_jets(data.particles, properties)}
     if out_of_range is not None:
         made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), ak.num(objects))
     return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})

@@ -32,7 +32,7 @@ class Raw(Backend):
         """Objects and jets of one chunk."""
         data = records.awkward(events)
         objects = self.reconstruct(data)
-        table = objects_table(events, data, objects, object_jets(objects))
+        table = objects_table(events, data, objects, object_jets(objects), properties=self.properties)
         return Result(table, {"objects": int(ak.sum(ak.num(objects)))})
 
     def reconstruct(self, data: ak.Array) -> ak.Array:

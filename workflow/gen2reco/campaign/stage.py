@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gen2reco.campaign.config import Block, parse_block
 from gen2reco.errors import InputError
+from gen2reco.events.truth import STANDARD, Properties
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +68,7 @@ class Backend:
     model_digest: str | None = None
 
     def __init__(self, options: Block, detector: "Detector | None" = None):
-        self.options, self.detector = options, detector
+        self.options, self.detector, self.properties = options, detector, STANDARD
 
     @classmethod
     def own_detector(cls, options: Block) -> "Detector | None":
@@ -75,7 +76,9 @@ class Backend:
         return None
 
     def accept(self, story: dict) -> None:
-        """Look at how the input was made, facts by stage ({} if unknown), before `prepare`. Raises InputError."""
+        """Look at how the input was made, facts by stage ({} if unknown), before `prepare`; here, keep the properties
+        of its particles. Raises InputError."""
+        self.properties = Properties.of(story)
 
     def prepare(self) -> None:
         """Do the heavy start-up once (imports, compilation, engine initialisation)."""

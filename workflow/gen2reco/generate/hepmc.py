@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.process import HepmcProcess, check_unchanged
@@ -9,7 +10,7 @@ from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.hepmc import HepmcFile
-from gen2reco.events.truth import known
+from gen2reco.events.truth import STANDARD
 
 
 class Hepmc(Backend):
@@ -36,7 +37,7 @@ class Hepmc(Backend):
             columns["weights"] = pa.array(list(given.weights), pa.list_(pa.float64()))
         table = records.table("particles", columns)
         records.check(table, "particles", path)
-        check_codes(table, path)
+        check_hadronised(table, path)
         facts = {
             "events_accepted": table.num_rows,
             "cross_section_pb": given.cross_section,
@@ -54,13 +55,21 @@ class Hepmc(Backend):
         return total
 
 
-def check_codes(table: pa.Table, source: str) -> None:
-    """Raises InputError naming the first event with a final particle whose PDG code is none."""
+def check_hadronised(table: pa.Table, source: str) -> None:
+    """Raises InputError naming the first event whose final state holds quarks, gluons or clusters but no hadron."""
     column = table["particles"].combine_chunks()
     codes = column.flatten().field("pdg").to_numpy()
-    unknown = ~known(codes)
-    if unknown.any():
-        at = int(np.argmax(unknown))
-        row = int(np.searchsorted(column.offsets.to_numpy(), at, side="right")) - 1
-        number = table["event"][row].as_py()
-        raise InputError(f"{source}: event {number}: PDG code {codes[at]} is no particle's; remake or drop the event")
+    coloured = STANDARD.coloured(codes)
+    if not coloured.any():
+        return
+    rows = pc.list_parent_indices(column).to_numpy()
+    parton_level = np.bincount(rows[coloured], minlength=len(column)) > 0
+    parton_level &= np.bincount(rows[~coloured & (np.abs(codes) > 100)], minlength=len(column)) == 0
+    if parton_level.any():
+        row = int(np.argmax(parton_level))
+        first = int(codes[coloured & (rows == row)][0])
+        raise InputError(
+            f"{source}: event {table['event'][row].as_py()} ends in partons (PDG code {first}, "
+            f"{STANDARD.name(first)}) and no hadrons; let the generator hadronise, or give its LHE file to "
+            "`--backend lhe`, which showers and hadronises"
+        )

@@ -58,17 +58,6 @@ class Engine:
         )
         self.shoot(photon, np.array([[1, 2]]))
 
-    def knows(self, pdg: NDArray) -> NDArray[np.bool_]:
-        """Whether Geant4 can track each PDG code: not quarks, resonances, bosons, heavier ions."""
-        table = g4.G4ParticleTable.GetParticleTable()
-
-        def tracked(code: int) -> bool:
-            kind = table.FindParticle(code)
-            return kind is not None and not kind.IsShortLived() and kind.GetProcessManager() is not None
-
-        codes, inverse = np.unique(pdg, return_inverse=True)
-        return np.array([tracked(int(code)) for code in codes], dtype=bool)[inverse]
-
     def shoot(self, at_face: AtFace, seeds: NDArray) -> tuple[NDArray, NDArray]:
         """Track particles that enter at z > 0, each with its own two seeds: (n, 2), positive, below 2**31.
 

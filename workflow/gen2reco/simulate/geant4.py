@@ -1,6 +1,7 @@
 """The reference simulation: Geant4 FTFP_BERT showers of every particle that reaches the calorimeter."""
 
 import itertools
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,11 +14,13 @@ from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InfrastructureError
 from gen2reco.events.geometry import C_LIGHT, Geometry, encode
 from gen2reco.events.quiet import quiet
+from gen2reco.events.truth import simulated
 from gen2reco.simulate.digitise import Deposits
-from gen2reco.simulate.hits import enter, hits_table, streams
+from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_line, streams, summed_left_out
 from gen2reco.simulate.propagate import AtFace
 from gen2reco.simulate.tables import find_tables
 
+logger = logging.getLogger(__name__)
 BATCH_ENERGY = 1000.0
 """Particles tracked between two reductions of steps to cells, GeV in all: bounds memory to some 10 MB."""
 
@@ -57,19 +60,24 @@ class Geant4(Backend):
             self.engine = Engine(self.geometry)
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
-        """Simulate the chunk's events. Raises InputError for an invalid PDG code."""
-        at_face = enter(events, self.detector)
-        simulated = at_face[self.engine.knows(at_face.pdg)]
-        deposits = self.deposits(simulated, streams(chunk.seed)[0])
+        """Simulate the chunk's events; particles that Geant4 does not track are counted."""
+        at_face = enter(events, self.detector, self.properties)
+        taken = at_face[simulated(at_face.pdg, at_face.energy)]
+        deposits = self.deposits(taken, streams(chunk.seed)[0])
         table = hits_table(events, at_face, deposits, self.geometry, chunk.seed, self.options.keep_deposits)
         info = {
-            "particles_at_face": len(at_face),
-            "particles_unknown_to_geant4": len(at_face) - len(simulated),
-            "energy_at_face": float(at_face.energy.sum()),
+            **face_facts(events, at_face, self.properties),
             "physics": self.tables.label,
             "tables_digest": self.tables.digest,
         }
         return Result(table, info)
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Numbers summed, also of what was not simulated, which is said in one line."""
+        total = super().summary(infos) | {"not_simulated": summed_left_out(infos)}
+        if line := left_out_line(total["not_simulated"]):
+            logger.warning(line)
+        return total
 
     def deposits(self, at_face: AtFace, rng: np.random.Generator) -> Deposits:
         """Noise-free, calibrated deposits of particles at the face of either endcap."""

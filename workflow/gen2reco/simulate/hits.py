@@ -1,16 +1,18 @@
-"""What every simulator shares around its showers: input checks, random streams, and the hits record."""
+"""What every simulator shares around its showers: what enters, random streams, the hits record, what is left out."""
 
 import numpy as np
 import pyarrow as pa
 
 from gen2reco.campaign.detector import Detector
-from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
-from gen2reco.events.truth import known
+from gen2reco.events.truth import STANDARD, Properties, simulated
 from gen2reco.simulate.digitise import Deposits, deposit_lists, digitise
 from gen2reco.simulate.propagate import AtFace, propagate
 from gen2reco.simulate.tracks import make_tracks
+
+NAMED = 5
+"""Codes that a line names."""
 
 
 def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
@@ -18,23 +20,50 @@ def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.ran
     return tuple(np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
 
 
-def enter(events: pa.Table, detector: Detector) -> AtFace:
-    """The particles of a chunk at the front face. Raises InputError naming the event of an invalid PDG code."""
-    particles = records.awkward(events.select(["particles"])).particles
-    at_face = propagate(particles, detector)
-    _check_codes(events)
-    return at_face
+def enter(events: pa.Table, detector: Detector, properties: Properties = STANDARD) -> AtFace:
+    """The particles of a chunk at the front face, also those that no simulation takes (see `truth.simulated`)."""
+    return propagate(records.awkward(events.select(["particles"])).particles, detector, properties)
 
 
-def _check_codes(events: pa.Table) -> None:
-    column = events["particles"].combine_chunks()
-    codes = column.flatten().field("pdg").to_numpy()
-    bad = ~known(codes)
-    if bad.any():
-        at = int(np.argmax(bad))
-        ends = column.offsets.to_numpy()[1:] - column.offsets[0].as_py()
-        event = events["event"][int(np.searchsorted(ends, at, side="right"))].as_py()
-        raise InputError(f"event {event}: `particles.pdg` = {codes[at]} is no PDG code; correct or drop the event")
+def face_facts(events: pa.Table, at_face: AtFace, properties: Properties = STANDARD) -> dict:
+    """What a simulator's facts say of its particles: how many arrive with how much energy, GeV, and by PDG code those
+    of all final particles that leave nothing because no simulation takes them, though they are not unseen."""
+    flat = events["particles"].combine_chunks().flatten()
+    pdg, energy = (flat.field(name).to_numpy().astype(kind) for name, kind in (("pdg", np.int64), ("energy", float)))
+    lost = ~properties.unseen(pdg) & ~simulated(pdg, energy)
+    missed = ~simulated(at_face.pdg, at_face.energy)
+    codes, which = np.unique(pdg[lost], return_inverse=True)
+    arrived = [float(at_face.energy[missed & (at_face.pdg == code)].sum()) for code in codes]
+    columns = zip(codes, np.bincount(which), np.bincount(which, energy[lost]), arrived)
+    left_out = {
+        str(code): {"name": properties.name(code), "particles": int(n), "energy": float(e), "energy_at_face": face}
+        for code, n, e, face in columns
+    }
+    return {
+        "particles_at_face": len(at_face),
+        "energy_at_face": float(at_face.energy.sum()),
+        "not_simulated": left_out,
+    }
+
+
+def summed_left_out(infos: list[dict]) -> dict[str, dict]:
+    """The chunks' `not_simulated` as one."""
+    total: dict[str, dict] = {}
+    for code, one in (item for info in infos for item in info.get("not_simulated", {}).items()):
+        before = total.get(code, {"particles": 0, "energy": 0.0, "energy_at_face": 0.0})
+        total[code] = one | {key: one[key] + number for key, number in before.items() if key != "name"}
+    return total
+
+
+def left_out_line(left_out: dict[str, dict]) -> str | None:
+    """One line that says what was not simulated, most energy first; None if there is nothing to say."""
+    if not left_out:
+        return None
+    order = sorted(left_out.items(), key=lambda item: -item[1]["energy"])
+    parts = [f"{one['particles']} {one['name']} ({code}, {one['energy']:.4g} GeV)" for code, one in order[:NAMED]]
+    parts += [f"{len(order) - NAMED} other codes"] if len(order) > NAMED else []
+    face = sum(one["energy_at_face"] for one in left_out.values())
+    return f"not simulated: {', '.join(parts)}; {face:.4g} GeV of it at the front face"
 
 
 def hits_table(

@@ -16,6 +16,7 @@ from gen2reco.campaign.models import located, open_model
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
 from gen2reco.events.geometry import Geometry, encode
+from gen2reco.events.truth import simulated
 from gen2reco.simulate.digitise import Deposits
 from gen2reco.simulate.hits import enter, hits_table, streams
 from gen2reco.simulate.propagate import AtFace
@@ -88,7 +89,7 @@ class Learned(Backend):
         deposits = self.deposits(inside, shower_stream)
         if self.reference and not valid.all():
             other = at_face[~valid]
-            other = other[self.reference.engine.knows(other.pdg)]
+            other = other[simulated(other.pdg, other.energy)]
             deposits = deposits.joined(self.reference.deposits(other, reference_stream))
         table = hits_table(events, at_face, deposits.merged(), self.geometry, chunk.seed, self.options.keep_deposits)
         return Result(table, self._facts(at_face, valid, len(inside)))

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
 from gen2reco.events.geometry import C_LIGHT
-from gen2reco.events.truth import charge, is_neutrino
+from gen2reco.events.truth import STANDARD, Properties
 
 BENDING = 1e-6 * C_LIGHT
 """Curvature 1/mm of a unit charge of 1 GeV transverse momentum in 1 T."""
+ON_FACE = 1e-3
+"""mm: particles that start so near to the face, by rounding behind it, start on it."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,13 @@ class AtFace:
         return AtFace(self.event, self.particle, self.pdg, self.charge, self.energy, position, momentum, self.time)
 
 
-def propagate(particles: ak.Array, detector: Detector) -> AtFace:
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of particles at rest or far away: they do not arrive
+def propagate(particles: ak.Array, detector: Detector, properties: Properties = STANDARD) -> AtFace:
     """Carry the particles of a chunk (events * var * record of the particles record) to the front face.
 
     Helices in the solenoid's uniform field if charged, else straight lines; times of flight include the vertex time.
-    Left out are neutrinos and particles that miss the annulus, turn more than once around, start behind the face,
-    or reach the barrel calorimeter first (radius and half length of the solenoid block).
+    Left out are particles that pass unseen, such as neutrinos, and those that miss the annulus, turn more than once
+    around, start behind the face, or reach the barrel calorimeter first (radius and half length of the solenoid block).
     """
     counts = ak.to_numpy(ak.num(particles))
     flat = ak.flatten(particles)
@@ -66,11 +69,12 @@ def propagate(particles: ak.Array, detector: Detector) -> AtFace:
     pdg = ak.to_numpy(flat.pdg).astype(np.int64)
     p = np.stack([ak.to_numpy(flat[name]).astype(np.float64) for name in ("px", "py", "pz")], axis=1)
     vertex = np.stack([ak.to_numpy(flat[name]).astype(np.float64) for name in ("vx", "vy", "vz")], axis=1)
-    energy = np.maximum(ak.to_numpy(flat.energy).astype(np.float64), np.linalg.norm(p, axis=1))
-    q = charge(pdg)
+    energy = np.maximum(ak.to_numpy(flat.energy).astype(np.float64), np.hypot(np.hypot(p[:, 0], p[:, 1]), p[:, 2]))
+    q = properties.charge(pdg)
 
     face = detector.front_face
-    forward = ~is_neutrino(pdg) & (p[:, 2] != 0.0) & (np.abs(vertex[:, 2]) < face)
+    forward = ~properties.unseen(pdg) & (p[:, 2] != 0.0) & (np.abs(vertex[:, 2]) <= face + ON_FACE)
+    vertex[:, 2] = np.clip(vertex[:, 2], -face, face)
     pz = np.where(forward, p[:, 2], 1.0)
     dz = np.sign(pz) * face - vertex[:, 2]
     turn = _turn(q, pz, dz, detector)

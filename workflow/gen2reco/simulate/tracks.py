@@ -4,6 +4,7 @@ import awkward as ak
 import numpy as np
 
 from gen2reco.campaign.detector import Detector
+from gen2reco.events.truth import HIGHEST_ENERGY
 from gen2reco.simulate.propagate import AtFace
 
 
@@ -11,14 +12,15 @@ def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: n
     """One list of track records an event: position and momentum at the front face, charge, particle.
 
     A charged particle whose momentum at the vertex lies in the tracker's acceptance has a track with the stated
-    efficiency. Its momentum is scaled by 1 + sigma(pT)/pT times a Gaussian, with the direction kept.
+    efficiency, also where no simulation takes it. Its momentum is scaled by 1 + sigma(pT)/pT times a Gaussian, with the
+    direction kept.
     """
     tracker = detector.tracker
     px, py, pz = (_of(particles[name], at_face) for name in ("px", "py", "pz"))
     pt = np.hypot(px, py)
     eta = np.abs(np.arcsinh(pz / np.maximum(pt, 1e-12)))
     seen = (at_face.charge != 0) & (pt >= tracker.pt_min) & (eta >= tracker.eta_min) & (eta <= tracker.eta_max)
-    seen &= rng.random(len(at_face)) < tracker.efficiency
+    seen &= (rng.random(len(at_face)) < tracker.efficiency) & (at_face.energy <= HIGHEST_ENERGY)
     sigma = np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
     scale = np.maximum(1.0 + sigma * rng.normal(size=len(at_face)), 0.01)
     found = at_face[seen]
