@@ -36,6 +36,12 @@ _QUIET = (
     "Next:numberShowLHA = 0",
 )
 
+_MERGING_DETAILS = (
+    "Merging:doDynamicMerging",
+    "Merging:doSchemeVariation",
+    "Merging:doUNLOPSTilde",
+)  # how, not whether
+
 
 def start(settings: Iterable[str], mpi: bool | None, hook: Any = None, own: Iterable[str] = ()) -> "pythia8mc.Pythia":
     """An initialised Pythia8; `own` lines come first, unchecked. Raises InputError with Pythia8's reason."""
@@ -53,6 +59,48 @@ def start(settings: Iterable[str], mpi: bool | None, hook: Any = None, own: Iter
     if not ready:
         raise InputError(f"Pythia8 does not start with these settings: {_complaint(said)}")
     return pythia
+
+
+def settings_of(settings: Iterable[str], own: Iterable[str] = ()) -> "pythia8mc.Pythia":
+    """Pythia8 with these lines read and not initialised (50 ms): to ask what they set. Raises InputError."""
+    with engine_output():
+        pythia = pythia8mc.Pythia("", False)
+        for line in own:
+            pythia.readString(line)
+        apply(pythia, checked(settings))
+    return pythia
+
+
+def interactions(pythia: "pythia8mc.Pythia") -> bool:
+    """Whether multiparton interactions are on."""
+    return pythia.flag("PartonLevel:MPI") and pythia.flag("PartonLevel:all")
+
+
+def matches(pythia: "pythia8mc.Pythia") -> bool:
+    """Whether jets are matched to partons after the shower (MLM, FxFx), which vetoes events."""
+    return pythia.flag("JetMatching:merge")
+
+
+def merges(pythia: "pythia8mc.Pythia") -> bool:
+    """Whether events are merged (CKKW-L, UMEPS, NL3, UNLOPS), which vetoes or reweights them."""
+    switches = (entry.name for key, entry in pythia.settings.getFlagMap("merging:do").items())
+    return any(pythia.flag(name) for name in switches if name not in _MERGING_DETAILS)
+
+
+def changed(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
+    """Values of the settings that differ from those which Pythia8 starts with, by their documented name."""
+    as_shipped = _values(pythia8mc.Pythia("", False))
+    return {name: value for name, value in _values(pythia).items() if value != as_shipped.get(name)}
+
+
+def _values(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
+    kinds = ("Flag", "Mode", "Parm", "Word", "FVec", "MVec", "PVec", "WVec")
+    tables = (getattr(pythia.settings, f"get{kind}Map")("") for kind in kinds)
+    return {entry.name: _plain(entry.valNow) for table in tables for entry in table.values()}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, bool | int | float | str) else list(value)
 
 
 def reseed(pythia: "pythia8mc.Pythia", seed: int) -> None:
