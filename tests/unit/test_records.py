@@ -41,6 +41,33 @@ def test_round_trip_and_slices(tmp_path_factory, counts, start):
     assert ak.num(records.awkward(again).particles).to_list() == counts[min(start, len(counts)) :]
 
 
+@pytest.mark.parametrize("record", COLUMNS)
+def test_version_1_is_read_and_converted(tmp_path, record):
+    path = tmp_path / "old.parquet"
+    columns = {name: [[]] for name in COLUMNS[record]} | {"event": [0], "weight": [1.0]}
+    new = records.table(record, {**columns, "particles": ak.Array([[{**PHOTON, "px": 0.1}]])})
+    numbers = pa.struct([(name, pa.int32() if name == "pdg" else pa.float32()) for name in PHOTON])
+    old = new.set_column(new.schema.get_field_index("particles"), "particles", new["particles"].cast(pa.list_(numbers)))
+    pq.write_table(old.replace_schema_metadata({"gen2reco.schema": f"{record}/1"}), path)
+    assert records.record_of(path) == record
+    for table in (records.read(path, record), records.read(path, record, ["particles"]), records.read(path)):
+        assert table["particles"].type == SCHEMAS[record].field("particles").type
+        assert records.awkward(table)["particles"].px.tolist() == [[np.float32(0.1)]]
+
+
+def test_momenta_are_kept_to_the_last_digit(tmp_path):
+    exact = {**PHOTON, "px": 0.1, "py": 1 / 3, "pz": 3000.1, "energy": 3000.2}
+    records.write(tmp_path / "x.parquet", particles([[exact]]), "particles")
+    particle = records.awkward(records.read(tmp_path / "x.parquet")).particles[0, 0].tolist()
+    assert particle == exact
+
+
+@pytest.mark.parametrize("column", ["energy", "pdg"])
+def test_awkward_sorts_what_it_reads_itself(tmp_path, column):
+    records.write(tmp_path / "x.parquet", particles([[PHOTON, {**PHOTON, "pdg": 11, "energy": 4.5}]]), "particles")
+    assert ak.sort(ak.from_parquet(tmp_path / "x.parquet")["particles"][column]).tolist() in ([[4.0, 4.5]], [[11, 22]])
+
+
 def test_field_order_and_width_are_fitted():
     shuffled = ak.Array([[dict(reversed(PHOTON.items()))]])
     table = particles(rows=[(PHOTON,)], particles=shuffled, event=np.arange(1, dtype=np.int16))
@@ -98,7 +125,7 @@ def damage(kind, path):
         path.unlink()
         path.mkdir()
     elif kind == "version":
-        pq.write_table(particles().replace_schema_metadata({"gen2reco.schema": "particles/2"}), path)
+        pq.write_table(particles().replace_schema_metadata({"gen2reco.schema": "particles/3"}), path)
     elif kind == "other":
         records.write(path, records.empty("hits"), "hits")
 
@@ -111,8 +138,8 @@ def damage(kind, path):
         ("truncated", "not a readable Parquet file"),
         ("text", "not a readable Parquet file"),
         ("folder", "is a folder"),
-        ("version", "holds `particles/2`, expected `particles/1`"),
-        ("other", "holds `hits/1`, expected `particles/1`"),
+        ("version", "holds `particles/3`, expected `particles/2`"),
+        ("other", "holds `hits/2`, expected `particles/2`"),
     ],
 )
 def test_damaged_files_give_one_line(tmp_path, kind, message):

@@ -28,7 +28,7 @@ def mistakes(folder):
     return {
         "missing input": (("cluster", "none.parquet", "out.parquet"), "none.parquet: no such file"),
         "empty input": (("cluster", "empty.parquet", "out.parquet"), "empty.parquet: empty file"),
-        "wrong record": (("cluster", "p.parquet", "out.parquet"), "holds `particles/1`, expected `hits/1`"),
+        "wrong record": (("cluster", "p.parquet", "out.parquet"), "holds `particles/2`, expected `hits/2`"),
         "same file": (("simulate", "p.parquet", "p.parquet", "--detector", DETECTOR), "input and output are the same"),
         "no detector": (("simulate", "p.parquet", "out.parquet"), "needs a detector"),
         "missing detector": (("simulate", "p.parquet", "out.parquet", "--detector", "d.yaml"), "d.yaml: no such file"),

@@ -229,7 +229,8 @@ def _lock(
 
 
 def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: int) -> dict:
-    from gen2reco.campaign.stage import backend_class, make_backend
+    from gen2reco.campaign.stage import RECORDS, backend_class, make_backend
+    from gen2reco.events.schemas import VERSIONS
 
     cls = backend_class(stage, choice.backend)
     model = make_backend(stage, choice.backend, choice.options, detector).model_digest
@@ -241,6 +242,7 @@ def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: 
         "model": model,
     }
     known = {**fixed, "seed": seed, "detector": detector.digest() if cls.needs_detector else None}
+    known["record"] = VERSIONS[RECORDS[stage][1]]
     return {**fixed, "device": choice.device, "digest": digest(known)}
 
 

@@ -192,7 +192,7 @@ def _made_by(job: Job, given: _Input) -> str:
     """Digest of all that fixes the bytes of the output but the number of events."""
     detector = job.backend.detector.digest() if job.backend.detector else None
     stage = job.backend.stage
-    return digest([stage, _identity(job), given.sha256, detector, records.VERSION, __version__])
+    return digest([stage, _identity(job), given.sha256, detector, records.VERSIONS, __version__])
 
 
 def _partial_folder(job: Job, made_by: str) -> Path:

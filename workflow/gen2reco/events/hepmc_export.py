@@ -52,7 +52,7 @@ def _rows(events: pa.Table) -> Iterator[dict]:
     columns = {name: events[name].combine_chunks() for name in events.schema.names}
     flat, offsets = {}, {}
     for name, column in columns.items():
-        if pa.types.is_list(column.type):
+        if pa.types.is_large_list(column.type):
             offsets[name], inner = column.offsets.to_numpy(), column.values
             parts = (
                 dict(zip((f.name for f in inner.type), inner.flatten()))

@@ -1,19 +1,24 @@
 """Read, write and check the records: Parquet files of one row an event with fixed writer settings."""
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import awkward as ak
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gen2reco.campaign.whole import whole
-from gen2reco.errors import InputError
-from gen2reco.events.schemas import COLUMNS, INDICES, OPTIONAL, SCHEMAS, VERSION
+from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.events.arrow import array, arrow, fit, leaves, lists, no_lists, structs
+from gen2reco.events.checks import check_values, distinct
+from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS, VERSIONS
 
 SCHEMA_KEY = "gen2reco.schema"
+ROWS = 250
+"""Events of a row group, and of what is read at once."""
 _WRITER = {
     "compression": "zstd",
     "compression_level": 1,
@@ -21,6 +26,7 @@ _WRITER = {
     "version": "2.6",
     "store_schema": True,
 }
+_BUFFER = 1 << 18  # bytes of each column that are read ahead
 
 
 def schema_of(record: str, names: list[str]) -> pa.Schema:
@@ -30,30 +36,18 @@ def schema_of(record: str, names: list[str]) -> pa.Schema:
     extra = [name for name in OPTIONAL[record] if name in names]
     unknown = sorted(set(names) - set(kinds))
     missing = [name for name in required if name not in names]
-    if unknown or missing:
-        problem = f"unknown column `{unknown[0]}`" if unknown else f"column `{missing[0]}` is missing"
-        raise InputError(f"not a {record}/{VERSION} record: {problem}; expected {', '.join(required)}")
+    double = [name for name in names if names.count(name) > 1]
+    if unknown or missing or double:
+        problem = f"unknown column `{unknown[0]}`" if unknown else f"column `{(double or missing)[0]}` is "
+        problem += "" if unknown else "there twice" if double else "missing"
+        raise InputError(f"not a {record}/{VERSIONS[record]} record: {problem}; expected {', '.join(required)}")
     return pa.schema([pa.field(name, kinds[name], nullable=False) for name in required + extra])
 
 
 def table(record: str, columns: Mapping[str, "ak.Array | np.ndarray | pa.Array"]) -> pa.Table:
     """Columns as a table of the record: field order and types cast to the schema. Raises InputError on a mismatch."""
     schema = schema_of(record, list(columns))
-    return pa.table([_cast(name, columns[name], schema.field(name).type) for name in schema.names], schema=schema)
-
-
-def array(values: np.ndarray | list) -> pa.Array:
-    """Values as an Arrow array; numbers without `pyarrow.array`, which imports pandas at its first numpy array."""
-    if not (isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf"):
-        return pa.array(values)
-    values = np.ascontiguousarray(values)
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
-
-
-def structs(offsets: np.ndarray, fields: Mapping[str, np.ndarray]) -> pa.Array:
-    """Flat columns as one list of structs per event. `offsets`: (n_events + 1,) into the columns."""
-    inner = pa.StructArray.from_arrays([array(column) for column in fields.values()], list(fields))
-    return pa.ListArray.from_arrays(array(np.asarray(offsets, np.int32)), inner)
+    return _table(columns, schema)
 
 
 def empty(record: str) -> pa.Table:
@@ -67,6 +61,12 @@ def awkward(events: pa.Table) -> ak.Array:
     return ak.from_arrow(events.combine_chunks(), highlevel=True)
 
 
+def check(events: pa.Table, record: str, source: str) -> None:
+    """Check a table: the record's columns and types, no value missing, finite numbers, energies >= 0, |p| <= E,
+    indices and lengths in range, no event twice. Raises InputError naming `source` and the first bad event."""
+    check_values(_fitted(events, record, source), record, source)
+
+
 def write(path: Path | str, events: pa.Table, record: str, metadata: Mapping[str, str] | None = None) -> None:
     """Write one record file atomically. Raises InfrastructureError when the folder or disk refuses."""
     write_stream(path, iter([events]), record, metadata)
@@ -75,170 +75,199 @@ def write(path: Path | str, events: pa.Table, record: str, metadata: Mapping[str
 def write_stream(
     path: Path | str, tables: Iterator[pa.Table], record: str, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tables as row groups of one file: temporary name, then an atomic rename; nothing is left on failure."""
-    with whole(Path(path)) as temporary:
+    """Write tables as one file, in row groups of at most `ROWS` events: temporary name, then an atomic rename.
+
+    Nothing is left on failure. Raises InputError for a table that is not of the record, InfrastructureError when the
+    folder, disk or memory refuses.
+    """
+    with whole(Path(path)) as temporary, _enough_memory(path):
         first = next(tables, None)
         first = empty(record) if first is None else first
-        extra = {SCHEMA_KEY: f"{record}/{VERSION}", **(metadata or {})}
-        schema = schema_of(record, first.schema.names).with_metadata(extra)
-        with pq.ParquetWriter(temporary, schema, **_WRITER) as writer:
-            writer.write_table(first.cast(schema))
+        extra = {SCHEMA_KEY: f"{record}/{VERSIONS[record]}", **(metadata or {})}
+        schema = schema_of(record, first.schema.names)
+        with pq.ParquetWriter(temporary, schema.with_metadata(extra), **_WRITER) as writer:
+            writer.write_table(_fitted(first, record, path), row_group_size=ROWS)
             for events in tables:
-                writer.write_table(events.cast(schema))
+                writer.write_table(_fitted(events, record, path), row_group_size=ROWS)
 
 
 def read(path: Path | str, record: str | None = None, columns: list[str] | None = None) -> pa.Table:
     """Read a record file. Raises InputError if it is missing, damaged, of another record or schema version."""
-    path = Path(path)
-    with open_file(path, record) as file:
+    source = Source(path, record, columns)
+    return source.slice(0, source.num_rows)
+
+
+class Source:
+    """A record file, its schema checked once, its events read by runs of rows, never more than is wanted at once.
+
+    Raises InputError if it is missing, damaged, of another record or schema version.
+    """
+
+    def __init__(self, path: Path | str, record: str | None = None, columns: list[str] | None = None):
+        self.path, self._columns = Path(path), columns
+        with open_file(path, record) as file, _reading(path):
+            self.metadata = metadata(file)
+            names = file.schema_arrow.names
+            groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        self.record = record or _record_of(self.metadata, names, self.path)
+        self._schema = self._expected(names)
+        self.num_rows = sum(groups)
+        """Events in the file."""
+        self._starts = np.cumsum([0, *groups])
+        self._forget()
+
+    def slice(self, start: int, stop: int) -> pa.Table:
+        """Events [start, stop), as far as there are. Quick where runs follow each other."""
+        stop = min(stop, self.num_rows)
+        start = min(start, stop)
+        if os.getpid() != self._process or start < self._first or self._group(start) > self._group(self._next):
+            self._forget(self._group(start))
+        while self._next < stop and (part := next(self._stream, None)) is not None:
+            self._parts.append(part)
+            self._next += part.num_rows
+            while self._parts and self._first + self._parts[0].num_rows <= start:
+                self._first += self._parts.pop(0).num_rows
+        parts = pa.concat_tables([self._schema.empty_table(), *self._parts])
+        return parts.slice(start - self._first, stop - start).combine_chunks()
+
+    def tables(self, rows: int = ROWS) -> Iterator[pa.Table]:
+        """All events in order, at most `rows` at once."""
+        for start in range(0, self.num_rows, rows):
+            yield self.slice(start, start + rows)
+
+    def check(self) -> None:
+        """Check the values of all events. Raises InputError naming the first bad one."""
+        for events in self.tables():
+            check_values(events, self.record, str(self.path))
+        numbers = [part["event"].to_numpy() for part in Source(self.path, self.record, ["event"]).tables(1 << 16)]
+        distinct(np.concatenate([np.empty(0, np.int64), *numbers]), str(self.path))
+
+    def _group(self, row: int) -> int:
+        return int(np.searchsorted(self._starts, row, side="right")) - 1
+
+    def _forget(self, group: int = 0) -> None:
+        """Begin again at a row group: the events kept are those of rows [_first, _next), those of this process."""
+        self._process, self._parts = os.getpid(), []
+        self._first = self._next = int(self._starts[min(group, len(self._starts) - 1)])
+        self._stream = self._read_from(group)
+
+    def _read_from(self, group: int) -> Iterator[pa.Table]:
+        groups = list(range(group, len(self._starts) - 1))
+        with open_file(self.path, self.record, buffer_size=_BUFFER, pre_buffer=False) as file, _reading(self.path):
+            for batch in file.iter_batches(ROWS, groups, self._schema.names, use_threads=False):
+                yield _table({name: batch[name] for name in self._schema.names}, self._schema, f"{self.path}: ")
+
+    def _expected(self, names: list[str]) -> pa.Schema:
+        """The schema of what is read. Raises InputError for columns that are missing or unknown."""
         try:
-            events = file.read(columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged Parquet file: {_first_line(error)}") from None
-    if columns is None and record is not None:
-        events = _cast_table(events, record, path)
-    return events
+            if self._columns is None:
+                return schema_of(self.record, names)
+            if missing := [name for name in self._columns if name not in names]:
+                raise InputError(f"column `{missing[0]}` is missing")
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        kinds = {**COLUMNS[self.record], **OPTIONAL[self.record]}
+        return pa.schema([pa.field(name, kinds[name], nullable=False) for name in self._columns])
 
 
-def open_file(path: Path | str, record: str | None = None) -> pq.ParquetFile:
+def open_file(path: Path | str, record: str | None = None, **options: object) -> pq.ParquetFile:
     """Open a record file, its declared schema checked. Raises InputError."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}; check the path")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: empty file; expected a Parquet record")
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file: {_first_line(error)}") from None
-    declared = metadata(file).get(SCHEMA_KEY)
-    if record is not None and declared is not None and declared != f"{record}/{VERSION}":
-        raise InputError(f"{path}: holds `{declared}`, expected `{record}/{VERSION}`; remake it with this version")
+        what = "is a folder, not a file" if path.is_dir() else "is no file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {what}; check the path")
+    with _reading(path, "not a readable Parquet file"):
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: empty file; expected a Parquet record")
+        file = pq.ParquetFile(path, **options)
+        declared = metadata(file).get(SCHEMA_KEY)
+    if record is not None and declared is not None and not _known(declared, record):
+        raise InputError(
+            f"{path}: holds `{declared}`, expected `{record}/{VERSIONS[record]}`; give another file, or remake this one"
+        )
     return file
 
 
 def record_of(path: Path | str) -> str:
     """Which record a file holds, by its metadata or else its columns. Raises InputError."""
-    with open_file(path) as file:
-        declared = metadata(file).get(SCHEMA_KEY)
-        names = set(file.schema_arrow.names)
-    if declared is not None:
-        record, _, version = declared.partition("/")
-        if record in COLUMNS and version == str(VERSION):
-            return record
-        raise InputError(f"{path}: unknown schema `{declared}`; known: {', '.join(f'{r}/{VERSION}' for r in COLUMNS)}")
-    for record in reversed(COLUMNS):
-        if set(COLUMNS[record]) <= names <= {*COLUMNS[record], *OPTIONAL[record]}:
-            return record
-    raise InputError(f"{path}: its columns ({', '.join(sorted(names))}) match no record")
+    return Source(path).record
 
 
 def metadata(file: pq.ParquetFile) -> dict[str, str]:
     """The file's key-value metadata as text, Arrow's own entry left out."""
     raw = file.schema_arrow.metadata or {}
-    return {key.decode(): value.decode() for key, value in raw.items()}
+    return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in raw.items()}
 
 
-def check(events: pa.Table, record: str, source: str) -> None:
-    """Check values: finite numbers, energies >= 0, indices in range. Raises InputError naming the first bad event."""
-    for name in events.schema.names:
-        column = events[name].combine_chunks()
-        for label, values, parents in leaves(name, column):
-            _check_leaf(label, values, parents, events, source)
-    present = set(events.schema.names)
-    for label, target, least in INDICES[record]:
-        if label.partition(".")[0] in present and target in present:
-            _check_index(label, target, least, events, source)
+def _record_of(facts: Mapping[str, str], names: list[str], path: Path) -> str:
+    if (declared := facts.get(SCHEMA_KEY)) is not None:
+        record = next((record for record in VERSIONS if _known(declared, record)), None)
+        if record is None:
+            known = ", ".join(f"{name}/{version}" for name, version in VERSIONS.items())
+            raise InputError(f"{path}: unknown schema `{declared}`; known: {known}")
+        return record
+    for record in reversed(COLUMNS):
+        if set(COLUMNS[record]) <= set(names) <= {*COLUMNS[record], *OPTIONAL[record]}:
+            return record
+    raise InputError(f"{path}: its columns ({', '.join(sorted(names))}) match no record")
 
 
-def _check_leaf(label: str, values: np.ndarray, parents: np.ndarray, events: pa.Table, source: str) -> None:
-    if values.dtype.kind != "f":
-        return
-    bad = ~np.isfinite(values)
-    what = "a finite number"
-    if not bad.any() and label.rpartition(".")[2] == "energy" and not label.startswith("partons"):
-        bad, what = values < 0, "an energy >= 0"
-    if bad.any():
-        at = int(np.argmax(bad))
-        number = events["event"][int(parents[at])].as_py()
-        raise InputError(
-            f"{source}: event {number}: `{label}` = {values[at]}, expected {what}; remake or drop the event"
-        )
+def _known(declared: str, record: str) -> bool:
+    """Whether a declared schema is a version of the record that can be read."""
+    return declared in {f"{record}/{version}" for version in range(1, VERSIONS[record] + 1)}
 
 
-def _check_index(label: str, target: str, least: int, events: pa.Table, source: str) -> None:
-    array = awkward(events.select([label.partition(".")[0], target]))
-    index = array[tuple(label.split("."))] if "." in label else array[label]
-    bad = (index < least) | (index >= ak.num(array[target]))
-    while bad.ndim > 1:
-        bad = ak.any(bad, axis=-1)
-    if ak.any(bad):
-        at = int(np.argmax(ak.to_numpy(bad)))
-        number = events["event"][at].as_py()
-        raise InputError(f"{source}: event {number}: `{label}` points outside `{target}`; the file is inconsistent")
-
-
-def leaves(name: str, column: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield (label, flat values, row of each value) of the numeric leaves of a column."""
-    rows = np.arange(len(column))
-    while pa.types.is_list(column.type):
-        rows = rows[pc.list_parent_indices(column).to_numpy(zero_copy_only=False)]
-        column = column.flatten()
-    if pa.types.is_struct(column.type):
-        for field, child in zip(column.type, column.flatten()):
-            for label, values, inner in leaves(f"{name}.{field.name}", child):
-                yield label, values, rows[inner]
-    else:
-        yield name, column.to_numpy(zero_copy_only=False), rows
-
-
-def _cast(name: str, values: "ak.Array | np.ndarray | pa.Array", kind: pa.DataType) -> pa.Array:
-    if isinstance(values, ak.Array):
-        values = ak.to_arrow(values, list_to32=True, extensionarray=False)
-    elif not isinstance(values, (pa.Array, pa.ChunkedArray)):
-        values = array(values)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+def _fitted(events: pa.Table, record: str, source: Path | str) -> pa.Table:
+    """A table in the record's columns and types; nothing is copied where they are those already."""
     try:
-        return _fit(values, kind)
-    except (pa.ArrowException, KeyError) as error:
-        raise InputError(f"column `{name}` does not fit {kind}: {_first_line(error)}") from None
-
-
-def _fit(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Cast nested arrays to `kind`, struct fields matched by name and put in order; no value may be missing."""
-    if values.null_count and not pa.types.is_null(values.type):
-        raise KeyError("missing (null) values")
-    if pa.types.is_list(kind):
-        if pa.types.is_null(values.type) or (
-            pa.types.is_list(values.type) and pa.types.is_null(values.type.value_type)
-        ):
-            return pa.ListArray.from_arrays(
-                array(np.zeros(len(values) + 1, np.int32)), pa.nulls(0, kind.value_type), type=kind
-            )
-        if pa.types.is_large_list(values.type):
-            values = values.cast(pa.list_(values.type.value_type))
-        offsets = values.offsets
-        start = offsets[0].as_py() if len(offsets) else 0
-        inner = _fit(values.flatten(), kind.value_type)
-        return pa.ListArray.from_arrays(pc.subtract(offsets, start) if start else offsets, inner, type=kind)
-    if pa.types.is_struct(kind):
-        names = {field.name for field in values.type}
-        missing = [field.name for field in kind if field.name not in names]
-        extra = sorted(names - {field.name for field in kind})
-        if missing or extra:
-            raise KeyError(f"fields missing: {missing}, not in the record: {extra}")
-        children = [_fit(values.field(field.name), field.type) for field in kind]
-        return pa.StructArray.from_arrays(children, fields=list(kind))
-    return values.cast(kind)
-
-
-def _cast_table(events: pa.Table, record: str, path: Path) -> pa.Table:
-    try:
-        return table(record, {name: events[name] for name in events.schema.names})
+        schema = schema_of(record, events.schema.names)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{source}: {error}") from None
+    return _table(events, schema, f"{source}: ")
+
+
+def _table(columns: "Mapping | pa.Table", schema: pa.Schema, begin: str = "") -> pa.Table:
+    return pa.table([_column(name, columns[name], schema, begin) for name in schema.names], schema=schema)
+
+
+def _column(name: str, values: "ak.Array | np.ndarray | pa.Array", schema: pa.Schema, begin: str) -> pa.Array:
+    kind = schema.field(name).type
+    try:
+        return fit(arrow(values), kind)
+    except MemoryError:
+        raise
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(f"{begin}column `{name}` does not fit {_named(kind)}: {_first_line(error)}") from None
+
+
+def _named(kind: pa.DataType) -> str:
+    return str(kind).replace("large_list", "list").replace("item: ", "").replace(" not null", "")
+
+
+@contextmanager
+def _reading(path: Path | str, what: str = "damaged Parquet file") -> Iterator[None]:
+    with _enough_memory(path):
+        try:
+            yield
+        except MemoryError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: {what}: {_first_line(error)}") from None
+
+
+@contextmanager
+def _enough_memory(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise InfrastructureError(f"{path}: out of memory: {_first_line(error)}; give the job more") from None
 
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
+
+
+__all__ = [
+    "COLUMNS", "SCHEMAS", "VERSIONS", "Source", "array", "awkward", "check", "empty", "leaves", "lists", "metadata",
+    "no_lists", "open_file", "read", "record_of", "schema_of", "structs", "table", "write", "write_stream",
+]  # fmt: skip

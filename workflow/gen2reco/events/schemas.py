@@ -1,8 +1,14 @@
-"""The Arrow schemas of the records, one row an event; units GeV, mm, ns, radians; names EDM4hep's where it has one."""
+"""The Arrow schemas of the records, one row an event; units GeV, mm, ns, radians; names EDM4hep's where it has one.
+
+Lists are Arrow's large ones: awkward sorts no lists of 32-bit offsets.
+"""
 
 import pyarrow as pa
 
-VERSION = 1
+VERSIONS = {"particles": 2, "hits": 2, "clusters": 2, "objects": 2}
+"""The version of each record that is written. Older ones are read and converted: version 1 held the momenta and
+energies of `particles` as float32, in every record."""
+
 _i8, _i16, _i32, _i64, _u64 = pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint64()
 _f32, _f64 = pa.float32(), pa.float64()
 
@@ -32,14 +38,14 @@ def _list(**fields: pa.DataType) -> pa.DataType:
 
 
 def _list_of(kind: pa.DataType) -> pa.DataType:
-    return pa.list_(pa.field("item", kind, nullable=False))
+    return pa.large_list(pa.field("item", kind, nullable=False))
 
 
 def _same(kind: pa.DataType, names: tuple[str, ...] | str) -> dict[str, pa.DataType]:
     return dict.fromkeys(names.split() if isinstance(names, str) else names, kind)
 
 
-PARTICLE = _list(pdg=_i32, **_same(_f32, "px py pz energy vx vy vz time"))
+PARTICLE = _list(pdg=_i32, **_same(_f64, "px py pz energy"), **_same(_f32, "vx vy vz time"))
 PARTON = _list(pdg=_i32, status=_i32, **_same(_f64, "px py pz energy mass"), color=_i32, anticolor=_i32)
 TRACK = _list(**_same(_f32, "px py pz x y z"), charge=_i8, particle=_i32)
 HIT = _list(cell=_u64, layer=_i16, **_same(_f32, "x y z energy time"))
@@ -108,6 +114,22 @@ INDICES: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("fragment_associations.fragment", "fragments", 0),
         ("fragment_associations.particle", "particles", 0),
     ),
-    "objects": (("jets.constituents", "objects", 0),),
+    "objects": (("jets.constituents", "objects", 0), ("gen_jets.constituents", "particles", 0)),
 }
 """Per record: (index column, column it points into, smallest allowed value)."""
+
+LENGTHS: dict[str, tuple[tuple[str, str], ...]] = {
+    "particles": (),
+    "hits": (),
+    "clusters": (("cluster_trackster", "layer_clusters"), ("deposited", "particles")),
+    "objects": (("out_of_range", "objects"),),
+}
+"""Per record: (list column, column whose entries it has one value each for)."""
+
+NOT_NEGATIVE = {
+    *(f"{column}.energy" for column in ("particles", "hits", "contributions", "deposits", "layer_clusters")),
+    *(f"{column}.energy" for column in ("tracksters", "fragments", "objects")),
+    *(f"{column}.shared_energy" for column in ("associations", "fragment_associations")),
+    *("objects.energy_raw", "objects.energy_sigma", "deposited"),
+}
+"""Energies, GeV; those of partons may be negative in an intermediate state."""

@@ -19,7 +19,7 @@ def show_file(path: Path, events: int = 2) -> None:
     with records.open_file(path) as file:
         story = json.loads(records.metadata(file).get("gen2reco.provenance", "{}"))
     size = f"{table.num_rows} events, {path.stat().st_size:,} bytes"
-    console.print(f"[bold]{path}[/]: {record}/{records.VERSION}, {size}")
+    console.print(f"[bold]{path}[/]: {record}, {size}")
     for stage, facts in story.items():
         info = ", ".join(f"{key} {_brief(value)}" for key, value in facts.get("info", {}).items())
         console.print(f"  {stage}: {facts['backend']} version {facts['version']}, seed {facts['seed']}; {info}")

@@ -194,8 +194,8 @@ def _particles(field: dict, momentum: dict, entry: Any, at: np.ndarray) -> dict[
 
     return {
         "pdg": field["id"][at],
-        **{name: momentum[name][at].astype(np.float32) for name in ("px", "py", "pz")},
-        "energy": momentum["e"][at].astype(np.float32),
+        **{name: momentum[name][at] for name in ("px", "py", "pz")},
+        "energy": momentum["e"][at],
         "vx": production("px").astype(np.float32),
         "vy": production("py").astype(np.float32),
         "vz": production("pz").astype(np.float32),

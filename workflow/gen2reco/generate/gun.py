@@ -47,8 +47,8 @@ class Gun(Backend):
         momentum = np.sqrt(energy**2 - self._mass[kind] ** 2)[..., None] * direction
         values = {
             "pdg": np.array(process.species, np.int32)[kind],
-            **{name: momentum[..., i].astype(np.float32) for i, name in enumerate(("px", "py", "pz"))},
-            "energy": energy.astype(np.float32),
+            **{name: momentum[..., i] for i, name in enumerate(("px", "py", "pz"))},
+            "energy": energy,
             **{name: vertex[..., i].astype(np.float32) for i, name in enumerate(("vx", "vy", "vz"))},
             "time": time.astype(np.float32),
         }
@@ -93,7 +93,7 @@ def _table(chunk: Chunk, shape: tuple[int, int], values: dict[str, np.ndarray]) 
     columns = {
         "event": np.arange(chunk.start, chunk.stop),
         "weight": np.ones(events),
-        "partons": pa.ListArray.from_arrays(records.array(np.zeros(events + 1, np.int32)), pa.nulls(0)),
+        "partons": records.no_lists(events),
         "particles": records.structs(offsets, {name: column.reshape(-1) for name, column in values.items()}),
     }
     return records.table("particles", columns)

@@ -34,7 +34,8 @@ class Hepmc(Backend):
         given, path = self._file.events(chunk.start, chunk.stop), str(self._file.path)
         columns = {"event": np.arange(chunk.start, chunk.stop), "weight": given.weights[:, 0], **given.columns}
         if len(given.weight_names) > 1:
-            columns["weights"] = pa.array(list(given.weights), pa.list_(pa.float64()))
+            n_events, each = given.weights.shape
+            columns["weights"] = records.lists(np.arange(n_events + 1) * each, given.weights.ravel())
         table = records.table("particles", columns)
         records.check(table, "particles", path)
         check_hadronised(table, path)

@@ -228,11 +228,11 @@ def _nothing() -> Particles:
 
 def _lists(particles: Particles, n: int) -> pa.Array:
     """The column `particles` of n events; particles are ordered by event."""
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(particles.event, minlength=n))]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(particles.event, minlength=n))])
     values = {
         "pdg": particles.pdg.astype(np.int32),
-        **{name: particles.p[:, i].astype(np.float32) for i, name in enumerate(("px", "py", "pz", "energy"))},
+        **{name: particles.p[:, i] for i, name in enumerate(("px", "py", "pz", "energy"))},
         **{name: particles.vertex[:, i].astype(np.float32) for i, name in enumerate(("vx", "vy", "vz"))},
         "time": (particles.vertex[:, 3] / LIGHT_SPEED).astype(np.float32),
     }
-    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(list(values.values()), list(values)))
+    return records.structs(offsets, values)

@@ -144,13 +144,12 @@ class FromLhe:
 
 
 def _columns(numbers: np.ndarray, weights: np.ndarray, fields: dict, counts: np.ndarray) -> dict:
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    partons = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(list(fields.values()), list(fields)))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
     return {
         "event": numbers,
         "weight": weights,
-        "partons": partons,
-        "particles": pa.array([[]] * len(counts), pa.list_(pa.null())),
+        "partons": records.structs(offsets, fields),
+        "particles": records.no_lists(len(counts)),
     }
 
 

@@ -95,8 +95,7 @@ def assemble(parts: list[dict], numbers: np.ndarray, names: list[str], extra: np
         **{name: data.get(name, empty[name]) for name in ("partons", "particles")},
     }
     if len(names) > 1:
-        offsets = np.arange(0, weights.size + 1, len(names), dtype=np.int32)
-        columns["weights"] = pa.ListArray.from_arrays(records.array(offsets), records.array(weights.ravel()))
+        columns["weights"] = records.lists(np.arange(0, weights.size + 1, len(names)), weights.ravel())
     return records.table("particles", columns)
 
 
