@@ -1,15 +1,19 @@
 """The runner: same bytes however it is run, nothing half written, errors as one line."""
 
+import faulthandler
 import os
 import signal
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gen2reco.campaign import forks
 from gen2reco.campaign.runner import Interrupted, Job, run
 from gen2reco.campaign.sidecar import file_digest, read_sidecar
 from gen2reco.campaign.stage import Backend, Result
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
 from gen2reco.events import records
 
 
@@ -96,21 +100,72 @@ def test_a_stopped_job_keeps_its_chunks_and_goes_on(tmp_path):
     assert run(job(tmp_path / "quiet"))["sha256"] == first["sha256"]
 
 
+def die(number):
+    def act():
+        faulthandler.disable()
+        os.kill(os.getpid(), number)
+
+    return act
+
+
+def throw(error):
+    def act():
+        raise error
+
+    return act
+
+
 @pytest.mark.parametrize(
     ("failure", "error", "text"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), InfrastructureError, "chunk 0 .events 0 to 2. died of SIGKILL"),
-        (lambda: (_ for _ in ()).throw(InputError("bad card")), InputError, "bad card"),
+        (die(signal.SIGKILL), InfrastructureError, r"chunk 0 \(events 0 to 2\) died of SIGKILL \(Killed\), sent by"),
+        (die(signal.SIGSEGV), InfrastructureError, r"chunk 0 .* died of SIGSEGV .*its engine crashed"),
+        (die(signal.SIGABRT), InfrastructureError, r"chunk 0 .* died of SIGABRT .*its engine crashed"),
+        (lambda: os._exit(3), InfrastructureError, r"chunk 0 .* ended without a word, exit code 3"),
+        (throw(InputError("bad card")), InputError, r"bad card"),
+        (throw(MemoryError()), InfrastructureError, r"out of memory; ask for more"),
+        (throw(OSError(28, "No space left", "x")), InfrastructureError, r"x: No space left"),
+        (throw(ValueError("odd")), Gen2recoError, r"chunk 0: ValueError: odd"),
+        (throw(KeyboardInterrupt()), Gen2recoError, r"chunk 0: KeyboardInterrupt"),
     ],
 )
-def test_a_failing_child_is_one_clear_error(tmp_path, failure, error, text):
+def test_a_failing_child_is_one_clear_error_of_its_class(tmp_path, failure, error, text):
     class Failing(Toy):
         def run(self, chunk, events):
             failure()
 
-    with pytest.raises(error, match=text):
+    with pytest.raises(error, match=text) as caught:
         run(job(tmp_path, Failing))
-    assert not (tmp_path / "out.parquet").exists()
+    assert type(caught.value) is error
+    assert ("out of memory" in str(caught.value)) == ("out of memory" in text)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_child_that_the_kernel_killed_for_memory_is_told_so(tmp_path, monkeypatch):
+    counts = iter([3, 4])
+    monkeypatch.setattr(forks, "_oom_kills", lambda: next(counts))
+
+    class Greedy(Toy):
+        def run(self, chunk, events):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(InfrastructureError, match=r"SIGKILL.*out of memory"):
+        run(job(tmp_path, Greedy))
+
+
+def test_ctrl_c_ends_the_job_and_its_children(tmp_path, capfd):
+    class Slow(Toy):
+        def run(self, chunk, events):
+            if chunk.index == 0:
+                os.kill(os.getppid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(job(tmp_path, Slow, workers=2))
+    assert "Traceback" not in capfd.readouterr().err and not list(tmp_path.iterdir())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_too_many_failed_events_give_a_valid_empty_shard(tmp_path):
@@ -119,10 +174,65 @@ def test_too_many_failed_events_give_a_valid_empty_shard(tmp_path):
             result = super().run(chunk, events)
             return Result(result.table.slice(1), {"events_failed": 1})
 
-    assert run(job(tmp_path, Lossy, failed_events_allowed=0.5))["status"] == "ok"
+    facts = run(job(tmp_path, Lossy, failed_events_allowed=0.5))
     assert records.read(tmp_path / "out.parquet", "particles").num_rows == 6
-    assert run(job(tmp_path, Lossy, failed_events_allowed=0.1))["status"] == "failed"
+    assert [facts[k] for k in ("status", "events_in", "events_out", "events_failed")] == ["ok", 10, 6, 4]
+    facts = run(job(tmp_path, Lossy, failed_events_allowed=0.1))
     assert records.read(tmp_path / "out.parquet", "particles").num_rows == 0
+    assert [facts[k] for k in ("status", "events_in", "events_out", "events_failed")] == ["failed", 10, 0, 4]
+
+
+def given(numbers, weights=None):
+    columns = {"event": np.array(numbers, np.int64), "partons": [[]] * len(numbers), "particles": [[]] * len(numbers)}
+    return records.table("particles", {**columns, "weight": np.ones(len(numbers)) if weights is None else weights})
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "problem"),
+    [
+        (Result(given([0, 1, 2]), {}), None, ""),
+        (Result(given([0, 2]), {}), None, ""),
+        (Result(given([0, 2]), {"events_vetoed": 1}), None, ""),
+        (Result(given([0, 2]), {"events_failed": 0}), Gen2recoError, "2 rows made, 0 failed and 0 vetoed"),
+        (Result(given([0, 1, 2]), {"events_vetoed": 1}), Gen2recoError, "3 rows made, 0 failed and 1 vetoed"),
+        (Result(given([0, 1, 3]), {}), Gen2recoError, "other event numbers"),
+        (Result(given([1, 0, 2]), {}), Gen2recoError, "other event numbers"),
+        (Result(given([0, 1, 2], np.array([1, np.nan, 1])), {}), InputError, "`toy`.*event 1: `weight` = nan"),
+        (Result(given([0, 1, 2], np.array([1, 1, np.inf])), {}), InputError, "`toy`.*event 2: `weight` = inf"),
+    ],
+)
+def test_what_a_backend_makes_is_checked_before_it_is_written(tmp_path, result, error, problem):
+    class Given(Inline):
+        def run(self, chunk, events):
+            return result
+
+    task = replace(job(tmp_path, Given, failed_events_allowed=1.0), events=range(3))
+    if error is None:
+        rows = result.table.num_rows
+        vetoed = result.info.get("events_vetoed", 0)
+        facts = run(task)
+        assert [facts["events_out"], facts["events_failed"]] == [rows, 3 - rows - vetoed]
+        return
+    with pytest.raises(error, match=problem):
+        run(task)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["prepare", "run"])
+def test_a_model_that_does_not_fit_is_named(tmp_path, where):
+    class Learned(Inline):
+        model_digest = "0123456789abcdef"
+
+        def prepare(self):
+            if where == "prepare":
+                raise ValueError("weights of shape (3,), expected (4,)")
+
+        def run(self, chunk, events):
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)\nat line 3")
+
+    with pytest.raises(InputError, match=r"generate backend `toy` \(model 0123456789ab\).*shape") as caught:
+        run(job(tmp_path, Learned))
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("what", ["removed", "changed in place", "extended"])

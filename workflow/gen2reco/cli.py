@@ -2,13 +2,16 @@
 
 import importlib
 import logging
+import resource
 import sys
 from pathlib import Path
 
 import click
 
 from gen2reco import __version__
-from gen2reco.errors import classified
+from gen2reco.errors import InfrastructureError, classified
+
+LEAST_ADDRESS_SPACE = 512 << 20
 
 COMMANDS = {
     "generate": ("stages", "Make particles: Pythia8, a gun, LHE or HepMC files, or a learned generator."),
@@ -48,6 +51,7 @@ class LazyGroup(click.Group):
         """Import the command's module and return the command."""
         if name not in COMMANDS:
             return None
+        _check_address_space()
         module = importlib.import_module(f"gen2reco.commands.{COMMANDS[name][0]}")
         return getattr(module, name.replace("-", "_"))
 
@@ -61,6 +65,16 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="gen2reco")
 def cli() -> None:
     """From hard partons to calibrated, validated collider events."""
+
+
+def _check_address_space() -> None:
+    """Raises InfrastructureError under a limit in which libraries end the process in their own words while loading."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < LEAST_ADDRESS_SPACE:
+        raise InfrastructureError(
+            f"out of memory: the address space is limited to {limit >> 20} MiB (ulimit -v), expected at least "
+            f"{LEAST_ADDRESS_SPACE >> 20}; ask for more memory"
+        )
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,18 @@ def run_forked(
     todo, running, oom_kills = list(reversed(chunks)), {}, _oom_kills()
     usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
     try:
-        while running or (todo and not stopping):
-            while todo and len(running) < max(workers, 1) and not stopping:
-                chunk = todo.pop()
-                pid, pipe = _start(make, chunk)
-                running[pipe] = (pid, chunk)
-            for pipe in select.select(list(running), [], [], 1.0)[0]:
-                pid, chunk = running.pop(pipe)
-                _finish(pid, pipe, chunk, usage, oom_kills)
-                done(chunk)
+        with _interrupts_noted() as interrupts:
+            while running or (todo and not stopping):
+                while todo and len(running) < max(workers, 1) and not stopping:
+                    chunk = todo.pop()
+                    pid, pipe = _start(make, chunk)
+                    running[pipe] = (pid, chunk)
+                for pipe in select.select(list(running), [], [], 0.5)[0]:
+                    pid, chunk = running.pop(pipe)
+                    _finish(pid, pipe, chunk, usage, oom_kills)
+                    done(chunk)
+                if interrupts:
+                    raise KeyboardInterrupt
     finally:
         for pipe, (pid, _) in running.items():
             os.kill(pid, signal.SIGKILL)
@@ -51,23 +55,35 @@ def run_forked(
     return usage
 
 
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """A list that Ctrl-C is noted in, as it may come between the start of a child and the record of it."""
+    noted: list[int] = []
+    try:
+        old = signal.getsignal(signal.SIGINT)
+        if old is signal.default_int_handler:
+            signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    except ValueError:  # not the main thread, which gets it
+        old = None
+    try:
+        yield noted
+    finally:
+        if old is signal.default_int_handler:
+            signal.signal(signal.SIGINT, old)
+
+
 def _start(make: Callable[[Chunk], None], chunk: Chunk) -> tuple[int, int]:
     sys.stdout.flush()
     sys.stderr.flush()
     parent, (reader, writer) = os.getpid(), os.pipe()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        pid = os.fork()
-        if not pid:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets Ctrl-C as well, ends its children
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    pid = os.fork()
     if pid:
         os.close(writer)
         return pid, reader
     message = _message(errors.InfrastructureError(f"chunk {chunk.index} could not be made; run it again"))
     try:
         os.close(reader)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which gets Ctrl-C as well, ends its children
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)

@@ -152,9 +152,10 @@ def _read_input(job: Job) -> _Input:
         raise InputError(f"{job.output}: input and output are the same file; name another output")
     if sidecar_path(source).resolve() == sidecar_path(job.output).resolve():
         raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
+    sha256 = check_source(source, failed=job.planned)
     table = records.read(source, record)
     records.check(table, record, str(source))
-    return _Input(table, provenance(source), check_source(source, failed=job.planned))
+    return _Input(table, provenance(source), sha256)
 
 
 def provenance(path: Path | str) -> dict:

@@ -94,6 +94,14 @@ def check_source(path: Path, failed: bool = False) -> str:
     return found
 
 
+def is_whole(output: Path) -> bool:
+    """Whether a stage's file is there with the bytes that its sidecar tells, and did not fail."""
+    try:
+        return sidecar_path(output).exists() and bool(check_source(output))
+    except InputError:
+        return False
+
+
 def failure(facts: dict) -> str:
     """How many events of a stage failed, and why, from its sidecar."""
     text = f"{facts.get('events_failed', 0)} of {facts['events_in']} events cannot be processed"

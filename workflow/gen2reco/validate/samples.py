@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gen2reco.campaign.config import parse_block
 from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.sidecar import read_sidecar
+from gen2reco.campaign.sidecar import read_sidecar, sidecar_path
 from gen2reco.campaign.stage import RECORDS
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
@@ -83,10 +83,7 @@ class Sample:
         found: dict[str, list[dict]] = {}
         for paths in self.shards.values():
             for path in paths:
-                try:
-                    sidecar = read_sidecar(path)
-                except InputError:
-                    continue
+                sidecar = read_sidecar(path) if sidecar_path(path).exists() else {}
                 if sidecar.get("stage") in RECORDS:
                     found.setdefault(sidecar["stage"], []).append(sidecar)
         return {stage: _cost(stage, found[stage]) for stage in RECORDS if stage in found}

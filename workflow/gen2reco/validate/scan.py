@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gen2reco.campaign.runner import Job, provenance, run
+from gen2reco.campaign.sidecar import is_whole
 from gen2reco.campaign.stage import RECORDS, Backend, make_backend
 from gen2reco.errors import InputError
 from gen2reco.validate.samples import Sample, open_sample
@@ -72,7 +73,7 @@ def _scan(
         folder = out / name / stage
         folder.mkdir(parents=True, exist_ok=True)
         for job in jobs(make(dict(zip(varied, values))), name, folder):
-            if not job.output.is_file():
+            if not is_whole(job.output):
                 run(job)
         samples.append(open_sample(out / name))
     return samples
