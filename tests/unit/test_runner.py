@@ -8,34 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from toys import Inline, Toy, job
 
 from gen2reco.campaign import forks
-from gen2reco.campaign.runner import Interrupted, Job, run
+from gen2reco.campaign.runner import Interrupted, run
 from gen2reco.campaign.sidecar import file_digest, read_sidecar
-from gen2reco.campaign.stage import Backend, Result
+from gen2reco.campaign.stage import Result
 from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
 from gen2reco.events import records
-
-
-class Toy(Backend):
-    """Makes empty events whose weights are random."""
-
-    name, stage, isolate = "toy", "generate", True
-    chunk_events = 3
-
-    def run(self, chunk, events):
-        rng = np.random.default_rng(chunk.seed)
-        numbers = np.arange(chunk.start, chunk.stop)
-        columns = {"event": numbers, "weight": rng.random(len(numbers)), "partons": [[]] * len(numbers)}
-        return Result(records.table("particles", {**columns, "particles": columns["partons"]}), {"made": len(numbers)})
-
-
-class Inline(Toy):
-    isolate = False
-
-
-def job(folder, cls=Toy, **given):
-    return Job(cls(cls.Options()), folder / "out.parquet", seed=5, events=range(10), **given)
 
 
 @pytest.mark.parametrize(("cls", "workers"), [(Toy, 1), (Toy, 2), (Inline, 1)])

@@ -7,6 +7,7 @@ from another chunk or job, or another's, is removed, and its chunk made again.
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -70,11 +71,6 @@ class ChunkFiles:
         """The events of each chunk. Raises ChunkLost."""
         return (file.read() for file in self._files(chunks))
 
-    def clear(self) -> None:
-        """Remove all chunk files."""
-        for path in self.folder.glob("[0-9]*.parquet"):
-            path.unlink(missing_ok=True)
-
     def _files(self, chunks: list[Chunk]) -> Iterator[pq.ParquetFile]:
         paths = self._paths()
         for chunk in chunks:
@@ -97,7 +93,7 @@ class ChunkFiles:
                 data = regular_file(path).read_bytes()
                 if path.name == _name(chunk, data) and (file := self._believed(data, chunk)):
                     return file
-                path.unlink()
+            _remove(path)
         return None
 
     def _believed(self, data: bytes, chunk: Chunk) -> pq.ParquetFile | None:
@@ -111,6 +107,13 @@ class ChunkFiles:
 
     def _claims(self, chunk: Chunk) -> dict:
         return {"made_by": self.made_by, "seed": chunk.seed, "start": chunk.start, "stop": chunk.stop}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _begin(chunk: Chunk) -> str:
