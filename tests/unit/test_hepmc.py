@@ -104,12 +104,20 @@ def test_exhausted_says_how_many_it_held(tmp_path, texts):
     [
         ("hepmc3", "V -3 0 [3,4]", "V -3 0 [3,44]", r"event 0 .*broken line `V -3 0 \[3,44\]`"),
         ("hepmc3", "V -3 0 [3,4]", "V -99 0 [3,4]", "broken line `V -99"),
-        ("hepmc3", "V -3 0 [3,4]", "V -3 0 []", "broken line"),
         ("hepmc3", "V -3 0 [3,4]", "V -x 0 [3,4]", "broken line `V -x"),
         ("hepmc3", "P 7 -4 22", "P 7 -44 22", "broken line `P 7 -44"),
-        ("hepmc3", "P 7 -4 22", "P 7 9 22", "broken line"),
+        ("hepmc3", "P 7 -4 22", "P 7 7 22", "holds 6 vertices"),
+        ("hepmc3", "P 4 2 -11", "P 4 9 -11", "own ancestor"),
+        ("hepmc3", "V -3 0 [3,4]", "V -3 0 [3,4,5]", "particle 5 ends at two vertices"),
+        ("hepmc3", "P 9 6 -211", "P 8 6 -211", "broken line `P 8"),
+        ("hepmc3", "P 9 6 -211", "P 9 6 -99999999999", "broken line"),
+        ("hepmc3", "P 9 6 -211", "P 9 6 -9999999999", "no 32-bit integers"),
+        ("hepmc3", "U GEV MM", "U TEV MM", "broken line `U TEV"),
+        ("hepmc3", "U GEV MM", "W 1 2", "two lines of weights"),
+        ("hepmc3", "W 1.5", "W 2.5 1.5", r"has 3 weights, expected 2 \(nominal, up\)"),
+        ("hepmc3", "E 0 5 9", "E 0 4 9", "holds 5 vertices"),
         ("hepmc3", "P 7 -4 22", "P 7 -4 photon", "broken line"),
-        ("hepmc3", "E 0 5 9", "E 0 5 900000000", "broken line `E 0 5 9"),
+        ("hepmc3", "E 0 5 9", "E 0 5 900000000", "holds 9 of its 900000000 particles"),
         ("hepmc3", "E 0 5 9", "E 0 900000000 9", "broken line `E 0 900000000"),
         ("hepmc3", "A 5 flow1 501", "A 5 flow1 red", "broken attribute"),
         ("hepmc2", "V -3 0 0 0 0 0 0 2 0", "V -3 0 0 0 0 0 0 3 0", "broken line `V -4"),
@@ -139,6 +147,8 @@ def test_cut_in_mid_event(tmp_path, texts, kind):
     [
         (b"", "empty file"),
         (b"hello", "is no HepMC3 or HepMC2"),
+        (b"HepMC::HEPEVT-START_EVENT_LISTING", "is no HepMC3 or HepMC2 .*found: HepMC::HEPEVT"),
+        (b"HepMC::Asciiv3-START_EVENT_LISTING HepMC::IO_GenEvent-START_EVENT_LISTING", "IO_GenEvent"),
         (gzip.compress(b"x" * 99)[:-9], "gzip stream has no end"),
     ],
 )
@@ -213,6 +223,57 @@ def test_beams_and_cross_section_come_from_the_metadata(tmp_path):
     assert [(p.pid, p.momentum.e) for p in first.beams] == [(2212, 6500.0)] * 2
     assert (first.cross_section.xsec(), first.weight_names) == (7.0, ["a", "b"])
     assert first.event_number == 3
+
+
+PARENTS = {21: (2212, 2212), 25: (21, 21), 5: (25,), -5: (25,), 0: (5, -5), 22: {(5, -5), (0,)}}
+
+
+@pytest.mark.parametrize("beams", [[], [[2212, 6500.0, 0.938], [2212, 6500.0, 0.938]]])
+@pytest.mark.parametrize("middle", [22, 23])
+def test_mothers_of_the_file_read_back(tmp_path, beams, middle):
+    """Beams → incoming partons → Higgs → its quarks → final particles; those born elsewhere by an unknown particle."""
+    table = made(9)
+    partons = [
+        [p | {"status": middle} if p["pdg"] == 25 else p for p in event] for event in table["partons"].to_pylist()
+    ]
+    table = table.set_column(2, table.schema.field("partons"), pa.array(partons, table.schema.field("partons").type))
+    story = {"generate": {"info": {"beams": beams, "weight_names": ["a", "b"]}}}
+    write_hepmc(table, tmp_path / "x.hepmc", {"gen2reco.provenance": json.dumps(story)})
+    with pyhepmc.open(tmp_path / "x.hepmc") as file:
+        event = file.read()
+    parents = {
+        p.id: tuple(q.pid for q in p.production_vertex.particles_in) for p in event.particles if p.production_vertex
+    }
+    expected = PARENTS if middle == 22 else PARENTS | dict.fromkeys((5, -5), (21, 21)) | {0: (25, 5, -5)}
+    for particle in event.particles:
+        found = parents.get(particle.id, ())
+        if particle.status == 4 or (particle.pid == 21 and not beams):
+            assert found == ()
+        elif particle.status == 1:
+            at = particle.production_vertex.position
+            assert found == ((0,) if at.z else expected[0])
+            assert (at.x, at.y, at.z) in {(0, 0, 0), (1, 2, 3), (0, 0, 7)}
+        else:
+            assert found == expected[particle.pid]
+    born = sorted(p.production_vertex.position.z for p in event.particles if p.status == 1)
+    assert born == sorted(p["vz"] for p in table["particles"][0].as_py())
+
+
+@pytest.mark.parametrize(
+    ("names", "by_pyhepmc", "by_us"),
+    [
+        (["nominal", "muR=2"], ["nominal", "muR=2"], ("nominal", "muR=2")),
+        (["a b", "c\\d"], ["a\xa0b", "c\\d"], ("a b", "c\\d")),
+        (["same", "same"], ["same", "same#1"], ("same", "same#1")),
+        (["", "x"], ["0", "x"], ("0", "x")),
+    ],
+)
+def test_names_of_weights_go_round(tmp_path, names, by_pyhepmc, by_us):
+    story = {"gen2reco.provenance": json.dumps({"generate": {"info": {"weight_names": names}}})}
+    write_hepmc(made(), tmp_path / "x.hepmc", story)
+    with pyhepmc.open(tmp_path / "x.hepmc") as file:
+        assert file.read().weight_names == by_pyhepmc
+    assert HepmcFile(tmp_path / "x.hepmc").events(0, 2).weight_names == by_us
 
 
 def test_same_bytes_again(tmp_path):

@@ -30,7 +30,7 @@ MUON = IDENTITIES.index("muon")
 class Dnn(Backend):
     """The release weights, or those of another model folder."""
 
-    name, stage, version, needs_detector, chunk_events = "dnn", "calibrate", 1, True, 500
+    name, stage, version, needs_detector, chunk_events = "dnn", "calibrate", 2, True, 500
 
     class Options(Block):
         """Which weights."""

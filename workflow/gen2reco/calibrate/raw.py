@@ -26,7 +26,7 @@ STOCHASTIC = {"photon": 0.24, "electron": 0.24, "muon": 1.0, "charged_hadron": 0
 class Raw(Backend):
     """Energy sums in cones of tracksters: what a calibration is measured against."""
 
-    name, stage, version, needs_detector = "raw", "calibrate", 1, True
+    name, stage, version, needs_detector = "raw", "calibrate", 2, True
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk."""

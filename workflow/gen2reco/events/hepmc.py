@@ -1,22 +1,29 @@
-"""HepMC events (arXiv:1912.08005): HepMC3 and HepMC2 ASCII read by range through pyhepmc."""
+"""HepMC events (arXiv:1912.08005): final particles and hard process of HepMC3 and HepMC2 ASCII files, by range."""
 
-import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyhepmc
+from numpy.typing import NDArray
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.hepmc_guard import EVENT_LINE, check_lines
+from gen2reco.events.hepmc_lines import EVENT_LINE, Broken, HepmcEvent, read_event
 from gen2reco.events.stream import index_events
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 LIGHT_SPEED = 299.792458  # mm/ns
 FINAL, BEAM, DOCUMENTED = 1, 4, 3
 PARTICLE = ("pdg", "px", "py", "pz", "energy", "vx", "vy", "vz", "time")
 PARTON = ("pdg", "status", "px", "py", "pz", "energy", "mass", "color", "anticolor")
+_FORMATS = {b"Asciiv3": "hepmc3", b"IO_GenEvent": "hepmc2"}
+_START = re.compile(rb"HepMC::(\w+)-START_EVENT_LISTING")
+_NAMES2 = re.compile(rb"^N \d+ .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -28,129 +35,174 @@ class HepmcEvents:
     weight_names: tuple[str, ...]
     cross_section: float
     cross_section_error: float
+    decayed: int
+    """Particles of final status left out, because final particles descend from them."""
 
 
 class HepmcFile:
-    """A HepMC ASCII file, plain or gzipped, indexed: `len()` and `events(start, stop)`. Raises InputError."""
+    """A HepMC ASCII file, plain or gzipped, indexed: `len()` and `events(start, stop)`.
+
+    Files put together of several runs are read where their weights have the same names and their cross sections agree.
+    Raises InputError.
+    """
 
     def __init__(self, path: Path | str):
-        self._file = index_events(path, EVENT_LINE, b"STARTEVENT_LINE_LISTING", b"ENDEVENT_LINE_LISTING")
+        self._file = index_events(path, EVENT_LINE, b"START_EVENT_LISTING")
         self.path = self._file.path
-        kinds = {b"HepMC::Asciiv3-START": "hepmc3", b"HepMC::IO_GenEvent-START": "hepmc2"}
-        self.format = next((kind for mark, kind in kinds.items() if mark in self._file.header()), None)
-        if self.format is None:
-            raise InputError(f"{path}: is no HepMC3 or HepMC2 ASCII file; expected a STARTEVENT_LINE_LISTING line")
-        pyhepmc.Setup.print_errors = pyhepmc.Setup.print_warnings = False
+        runs = list(_START.finditer(self._file.data))
+        kinds = {_FORMATS.get(mark[1]) for mark in runs}
+        if len(kinds) != 1 or None in kinds:
+            found = ", ".join(sorted({mark[0].decode() for mark in runs})) or "none"
+            raise InputError(
+                f"{path}: is no HepMC3 or HepMC2 ASCII file; expected a line HepMC::Asciiv3-START_EVENT_LISTING or "
+                f"HepMC::IO_GenEvent-START_EVENT_LISTING, found: {found}"
+            )
+        self.format = kinds.pop()
+        self.weight_names = self._one_set_of_names([mark.start() for mark in runs])
+        self._check_sections([mark.start() for mark in runs])
 
     def __len__(self) -> int:
         return len(self._file)
 
     def events(self, start: int, stop: int) -> HepmcEvents:
         """Events [start, stop) in GeV, mm, ns. Raises InputError if exhausted, cut off or malformed."""
-        body = self._file.events(start, stop)
-        check_lines(body, self.format, self.path, start)
-        text = io.BytesIO(self._file.header() + body)
-        particles, partons, weights, names, section = [], [], [], (), (0.0, 0.0)
-        with pyhepmc.open(text, format=self.format) as reader:
-            for number in range(start, stop):
-                event = _next(reader, self.path, number)
-                try:
-                    final, hard = _parts(event, self.format)
-                except ValueError as error:
-                    raise InputError(
-                        f"{self.path}: event {number} (counted from 0): broken attribute: {error}"
-                    ) from None
-                particles.append(final)
-                partons.append(hard)
-                weights.append(event.weights or [1.0])
-                names = _weight_names(event)
-                section = _cross_section(event) or section
-        if len({len(row) for row in weights}) > 1:
-            raise InputError(f"{self.path}: events {start} to {stop - 1} differ in their number of weights")
-        columns = {"partons": _lists(partons, PARTON), "particles": _lists(particles, PARTICLE)}
-        return HepmcEvents(columns, np.array(weights, np.float64).reshape(stop - start, -1), names, *section)
+        self._file.check_holds(stop)
+        read = [self._event(number) for number in range(start, stop)]
+        weights = [event.weights or [1.0] for event in read]
+        counts = {len(row) for row in weights}
+        names = self.weight_names or tuple(str(i) for i in range(max(counts, default=1)))
+        if wrong := counts - {len(names)}:
+            at = next(i for i, row in enumerate(weights) if len(row) in wrong)
+            raise self._error(start + at, f"has {len(weights[at])} weights, expected {len(names)} ({', '.join(names)})")
+        chosen = [_final(event) for event in read]
+        columns = {
+            "partons": _lists([_hard(event, self.format) for event in read], PARTON),
+            "particles": _lists([_particles(event, kept) for event, kept in zip(read, chosen)], PARTICLE),
+        }
+        stated = [event.section for event in read if event.section]
+        decayed = sum(int((event.status == FINAL).sum()) - len(kept) for event, kept in zip(read, chosen))
+        table = np.array(weights, np.float64).reshape(stop - start, -1)
+        return HepmcEvents(columns, table, names, *(stated[-1] if stated else (0.0, 0.0)), decayed)
+
+    def _event(self, number: int) -> HepmcEvent:
+        try:
+            event = read_event(self._file.events(number, number + 1), self.format)
+            _check_order(event)
+        except Broken as error:
+            raise self._error(number, str(error)) from None
+        return event
+
+    def _error(self, number: int, problem: str) -> InputError:
+        return InputError(f"{self.path}: event {number} (counted from 0): {problem}; remake or drop the event")
+
+    def _one_set_of_names(self, runs: list[int]) -> tuple[str, ...]:
+        """The weights' names, which all runs (HepMC3) and events (HepMC2) have in common. Raises InputError."""
+        file = self._file
+        if self.format == "hepmc3":
+            first = np.searchsorted(file.starts, runs)  # event of each run
+            named = [(_names3(file.data[run : file.starts[at]]), at) for run, at in zip(runs, first) if at < len(file)]
+        else:
+            lines = _NAMES2.finditer(file.data)
+            named = [(_names2(line[0]), np.searchsorted(file.starts, line.start()) - 1) for line in lines]
+        names = named[0][0] if named else ()
+        other, at = next(((other, at) for other, at in named if other != names), (names, 0))
+        if other != names:
+            raise InputError(
+                f"{self.path}: the weights' names change at event {at} (counted from 0), from "
+                f"({', '.join(names) or 'none'}) to ({', '.join(other) or 'none'}): runs put together; give each file "
+                "by itself"
+            )
+        return names
+
+    def _check_sections(self, runs: list[int]) -> None:
+        """Raises InputError where runs put together end with cross sections that contradict each other."""
+        last = [int(np.searchsorted(self._file.starts, run)) - 1 for run in runs[1:]]
+        if not last or not len(self):
+            return
+        ends = {at: self._event(at).section for at in {*last, len(self) - 1} if at >= 0}
+        stated = {at: section for at, section in ends.items() if section}
+        for at, (value, error) in stated.items():
+            (first, its_error), before = stated[min(stated)], min(stated)
+            if abs(value - first) > 1e-3 * abs(first) + 5 * np.hypot(max(error, 0), max(its_error, 0)):
+                raise InputError(
+                    f"{self.path}: runs put together state cross sections of {first:g} pb (event {before}, counted "
+                    f"from 0) and {value:g} pb (event {at}): of other processes; give each file by itself"
+                )
 
 
-def _next(reader: "pyhepmc.io.HepMCFile", path: Path, number: int) -> "pyhepmc.GenEvent":
-    try:
-        event = next(iter(reader), None)
-    except Exception as error:
-        event, reason = None, f": {str(error).splitlines()[0]}" if str(error) else ""
-    else:
-        reason = ""
-    if event is None:
-        raise InputError(
-            f"{path}: event {number} (counted from 0) cannot be read{reason}; it is cut off, empty, or one of its "
-            "vertex (V) and particle (P) lines is broken"
-        )
-    event.set_units(pyhepmc.Units.GEV, pyhepmc.Units.MM)
-    return event
+def _names3(header: bytes) -> tuple[str, ...]:
+    """Names in the header of a HepMC3 run: one line W, the names divided by escaped line breaks."""
+    line = next((line for line in header.splitlines() if line.startswith(b"W ")), b"")
+    text = re.sub(r"\\(.)", lambda match: "\n" if match[1] == "|" else match[1], line[2:].decode(errors="replace"))
+    return tuple(name.replace("\xa0", " ").strip() for name in text.split("\n")) if text.strip() else ()
 
 
-def _parts(event: "pyhepmc.GenEvent", kind: str) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Columns of the final particles and of the hard process of one event."""
-    data = pyhepmc.GenEventData()
-    event.write_data(data)
-    entry = data.particles
-    pdg, status = entry["pid"], entry["status"]
-    final = np.flatnonzero(status == FINAL)
-    vertex = _production(event, data)[final]
-    particles = (pdg[final], *(entry[name][final] for name in ("px", "py", "pz", "e")), *vertex.T)
-    hard = np.flatnonzero((status >= 21) & (status <= 29))
+def _names2(line: bytes) -> tuple[str, ...]:
+    """Names in a line N of HepMC2, in quotes."""
+    return tuple(re.findall(r'"([^"]*)"', line.decode(errors="replace")))
+
+
+def _check_order(event: HepmcEvent) -> None:
+    """Raises Broken if a particle is its own ancestor."""
+    from scipy.sparse.csgraph import connected_components
+
+    inner = (event.end >= 0) & (event.origin >= 0)
+    graph = _graph(event.origin[inner], event.end[inner], len(event.place))
+    loops = (event.origin == event.end) & inner
+    if loops.any() or connected_components(graph, connection="strong")[0] < len(event.place):
+        raise Broken("a particle is its own ancestor")
+
+
+def _graph(tail: NDArray, head: NDArray, n: int) -> "csr_array":
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(len(tail), np.int8), (tail, head)), shape=(n, n))
+
+
+def _final(event: HepmcEvent) -> NDArray[np.int64]:
+    """Final particles: of status 1, but for those that others of them descend from."""
+    final = event.status == FINAL
+    decayed = final & (event.end >= 0)
+    if decayed.any():
+        from scipy.sparse.csgraph import breadth_first_order
+
+        n, made = len(event.place), event.origin >= 0
+        inner, ends = made & (event.end >= 0), made & final
+        tail = np.concatenate([event.end[inner], np.full(ends.sum(), n)])
+        head = np.concatenate([event.origin[inner], event.origin[ends]])
+        above = breadth_first_order(_graph(tail, head, n + 1), n, return_predecessors=False)
+        final &= ~(decayed & np.isin(event.end, above))
+    return np.flatnonzero(final)
+
+
+def _particles(event: HepmcEvent, chosen: NDArray) -> tuple[np.ndarray, ...]:
+    """Columns of the chosen particles, with the places of their production vertices."""
+    known = event.place.any(axis=1)
+    before = _before(event)
+    for _ in range(len(known).bit_length()):  # vertices without a place take their mother's
+        before = np.where(known[before] | (before < 0), before, before[before])
+    source = np.where(known | (before < 0), np.arange(len(known)), before)
+    place = np.vstack([np.where(known[source, None], event.place[source], event.position), event.position])
+    born = place[event.origin[chosen]] / (1, 1, 1, LIGHT_SPEED)
+    return (event.pdg[chosen], *event.momentum[chosen, :4].T, *born.T)
+
+
+def _before(event: HepmcEvent) -> NDArray[np.int64]:
+    """(m,) the vertex before each vertex, -1: none: where the first of its incoming particles with one was produced."""
+    inner = np.flatnonzero((event.end >= 0) & (event.origin >= 0))
+    ends, first = np.unique(event.end[inner], return_index=True)
+    before = np.full(len(event.place), -1)
+    before[ends] = event.origin[inner[first]]
+    return before
+
+
+def _hard(event: HepmcEvent, kind: str) -> tuple[np.ndarray, ...]:
+    """Columns of the hard process."""
+    hard = np.flatnonzero((event.status >= 21) & (event.status <= 29))
     if not len(hard) and kind == "hepmc2":
-        hard = np.flatnonzero(status == DOCUMENTED)
-    flows = _flows(data) if len(hard) else {}
-    lines = np.array([flows.get(at + 1, (0, 0)) for at in hard], np.int32).reshape(-1, 2)
-    lone = (lines[:, 1] == 0) & (pdg[hard] < 0) & (kind == "hepmc2")  # whose only line pyhepmc does not number
-    lines[lone] = lines[lone, ::-1]
-    momenta = [entry[name][hard] for name in ("px", "py", "pz", "e", "mass")]
-    return particles, (pdg[hard], status[hard], *momenta, *lines.T)
-
-
-def _production(event: "pyhepmc.GenEvent", data: "pyhepmc.GenEventData") -> np.ndarray:
-    """(n_particles, 4) x, y, z in mm and time in ns of the production vertices; unset ones take their mother's."""
-    one, two = np.asarray(data.links1), np.asarray(data.links2)
-    origin = np.zeros(len(data.particles) + 1, int)  # production vertex of each particle, 0: none
-    origin[two[two > 0]] = -one[two > 0]
-    mother = np.zeros(len(data.vertices) + 1, int)  # vertex before each vertex
-    into = two < 0
-    mother[-two[into]] = origin[one[into]]
-    number = -np.asarray(event.numpy.vertices.id)  # vertices stand in the order of the file, not of their numbers
-    position = event.event_pos()
-    place = np.tile([position.x, position.y, position.z, position.t], (len(data.vertices) + 1, 1))
-    place[number] = np.stack([data.vertices[name] for name in ("x", "y", "z", "t")], axis=1)
-    known = np.ones(len(place), bool)
-    known[number] = event.numpy.vertices.has_set_position
-    for _ in range(len(known)):
-        todo = ~known & known[mother]
-        if not todo.any():
-            break
-        place[todo], known[todo] = place[mother[todo]], True
-    return place[origin[1:]] / (1, 1, 1, LIGHT_SPEED)
-
-
-def _flows(data: "pyhepmc.GenEventData") -> dict[int, tuple[int, int]]:
-    """The two colour lines by particle number."""
-    flows: dict[int, tuple[int, int]] = {}
-    for name, number, text in zip(data.attribute_name, data.attribute_id, data.attribute_string):
-        if name == "flow1":
-            flows[number] = (int(text), flows.get(number, (0, 0))[1])
-        elif name == "flow2":
-            flows[number] = (flows.get(number, (0, 0))[0], int(text))
-        elif name == "flows":  # from HepMC2
-            flows[number] = (*map(int, text.split()), 0, 0)[:2]
-    return flows
-
-
-def _weight_names(event: "pyhepmc.GenEvent") -> tuple[str, ...]:
-    names = tuple(event.run_info.weight_names) if event.run_info else ()
-    count = max(len(event.weights), 1)
-    return names if len(names) == count else tuple(str(i) for i in range(count))
-
-
-def _cross_section(event: "pyhepmc.GenEvent") -> tuple[float, float] | None:
-    section = event.cross_section
-    return (section.xsec(), section.xsec_err()) if section is not None else None
+        hard = np.flatnonzero(event.status == DOCUMENTED)
+    lines = np.array([event.flows.get(at, (0, 0)) for at in hard.tolist()], np.int64).reshape(-1, 2)
+    return (event.pdg[hard], event.status[hard], *event.momentum[hard].T, *lines.T)
 
 
 def _lists(events: list[tuple[np.ndarray, ...]], names: tuple[str, ...]) -> pa.Array:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,14 +15,17 @@ import pyhepmc
 from gen2reco.campaign.whole import whole
 from gen2reco.events.hepmc import BEAM, FINAL, LIGHT_SPEED
 
+INCOMING, INTERMEDIATE, OUTGOING = 21, 22, 23
 NEAR = 1e-6  # mm: nearer to the origin is written as at the origin
 
 
 def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
     """Write a particles table as HepMC3 ASCII (.gz: gzipped), atomically.
 
-    Each event: beams, the hard process, final particles; those born away from the origin hang on a decayed particle
-    of code 0 with their summed momentum, for the record does not keep what decayed. `metadata`: the record file's.
+    Each event: beams, the hard process, final particles as daughters of its outgoing partons; those born away from the
+    origin hang on a decayed particle of code 0 with their summed momentum, for the record does not keep what decayed.
+    Blanks in the weights' names become no-break spaces, for HepMC3 divides names at blanks. `metadata`: the record
+    file's.
     """
     path = Path(path)
     facts = json.loads((metadata or {}).get("gen2reco.provenance", "{}")).get("generate", {}).get("info", {})
@@ -40,7 +44,9 @@ def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] 
 def _weight_names(events: pa.Table, facts: dict) -> list[str]:
     count = len(events["weights"][0]) if "weights" in events.schema.names and len(events) else 1
     names = facts.get("weight_names", ["Weight"])
-    return names if len(names) == count else [str(i) for i in range(count)]
+    names = names if len(names) == count else [str(i) for i in range(count)]
+    names = [re.sub(r"\s", "\xa0", name) or str(i) for i, name in enumerate(names)]
+    return [name if name not in names[:i] else f"{name}#{i}" for i, name in enumerate(names)]
 
 
 def _compressed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
@@ -89,7 +95,7 @@ def _event(row: dict, run: "pyhepmc.GenRunInfo", facts: dict) -> "pyhepmc.GenEve
 
 def _hepevt(row: dict, beams: list) -> tuple[dict[str, np.ndarray], list]:
     """HEPEVT arrays: beams, incoming partons, other partons, unknown mothers, final particles; and colour lines."""
-    order = np.argsort(row["partons"]["status"] != 21, kind="stable")
+    order = np.argsort(np.minimum(row["partons"]["status"], OUTGOING), kind="stable")
     hard = {name: values[order] for name, values in row["partons"].items()}
     final = {name: values.astype(float) for name, values in row["particles"].items()}
     born, group = _birthplaces(final)
@@ -105,13 +111,15 @@ def _hepevt(row: dict, beams: list) -> tuple[dict[str, np.ndarray], list]:
     vertex = np.zeros((4, rows.shape[1]))
     vertex[:, rows.shape[1] - len(group) :] = born[group].T
     own = np.where(away, np.cumsum(away), 0)[group]
+    counts = [int(n) for n in np.bincount(np.clip(hard["status"] - INCOMING, 0, 2), minlength=3)]
+    single = counts[1] == 1 and _balanced(partons[counts[0]], partons[counts[0] + 1 :])
     flows = enumerate(zip(hard["color"], hard["anticolor"]), len(beams))
     return {
         "pid": np.concatenate(codes).astype(np.int32),
         "status": np.concatenate(states).astype(np.int32),
         **dict(zip(("px", "py", "pz", "en", "m"), rows)),
         **dict(zip(("vx", "vy", "vz", "vt"), vertex)),
-        "parents": _parents(len(beams), int((hard["status"] == 21).sum()), len(order), len(mothers), own),
+        "parents": _parents(len(beams), counts, single, len(mothers), own),
     }, [(at, flow) for at, flow in flows if any(flow)]
 
 
@@ -129,13 +137,24 @@ def _with_mass(momentum: np.ndarray) -> np.ndarray:
     return np.column_stack([momentum, np.sqrt(np.maximum(square, 0))])
 
 
-def _parents(n_beam: int, n_in: int, n_hard: int, n_mother: int, own: np.ndarray) -> np.ndarray:
-    """(n, 2) first and last parent, counted from 1, 0: none. `own`: (n_final,) the unknown mother of each, 0: none."""
+def _balanced(mother: np.ndarray, daughters: np.ndarray) -> bool:
+    """Whether the momentum (px, py, pz, energy …) of one particle is the sum of others', to a thousandth."""
+    return len(daughters) > 0 and np.allclose(daughters[:, :4].sum(axis=0), mother[:4], rtol=0, atol=1e-3 * mother[3])
+
+
+def _parents(n_beam: int, hard: list[int], single: bool, n_mother: int, own: np.ndarray) -> np.ndarray:
+    """(n, 2) first and last parent, counted from 1, 0: none.
+
+    hard: numbers of incoming, intermediate and outgoing partons; single: all outgoing ones come from the only
+    intermediate one. own: (n_final,) the unknown mother of each, 0: none.
+    """
     beams = (1, n_beam) if n_beam else (0, 0)
-    colliding = (n_beam + 1, n_beam + n_in) if n_in else beams
-    outgoing = (n_beam + n_in + 1, n_beam + n_hard) if n_hard > n_in else colliding
-    before = n_beam + n_hard
-    last = np.where(own > 0, before + own, 0)[:, None]
-    blocks = [(0, 0)] * n_beam, [beams] * n_in, [colliding] * (n_hard - n_in), [outgoing] * n_mother
-    blocks = [np.reshape(block, (-1, 2)) for block in blocks]
-    return np.concatenate([*blocks, np.where(last > 0, last, outgoing)]).astype(int)
+    n_in, n_middle, n_out = hard
+    incoming = (n_beam + 1, n_beam + n_in) if n_in else beams
+    first = n_beam + n_in + n_middle
+    middle = (n_beam + n_in + 1, first) if n_middle else incoming
+    outgoing = (first + 1, first + n_out) if n_out else middle
+    blocks = [[(0, 0)] * n_beam, [beams] * n_in, [incoming] * n_middle, [middle if single else incoming] * n_out]
+    last = np.where(own > 0, first + n_out + own, 0)[:, None]
+    rows = [np.reshape(block, (-1, 2)) for block in (*blocks, [outgoing] * n_mother)]
+    return np.concatenate([*rows, np.where(last > 0, last, outgoing)]).astype(int)

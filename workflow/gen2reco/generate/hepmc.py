@@ -16,7 +16,7 @@ from gen2reco.events.truth import STANDARD
 class Hepmc(Backend):
     """Takes events [start, stop) of the file. `event` is the number in the file, counted from 0."""
 
-    name, stage, chunk_events = "hepmc", "generate", 200
+    name, stage, version, chunk_events = "hepmc", "generate", 2, 200
 
     class Options(Block):
         """What to read."""
@@ -45,15 +45,39 @@ class Hepmc(Backend):
             "cross_section_error_pb": given.cross_section_error,
             "sum_of_weights": float(given.weights[:, 0].sum()),
             "weight_names": list(given.weight_names),
+            "decayed_particles_of_final_status": given.decayed,
+            "unknown_particles": _unknown(table),
         }
         return Result(table, facts)
 
     def summary(self, infos: list[dict]) -> dict:
-        """Counts and weights summed; the cross section is the last one that the file states."""
+        """Counts and weights summed; the cross section is the last one that the file states. Raises InputError where
+        the events' numbers of weights differ."""
         total = super().summary(infos)
-        if infos:
-            total |= {key: infos[-1][key] for key in ("cross_section_pb", "cross_section_error_pb")}
+        counts = {len(info["weight_names"]) for info in infos}
+        if len(counts) > 1:
+            raise InputError(
+                f"{self.options.process.file}: its events have {sorted(counts)} weights, expected one number"
+            )
+        for info in infos:
+            if info["cross_section_pb"]:
+                total |= {key: info[key] for key in ("cross_section_pb", "cross_section_error_pb")}
         return total
+
+    def notices(self, facts: dict) -> list[str]:
+        """What was read other than as it stands."""
+        lines = []
+        if decayed := facts["decayed_particles_of_final_status"]:
+            lines.append(f"{decayed} particles of final status (1) have final descendants, which are taken instead")
+        if unknown := facts["unknown_particles"]:
+            lines.append(f"PDG codes that no table holds: {', '.join(f'{n} of {code}' for code, n in unknown.items())}")
+        return lines
+
+
+def _unknown(table: pa.Table) -> dict[str, int]:
+    """How many final particles each PDG code has that no table holds."""
+    codes, counts = np.unique(table["particles"].combine_chunks().flatten().field("pdg").to_numpy(), return_counts=True)
+    return {str(code): int(n) for code, n, known in zip(codes, counts, STANDARD.known(codes)) if not known}
 
 
 def check_hadronised(table: pa.Table, source: str) -> None:

@@ -34,6 +34,7 @@ class Geant4(Backend):
 
     name = "geant4"
     stage = "simulate"
+    version = 2
     isolate = True
     needs_detector = True
     chunk_events = 20
