@@ -1,56 +1,34 @@
-"""Les Houches event files (hep-ph/0609017, arXiv:1405.1067) as real programs write them, and back in one clean dialect.
+"""Les Houches event files (hep-ph/0609017, arXiv:1405.1067) as programs write them, and back in one clean dialect."""
 
-MadGraph, POWHEG, Sherpa, Whizard and others disagree on number format, beam lines, order, weights and on what is
-XML at all (run cards and comments often are none), so files are read by tag and line, not by an XML parser.
-"""
-
+import mmap
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from gen2reco.errors import InputError
+from gen2reco.events import lhe_text, lhe_weights
+from gen2reco.events.lhe_run import LheRun, differences, read_run
+from gen2reco.events.lhe_weights import Heads, WeightNames
 from gen2reco.events.stream import EventFile, index_events
 
 INCOMING, BEAM, OUTGOING = -1, -9, 1
-KEPT_BLOCKS = ("slha", "MGRunCard", "MGParamCMS", "MG5ProcCard", "MGGenerationInfo")  # what Pythia8 reads of a header
 MAX_HEADER = 64 << 20
 _EVENT = re.compile(rb"<event(?=[\s>])")
-_BODY = re.compile(r"<event\b([^>]*)>(.*?)</event\s*>", re.DOTALL)
-_TAIL = re.compile(r"<(rwgt|weights|scales|mgrwt|clustering|pdfinfo)\b|^\s*#", re.MULTILINE)
-_NAMED = re.compile(r"<wgt\b[^>]*?id\s*=\s*['\"]?([^'\">]*?)['\"]?\s*>([^<]*)</wgt\s*>")
-_WEIGHT = re.compile(r"<weight\b([^>]*?)(?:/>|>(.*?)</weight\s*>)", re.DOTALL)
-_ID = re.compile(r"\bid\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^\s'\">]+))")
-_POWHEG = re.compile(r"^\s*#new weight\S*\s+(\S+)", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class LheRun:
-    """The `<init>` block. Cross sections in pb, energies in GeV."""
-
-    beams: tuple[int, int]
-    energies: tuple[float, float]
-    pdf: tuple[int, int, int, int]
-    strategy: int
-    processes: tuple[tuple[float, float, float, int], ...]
-    """(XSECUP, XERRUP, XMAXUP, LPRUP) of each."""
-    weight_names: tuple[str, ...] = ()
-    blocks: tuple[str, ...] = ()
-    """Header blocks that the shower needs, tags included."""
-
-    @property
-    def unresolved_beams(self) -> bool:
-        """Whether the beams are leptons or photons, that may collide whole."""
-        return all(11 <= abs(pdg) <= 16 or pdg == 22 for pdg in self.beams)
+_HEAD = re.compile(rb"<event([^<>]*+)>\s*+\S++\s++(\S++)\s++(\S++)")
+_UNREADABLE = (b"", b"0", b"nan")
+_ENERGY = re.compile(rb"\n[ \t]*+-?\d++[ \t]++-1[ \t]++(?:\S++[ \t]++){6}(\S++)[ \t]++(\S++)")
 
 
 @dataclass(frozen=True)
 class LheEvent:
     """One event. `particles`: (n, 13) float64 with the columns of the accord:
-    IDUP, ISTUP, MOTHUP 1 and 2, ICOLUP 1 and 2, px, py, pz, E, m, VTIMUP, SPINUP."""
+    IDUP, ISTUP, MOTHUP 1 and 2, ICOLUP 1 and 2, px, py, pz, E, m, VTIMUP, SPINUP. `weights`: further ones by name, in
+    the units of `weight`, XWGTUP. `scales`: lines after the particles that a shower reads."""
 
     process: int
     weight: float
@@ -64,15 +42,16 @@ class LheEvent:
 
 
 class LheFile:
-    """An LHE file, indexed: `run`, `len()`, and `events(start, stop)`. Raises InputError naming the file."""
+    """An LHE file, indexed: `run`, `len()`, and `events(start, stop)`. Raises InputError naming the file, also for
+    files put together of runs that differ."""
 
     def __init__(self, path: Path | str):
-        self._file: EventFile = index_events(path, _EVENT, b"</init>", b"</LesHouchesEvents>")
-        self.path = self._file.path
-        header = self._file.header()
-        if len(header) > MAX_HEADER:
-            raise InputError(f"{path}: header of {len(header) >> 20} MiB, expected under {MAX_HEADER >> 20}")
-        self.run = _run(header.decode("utf-8", errors="replace"), self.path)
+        found = index_events(path, _EVENT, b"</init>", b"</LesHouchesEvents>")
+        self.path = found.path
+        first = int(found.starts[0]) if len(found) else found.end
+        self.run = read_run(_header(found, 0, first), self.path)
+        self._names = WeightNames(self.run.weights)
+        self._file = replace(found, starts=self._starts_of_one_run(found))
 
     def __len__(self) -> int:
         return len(self._file)
@@ -81,114 +60,160 @@ class LheFile:
         """Events [start, stop), normalised. Raises InputError if exhausted, cut off or malformed."""
         self._file.check_holds(stop)
         for number in range(start, stop):
-            text = self._file.events(number, number + 1).decode("utf-8", errors="replace")
-            body = _BODY.search(text)
-            if body is None:
-                _wrong(self.path, number, "has no </event>; the file is cut off, copy or make it again")
-            yield _normal(_event(body[1], body[2], self.path, number), self.path, number)
+            yield _normal(self._event(number), self.path, number)
+
+    @cached_property
+    def heads(self) -> Heads:
+        """Process, weight and trials of every event in the file; those of an <eventgroup> share one trial."""
+        starts = self._file.starts.tolist()
+        found = _HEAD.finditer(self._file.data, starts[0], self._file.end) if starts else ()
+        head = {match.start(): match.groups() for match in found}
+        rows = [head.get(start, _UNREADABLE) for start in starts]
+        return Heads(
+            np.nan_to_num(_array([process for _, process, _ in rows])).astype(np.int64),
+            _array([weight for _, _, weight in rows]),
+            np.array([_trials(attributes) for attributes, _, _ in rows]) / self._group_sizes(),
+        )
+
+    @cached_property
+    def nominal(self) -> np.ndarray:
+        """The weight of every event in a sample of all of them (see `lhe_weights.nominal`). Raises InputError."""
+        try:
+            return lhe_weights.nominal(self.run.strategy, self.run.processes, self.heads)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+
+    def incoming_energies(self) -> tuple[np.ndarray, np.ndarray]:
+        """Energies, GeV, of all incoming particles of the file that fly to +z, and of those to -z."""
+        if not len(self):
+            return np.empty(0), np.empty(0)
+        found = [match.groups() for match in _ENERGY.finditer(self._file.data, int(self._file.starts[0]))]
+        along, energy = _array([pair[0] for pair in found]), _array([pair[1] for pair in found])
+        return energy[along > 0], energy[along <= 0]
+
+    def remarks(self) -> list[str]:
+        """What a reader should know of the file's weights: one line each."""
+        found = lhe_weights.remarks(self.run.strategy, self.run.processes, self.heads)
+        grouped = int((self._group_sizes() > 1).sum())
+        if grouped:
+            found.append(
+                f"{grouped} events belong to an <eventgroup>: each is showered on its own, a group counts once"
+            )
+        if len(self) and (listed := self._text(0).listed) and len(listed) != len(self._names.declared):
+            found.append(
+                f"<weights> holds {len(listed)} numbers, but <initrwgt> announces {len(self._names.declared)}: "
+                "they are named by their place"
+            )
+        return found
+
+    def _text(self, number: int) -> lhe_text.EventText:
+        text = self._file.events(number, number + 1).decode("utf-8", errors="replace")
+        try:
+            return lhe_text.event_text(text)
+        except EOFError:
+            _wrong(self.path, number, "has no </event>; the file is cut off, copy or make it again")
+        except ValueError:
+            _wrong(self.path, number, "is malformed; expected a line of 6 numbers, then NUP lines of 13")
+
+    def _event(self, number: int) -> LheEvent:
+        text = self._text(number)
+        _, process, weight, scale, em, strong = text.head
+        weights = self._names(text.named, text.listed, text.commented)
+        rows = np.array(text.rows, np.float64).reshape(-1, 13)
+        return LheEvent(int(process), weight, scale, em, strong, rows, weights, text.attributes, text.scales)
+
+    def _group_sizes(self) -> np.ndarray:
+        """How many events the <eventgroup> of each event has: (n,) int, 1 outside of groups."""
+        data, starts = self._file.data, self._file.starts
+        opened = np.array(list(_places(data, b"<eventgroup")), np.int64)
+        if not len(opened):
+            return np.ones(len(starts), int)
+        closed = np.array(list(_places(data, b"</eventgroup")), np.int64)
+        group = np.searchsorted(opened, starts) - 1
+        inside = (group >= 0) & (np.searchsorted(closed, starts) == np.searchsorted(closed, opened[group]))
+        sizes = np.bincount(group[inside], minlength=len(opened))
+        return np.where(inside, sizes[group], 1)
+
+    def _starts_of_one_run(self, found: EventFile) -> np.ndarray:
+        """The starts of events, those in further headers left out. Raises InputError if a further run is another."""
+        data, starts, last = found.data, found.starts, max(found.data.find(b"</init>"), 0)
+        kept = np.ones(len(starts), bool)
+        for place in _places(data, b"<init", last, found.end):
+            if data[place + 5 : place + 6] not in (b">", b" ", b"\t", b"\r", b"\n"):
+                continue
+            low = max(data.rfind(mark, last, place) for mark in (b"<LesHouchesEvents", b"<header"))
+            low = low if low >= 0 else max(data.rfind(b"</event", last, place), last)
+            high = data.find(b"</init", place, found.end)
+            first, after = np.searchsorted(starts, (low, high if high >= 0 else found.end))
+            end = int(starts[after]) if after < len(starts) else found.end
+            if other := differences(self.run, read_run(_header(found, low, end), self.path)):
+                raise InputError(
+                    f"{self.path}: put together of runs that differ: after {kept[:first].sum()} events {other}; "
+                    "give each run as a process of its own"
+                )
+            kept[first:after], last = False, place + 5
+        return starts[kept]
 
 
 def write_clean(path: Path | str, run: LheRun, events: Iterable[LheEvent]) -> None:
-    """Write events in the plainest dialect: no comments, weights as signed numbers in pb, blocks of the header kept."""
+    """Write events in the plainest dialect: every number as it stands, no comments or further weights, and what of
+    header and events a shower reads."""
+    (a, b), (ea, eb) = run.beams, run.energies
     with Path(path).open("w", encoding="utf-8") as file:
-        file.write('<LesHouchesEvents version="1.0">\n<header>\n' + "\n".join(run.blocks) + "\n</header>\n<init>\n")
-        (a, b), (ea, eb) = run.beams, run.energies
+        file.write(f'<LesHouchesEvents version="{run.version}">\n<header>\n' + "\n".join(run.blocks))
         sets = " ".join(map(str, run.pdf))
-        file.write(f"{a} {b} {ea:.10e} {eb:.10e} {sets} {run.strategy} {len(run.processes)}\n")
-        file.writelines(f"{xs:.10e} {err:.10e} {top:.10e} {number}\n" for xs, err, top, number in run.processes)
+        file.write(f"\n</header>\n<init>\n{a} {b} {ea!r} {eb!r} {sets} {run.strategy} {len(run.processes)}\n")
+        file.writelines(f"{xs!r} {err!r} {top!r} {number}\n" for xs, err, top, number in run.processes)
         file.write("</init>\n")
         for event in events:
             file.write(_formatted(event))
         file.write("</LesHouchesEvents>\n")
 
 
-_ROW = " ".join(["{:.0f}"] * 6 + ["{:.12e}"] * 5 + ["{:.6e}", "{:.1f}"])
+_ROW = " ".join(["{:.0f}"] * 6 + ["{!r}"] * 7)
 
 
 def _formatted(event: LheEvent) -> str:
     numbers = (event.weight, event.scale, event.alpha_em, event.alpha_s)
-    head = f"{len(event.particles)} {event.process} " + " ".join(f"{number:.10e}" for number in numbers)
+    head = f"{len(event.particles)} {event.process} " + " ".join(repr(float(number)) for number in numbers)
     rows = [_ROW.format(*row) for row in event.particles.tolist()]
     scales = [event.scales] if event.scales else []
     return "\n".join([f"<event{event.attributes}>", head, *rows, *scales, "</event>\n"])
 
 
-def _run(header: str, path: Path) -> LheRun:
-    found = re.search(r"<init\b[^>]*>(.*?)</init\s*>", header, re.DOTALL)
-    if found is None:
-        what = "has no <init> block" if "<LesHouchesEvents" in header else "is no Les Houches event file"
-        raise InputError(f"{path}: {what}; expected <LesHouchesEvents>, <init>, <event> in this order")
-    rows = [_numbers(line) for line in found[1].splitlines()]
-    rows = [row for row in rows if len(row) >= 4]
+def _header(file: EventFile, low: int, high: int) -> str:
+    if high - low > MAX_HEADER:
+        raise InputError(f"{file.path}: header of {high - low >> 20} MiB, expected at most {MAX_HEADER >> 20}")
+    return file.data[low:high].decode("utf-8", errors="replace")
+
+
+def _places(data: mmap.mmap, mark: bytes, low: int = 0, high: int | None = None) -> Iterator[int]:
+    at = low - 1
+    while (at := data.find(mark, at + 1, len(data) if high is None else high)) >= 0:
+        yield at
+
+
+def _trials(attributes: bytes) -> float:
+    """Attempts of the generator for an event, as Sherpa writes them; 1 where there is no number > 0."""
+    if b"trials" not in attributes:
+        return 1.0
+    trials = _number(lhe_text.attribute(attributes.decode(errors="replace"), "trials") or "")
+    return trials if 0 < trials < np.inf else 1.0
+
+
+def _array(words: list[bytes]) -> np.ndarray:
+    """Numbers as float64, NaN for what is none."""
     try:
-        first, count = rows[0], int(rows[0][9])
-        processes = tuple((row[0], row[1], row[2], int(row[3])) for row in rows[1 : 1 + count])
-        if len(processes) < count or count < 1:
-            raise IndexError
-        beams, energies, pdf = (int(first[0]), int(first[1])), (first[2], first[3]), tuple(map(int, first[4:8]))
-    except (IndexError, ValueError):
-        raise InputError(
-            f"{path}: <init> is incomplete; expected a line of 10 numbers, then 4 for each process"
-        ) from None
-    if not (np.isfinite([*energies, *sum((row[:3] for row in processes), ())]).all() and min(energies) >= 0):
-        raise InputError(f"{path}: <init> holds a negative or infinite energy or cross section that is no number")
-    names = _weight_names(header)
-    return LheRun(beams, energies, pdf, _strategy(int(first[8]), path), processes, names, _blocks(header))
+        return np.array(words, "S64").astype(np.float64)
+    except ValueError:
+        return np.array([_number(word.decode(errors="replace")) for word in words])
 
 
-def _strategy(given: int, path: Path) -> int:
-    """IDWTUP 3 (unit weights) or 4 (weights in pb); 1 and 2, which ask the reader to unweight, are read as 4."""
-    if abs(given) not in (1, 2, 3, 4):
-        raise InputError(f"{path}: IDWTUP = {given} in <init>, expected 1 to 4 or -1 to -4")
-    return (3 if abs(given) == 3 else 4) * (1 if given > 0 else -1)
-
-
-def _blocks(header: str) -> tuple[str, ...]:
-    kept = []
-    for name in KEPT_BLOCKS:
-        found = re.search(rf"<{name}\b[^>]*>(.*?)</{name}\s*>", header, re.DOTALL)
-        if found:
-            text = found[1].replace("<![CDATA[", "").replace("]]>", "")
-            kept.append(f"<{name}>{re.sub('[<>]', ' ', text)}</{name}>")
-    return tuple(kept)
-
-
-def _weight_names(header: str) -> tuple[str, ...]:
-    """The ids of the weights that <initrwgt> announces, in its order."""
-    found = re.search(r"<initrwgt\b[^>]*>(.*?)</initrwgt\s*>", header, re.DOTALL)
-    names = []
-    for attributes, _ in _WEIGHT.findall(found[1] if found else ""):
-        match = _ID.search(attributes)
-        names.append(next((g for g in match.groups() if g is not None), "") if match else str(len(names)))
-    return tuple(names)
-
-
-def _event(attributes: str, body: str, path: Path, number: int) -> LheEvent:
-    tail = _TAIL.search(body)
-    plain, extra = (body[: tail.start()], body[tail.start() :]) if tail else (body, "")
-    rows = [row for line in plain.splitlines() if (row := line.partition("#")[0].split())]
+def _number(word: str) -> float:
     try:
-        head = [_number(word) for word in rows[0]]
-        count = int(head[0])
-        cells = [list(map(_number, row[:13])) for row in rows[1 : 1 + count]]
-        cells = [row + [0.0, 9.0][len(row) - 11 :] if 11 <= len(row) < 13 else row for row in cells]
-        particles = np.array(cells, np.float64).reshape(count, 13)
-        process, weight, scale, em, strong = int(head[1]), *head[2:6]
-    except (IndexError, ValueError):
-        _wrong(path, number, "is malformed; expected a line of 6 numbers, then NUP lines of 13")
-    scales = re.search(r"<scales\b[^>]*?/?>(?:[^<]*</scales>)?", extra)
-    return LheEvent(
-        process, weight, scale, em, strong, particles, _weights(extra), attributes.rstrip(), scales[0] if scales else ""
-    )
-
-
-def _weights(text: str) -> dict[str, float]:
-    """Extra weights by name: <rwgt>, <weights>, or POWHEG's comment lines."""
-    if named := _NAMED.findall(text):
-        return {name.strip(): _number(value.strip()) for name, value in named}
-    if found := re.search(r"<weights\b[^>]*>(.*?)</weights\s*>", text, re.DOTALL):
-        return {str(i): _number(word) for i, word in enumerate(found[1].split())}
-    return {str(i): _number(word) for i, word in enumerate(_POWHEG.findall(text))}
+        return lhe_text.number(word)
+    except ValueError:
+        return np.nan
 
 
 def _normal(event: LheEvent, path: Path, number: int) -> LheEvent:
@@ -215,31 +240,16 @@ def _normal(event: LheEvent, path: Path, number: int) -> LheEvent:
 
 def _check(event: LheEvent, path: Path, number: int) -> None:
     rows = event.particles
+    if not len(rows):
+        _wrong(path, number, "has no particles (NUP = 0), nothing to shower; take such events out of the file")
     if not (np.isfinite(rows).all() and np.isfinite([event.weight, event.scale, *event.weights.values()]).all()):
         _wrong(path, number, "holds NaN or infinity; remake or drop the event")
+    if (rows[:, :6] % 1).any() or np.abs(rows[:, :6]).max() >= 2**31:
+        _wrong(path, number, "has a PDG code, status, mother or colour that is no whole number of 32 bits")
     if (bad := rows[:, 9] < 0).any():
         _wrong(path, number, f"has a particle (PDG {rows[bad][0, 0]:.0f}) of energy {rows[bad][0, 9]:g}, expected >= 0")
-    if rows[:, 2:4].min(initial=0) < 0 or rows[:, 2:4].max(initial=0) > len(rows):
+    if rows[:, 2:4].min() < 0 or rows[:, 2:4].max() > len(rows):
         _wrong(path, number, f"names a mother outside its {len(rows)} particles")
-
-
-def _numbers(line: str) -> list[float]:
-    """The leading numbers of a line."""
-    found = []
-    for word in line.partition("#")[0].split():
-        try:
-            found.append(_number(word))
-        except ValueError:
-            break
-    return found
-
-
-def _number(word: str) -> float:
-    """A number in C's or Fortran's notation (1.0D+00, .5d0)."""
-    try:
-        return float(word)
-    except ValueError:
-        return float(re.sub("[dD]", "e", word, count=1))
 
 
 def _wrong(path: Path, number: int, problem: str) -> NoReturn:
