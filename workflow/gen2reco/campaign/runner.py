@@ -78,12 +78,12 @@ class Job:
 class _Input:
     """The events a job takes, none for generate, how they were made, and the digest of their file."""
 
-    table: pa.Table | None = None
+    source: records.Source | None = None
     story: dict = field(default_factory=dict)
     sha256: str | None = None
 
     def events(self, chunk: Chunk) -> pa.Table | None:
-        return None if self.table is None else self.table.slice(chunk.start, chunk.stop - chunk.start)
+        return None if self.source is None else self.source.slice(chunk.start, chunk.stop)
 
 
 def run(job: Job) -> dict:
@@ -153,19 +153,17 @@ def _read_input(job: Job) -> _Input:
     if sidecar_path(source).resolve() == sidecar_path(job.output).resolve():
         raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
     sha256 = check_source(source, failed=job.planned)
-    table = records.read(source, record)
-    records.check(table, record, str(source))
-    return _Input(table, provenance(source), sha256)
+    events = records.Source(source, record)
+    return _Input(events.check(), events.story, sha256)
 
 
 def provenance(path: Path | str) -> dict:
     """How a record file was made: facts by stage, as its metadata tells ({} for a file from outside)."""
-    with records.open_file(path) as file:
-        return json.loads(records.metadata(file).get(PROVENANCE_KEY, "{}"))
+    return records.Source(path).story
 
 
 def _chunks(job: Job, given: _Input) -> list[Chunk]:
-    span = job.events if given.table is None else range(given.table.num_rows)
+    span = job.events if given.source is None else range(given.source.num_rows)
     size = job.chunk_events or job.backend.chunk_events
     stage = job.backend.stage
     return [

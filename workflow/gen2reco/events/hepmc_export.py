@@ -1,9 +1,8 @@
 """Generated events as HepMC3 ASCII, for other tools."""
 
 import gzip
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO
@@ -14,13 +13,16 @@ import pyhepmc
 
 from gen2reco.campaign.whole import whole
 from gen2reco.events.hepmc import BEAM, FINAL, LIGHT_SPEED
+from gen2reco.events.story import story_of
 
 INCOMING, INTERMEDIATE, OUTGOING = 21, 22, 23
 NEAR = 1e-6  # mm: nearer to the origin is written as at the origin
 
 
-def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a particles table as HepMC3 ASCII (.gz: gzipped), atomically.
+def write_hepmc(
+    events: pa.Table | Iterable[pa.Table], path: Path | str, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a particles table, or several, as HepMC3 ASCII (.gz: gzipped), atomically.
 
     Each event: beams, the hard process, final particles as daughters of its outgoing partons; those born away from the
     origin hang on a decayed particle of code 0 with their summed momentum, for the record does not keep what decayed.
@@ -28,17 +30,19 @@ def write_hepmc(events: pa.Table, path: Path | str, metadata: Mapping[str, str] 
     file's.
     """
     path = Path(path)
-    facts = json.loads((metadata or {}).get("gen2reco.provenance", "{}")).get("generate", {}).get("info", {})
-    run = pyhepmc.GenRunInfo()
-    run.weight_names = _weight_names(events, facts)
+    facts = story_of(metadata or {}, path).get("generate", {}).get("info", {})
+    run, names = pyhepmc.GenRunInfo(), None
     with (
         whole(path) as temporary,
         temporary.open("wb") as raw,
         _compressed(raw, path) as file,
         pyhepmc.open(file, "w", precision=12) as out,
     ):
-        for row in _rows(events):
-            out.write(_event(row, run, facts))
+        for table in [events] if isinstance(events, pa.Table) else events:
+            if names is None:
+                run.weight_names = names = _weight_names(table, facts)
+            for row in _rows(table):
+                out.write(_event(row, run, facts))
 
 
 def _weight_names(events: pa.Table, facts: dict) -> list[str]:

@@ -3,8 +3,6 @@
 import tempfile
 from pathlib import Path
 
-import pyarrow as pa
-
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
 
@@ -12,29 +10,31 @@ FORMATS = {"objects": (".root",), "particles": (".hepmc", ".hepmc3", ".hepmc.gz"
 
 
 def publish_file(source: Path, output: Path, shard: int = 0) -> int:
-    """Write a record file in the format of the output's suffix; returns the number of events. Raises InputError."""
-    record = records.record_of(source)
-    if not str(output).endswith(FORMATS.get(record, ())):
-        expected = ", ".join(FORMATS.get(record, ())) or "an objects or particles record as input"
-        raise InputError(f"{output}: cannot publish {record} there; expected {expected}")
-    table = records.read(source, record)
+    """Write a record file in the format of the output's suffix; returns the number of events.
+
+    Memory does not grow with their number. Raises InputError for a record that is not valid or has no such format.
+    """
+    given = records.Source(source)
+    if not str(output).endswith(FORMATS.get(given.record, ())):
+        expected = ", ".join(FORMATS.get(given.record, ())) or "an objects or particles record as input"
+        raise InputError(f"{output}: cannot publish {given.record} there; expected {expected}")
+    given.check()
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
             draft = Path(folder) / output.name  # writers keep the name; it appears whole or not at all
-            _write(record, table, source, draft, shard)
+            _write(given, draft, shard)
             draft.replace(output)
     except OSError as error:
         raise InfrastructureError(f"{output}: cannot be written: {error.strerror or error}") from None
-    return table.num_rows
+    return given.num_rows
 
 
-def _write(record: str, table: pa.Table, source: Path, output: Path, shard: int) -> None:
-    if record == "objects":
+def _write(given: records.Source, output: Path, shard: int) -> None:
+    if given.record == "objects":
         from gen2reco.events.root import write_root
 
-        write_root(table, output, shard)
+        write_root(given.tables(2000), output, shard)
     else:
         from gen2reco.events.hepmc_export import write_hepmc
 
-        with records.open_file(source) as file:
-            write_hepmc(table, output, records.metadata(file))
+        write_hepmc(given.tables(), output, given.metadata)

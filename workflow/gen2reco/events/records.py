@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gen2reco.campaign.whole import whole
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.campaign.whole import regular_file, whole
+from gen2reco.errors import InputError, first_line
 from gen2reco.events.arrow import array, arrow, fit, leaves, lists, no_lists, structs
 from gen2reco.events.checks import check_values, distinct
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS, VERSIONS
+from gen2reco.events.story import STORY_KEY, story_of
 
 SCHEMA_KEY = "gen2reco.schema"
 ROWS = 250
@@ -78,9 +79,9 @@ def write_stream(
     """Write tables as one file, in row groups of at most `ROWS` events: temporary name, then an atomic rename.
 
     Nothing is left on failure. Raises InputError for a table that is not of the record, InfrastructureError when the
-    folder, disk or memory refuses.
+    folder or disk refuses.
     """
-    with whole(Path(path)) as temporary, _enough_memory(path):
+    with whole(Path(path)) as temporary:
         first = next(tables, None)
         first = empty(record) if first is None else first
         extra = {SCHEMA_KEY: f"{record}/{VERSIONS[record]}", **(metadata or {})}
@@ -135,12 +136,22 @@ class Source:
         for start in range(0, self.num_rows, rows):
             yield self.slice(start, start + rows)
 
-    def check(self) -> None:
-        """Check the values of all events. Raises InputError naming the first bad one."""
+    @property
+    def story(self) -> dict[str, dict]:
+        """How the events were made: facts by stage."""
+        return story_of(self.metadata, self.path)
+
+    def check(self) -> "Source":
+        """Check the values of all events; returns itself. Raises InputError naming the first bad one."""
+        numbers, sizes = [np.empty(0, np.int64)], set()
         for events in self.tables():
             check_values(events, self.record, str(self.path))
-        numbers = [part["event"].to_numpy() for part in Source(self.path, self.record, ["event"]).tables(1 << 16)]
-        distinct(np.concatenate([np.empty(0, np.int64), *numbers]), str(self.path))
+            numbers.append(events["event"].to_numpy())
+            sizes |= {len(events["weights"][0])} if "weights" in events.schema.names else set()
+        distinct(np.concatenate(numbers), str(self.path))
+        if len(sizes) > 1:
+            raise InputError(f"{self.path}: `weights` holds {' or '.join(map(str, sizes))} values, expected one number")
+        return self
 
     def _group(self, row: int) -> int:
         return int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -172,10 +183,7 @@ class Source:
 
 def open_file(path: Path | str, record: str | None = None, **options: object) -> pq.ParquetFile:
     """Open a record file, its declared schema checked. Raises InputError."""
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "is no file" if path.exists() else "no such file"
-        raise InputError(f"{path}: {what}; check the path")
+    path = regular_file(path)
     with _reading(path, "not a readable Parquet file"):
         if path.stat().st_size == 0:
             raise InputError(f"{path}: empty file; expected a Parquet record")
@@ -237,7 +245,7 @@ def _column(name: str, values: "ak.Array | np.ndarray | pa.Array", schema: pa.Sc
     except MemoryError:
         raise
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"{begin}column `{name}` does not fit {_named(kind)}: {_first_line(error)}") from None
+        raise InputError(f"{begin}column `{name}` does not fit {_named(kind)}: {first_line(error)}") from None
 
 
 def _named(kind: pa.DataType) -> str:
@@ -246,28 +254,17 @@ def _named(kind: pa.DataType) -> str:
 
 @contextmanager
 def _reading(path: Path | str, what: str = "damaged Parquet file") -> Iterator[None]:
-    with _enough_memory(path):
-        try:
-            yield
-        except MemoryError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{path}: {what}: {_first_line(error)}") from None
-
-
-@contextmanager
-def _enough_memory(path: Path | str) -> Iterator[None]:
+    """Arrow's complaints about a file as InputError; memory that ran out stays a MemoryError."""
     try:
         yield
-    except MemoryError as error:
-        raise InfrastructureError(f"{path}: out of memory: {_first_line(error)}; give the job more") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    except MemoryError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: {what}: {first_line(error)}") from None
 
 
 __all__ = [
-    "COLUMNS", "SCHEMAS", "VERSIONS", "Source", "array", "awkward", "check", "empty", "leaves", "lists", "metadata",
-    "no_lists", "open_file", "read", "record_of", "schema_of", "structs", "table", "write", "write_stream",
+    "COLUMNS", "ROWS", "SCHEMAS", "STORY_KEY", "VERSIONS", "Source", "array", "awkward", "check", "empty", "leaves",
+    "lists", "metadata", "no_lists", "open_file", "read", "record_of", "schema_of", "structs", "table", "write",
+    "write_stream",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Calibrated objects as a ROOT ntuple: a TTree `Events` with NanoAOD-like branches, GeV and radians."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import awkward as ak
@@ -9,7 +10,6 @@ import pyarrow as pa
 from gen2reco.campaign.whole import whole
 from gen2reco.events import records
 
-CHUNK = 2000
 MATCH = 0.4  # largest distance in (eta, phi) of a matched generator jet
 _P4 = "pt: float32, eta: float32, phi: float32, mass: float32"
 _IDENTITIES = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
@@ -31,8 +31,8 @@ BRANCHES = {
 """Branch or collection and its type: `Jet` gives `nJet`, `Jet_pt`, … `PFCand` are the objects."""
 
 
-def write_root(events: pa.Table, path: Path | str, shard: int = 0) -> None:
-    """Write an objects table as one TTree (not an RNTuple), in chunks, atomically; `luminosityBlock` is shard + 1.
+def write_root(events: pa.Table | Iterable[pa.Table], path: Path | str, shard: int = 0) -> None:
+    """Write an objects table, or several, as one TTree (not an RNTuple), atomically; `luminosityBlock` is shard + 1.
 
     Raises InfrastructureError when the folder or disk refuses.
     """
@@ -41,8 +41,9 @@ def write_root(events: pa.Table, path: Path | str, shard: int = 0) -> None:
     types = {name: ak.types.from_datashape(kind, highlevel=False) for name, kind in BRANCHES.items()}
     with whole(Path(path)) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(3)) as file:
         tree = file.mktree("Events", types, title="gen2reco objects")
-        for start in range(0, events.num_rows, CHUNK):
-            tree.extend(branches(records.awkward(events.slice(start, CHUNK)), shard))
+        for table in [events] if isinstance(events, pa.Table) else events:
+            if table.num_rows:
+                tree.extend(branches(records.awkward(table), shard))
 
 
 def branches(events: ak.Array, shard: int) -> dict[str, ak.Array]:

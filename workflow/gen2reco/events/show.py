@@ -1,36 +1,39 @@
 """Print what a record file holds, for people."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from gen2reco.events import records
 
+PAGE = records.ROWS
+"""Events that sizes and ranges are of: the file is not read to its end."""
+
 
 def show_file(path: Path, events: int = 2) -> None:
-    """Print schema, provenance, column sizes and ranges, and the first events. Raises InputError."""
+    """Print schema, provenance, column sizes and ranges of the first page, and the first events. Raises InputError."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(width=None if Console().is_terminal else 120)
-    record = records.record_of(path)
-    table = records.read(path, record)
-    with records.open_file(path) as file:
-        story = json.loads(records.metadata(file).get("gen2reco.provenance", "{}"))
-    size = f"{table.num_rows} events, {path.stat().st_size:,} bytes"
-    console.print(f"[bold]{path}[/]: {record}, {size}")
-    for stage, facts in story.items():
-        info = ", ".join(f"{key} {_brief(value)}" for key, value in facts.get("info", {}).items())
-        console.print(f"  {stage}: {facts['backend']} version {facts['version']}, seed {facts['seed']}; {info}")
-    columns = Table("column", "type")
+    console = Console(width=None if Console().is_terminal else 120, markup=False)
+    source = records.Source(path)
+    page = source.slice(0, max(PAGE, events))
+    size = f"{source.num_rows} events, {path.stat().st_size:,} bytes"
+    version = source.metadata.get(records.SCHEMA_KEY, f"{source.record}, no version declared")
+    console.print(f"{path}: {version}, {size}", style="bold")
+    for stage, facts in source.story.items():
+        info = ", ".join(f"{_brief(key)} {_brief(value)}" for key, value in facts["info"].items())
+        made = f"{facts['backend']} version {facts['version']}, seed {facts.get('seed')}"
+        console.print(f"  {_brief(stage)}: {_brief(made)}; {info}")
+    title = f"the first {page.num_rows} events" if page.num_rows < source.num_rows else None
+    columns = Table("column", "type", title=title)
     for name in ("entries", "per event", "min", "mean", "max"):
         columns.add_column(name, justify="right")
-    for name in table.schema.names:
-        for label, values, _ in records.leaves(name, table[name].combine_chunks()):
-            columns.add_row(label, str(values.dtype), *_range(values, table.num_rows))
+    for name in page.schema.names:
+        for label, values, _ in records.leaves(name, page[name].combine_chunks()):
+            columns.add_row(label, str(values.dtype), *_range(values, page.num_rows))
     console.print(columns)
-    for event in table.slice(0, events).to_pylist():
+    for event in page.slice(0, events).to_pylist():
         console.print({key: value[:3] if isinstance(value, list) else value for key, value in event.items()})
 
 
@@ -44,4 +47,5 @@ def _range(values: np.ndarray, events: int) -> tuple[str, ...]:
 
 def _brief(value: object) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = "".join(sign if sign.isprintable() else "?" for sign in text[:61])
     return text if len(text) <= 60 else text[:57] + "..."
