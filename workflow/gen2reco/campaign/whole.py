@@ -69,17 +69,18 @@ def check_folder(path: Path | str) -> None:
 
 @contextmanager
 def whole(path: Path, what: str = "") -> Iterator[Path]:
-    """A temporary name beside `path`, unique to this attempt, which takes its place when the block ends well; else
-    nothing is left.
+    """A temporary name beside `path`, or what it links to, unique to this attempt, which takes its place when the block
+    ends well; else nothing is left.
 
     Raises InputError where `path` is no regular file, and InfrastructureError when the folder or disk refuses; `what`
     begins what it says.
     """
     _check_target(path)
-    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    target = path.resolve() if path.is_symlink() else path
+    temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        put_in_place(temporary, path)
+        put_in_place(temporary, target)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InfrastructureError(f"{path}: {what}cannot be written: {reason}") from None

@@ -68,11 +68,11 @@ def calibration(
 
     SOURCE is a folder with `clusters` files in it, or a campaign (.yaml), which is made first.
     """
+    _check_folders(output, output / "objects", output / "jets")
     from gen2reco.calibrate.campaign import CalibrationModel, make_calibration
     from gen2reco.campaign.config import digest, load_block
 
     settings = load_block(model, CalibrationModel) if model else CalibrationModel()
-    _check_folders(output, output / "objects", output / "jets")
     folder = _data_of(source, cores)
     judged = {other.name: _clusters(other) for other in _judged(folder, others)}
     paths = sorted(set(_clusters(folder)).difference(*judged.values()))
@@ -91,6 +91,7 @@ def generation(output: Path, model: Path, device: str, **given: object) -> None:
 
     SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
     """
+    _check_folders(output)
     from gen2reco.campaign.config import load_block
     from gen2reco.generate.hadronize.train import Recipe, make_generation
 
@@ -110,6 +111,7 @@ def showers(output: Path, model: Path | None, device: str, **given: object) -> N
     SOURCE is a folder with `hits` files of single particles with deposits in it, or a campaign (.yaml), which is made
     first.
     """
+    _check_folders(output)
     from gen2reco.campaign.config import load_block
     from gen2reco.simulate.showers.train import Recipe, make_showers
     from gen2reco.validate.samples import open_sample
@@ -130,6 +132,7 @@ def fused(output: Path, model: Path | None, device: str, **given: object) -> Non
     SOURCE is a folder with `objects` files and the `clusters` files that they were made of, or a campaign (.yaml),
     which is made first.
     """
+    _check_folders(output)
     from gen2reco.campaign.config import load_block
     from gen2reco.fuse.pairs import load_pairs
     from gen2reco.fuse.train import Recipe, make_fused
@@ -150,10 +153,11 @@ def fused(output: Path, model: Path | None, device: str, **given: object) -> Non
 @click.argument("output", type=FILE)
 def export_model(model: Path, output: Path) -> None:
     """Write the network of the calibration MODEL (a folder) as an ONNX file."""
-    from gen2reco.calibrate.export import export_onnx
     from gen2reco.campaign.whole import check_output
 
     check_output(output)
+    from gen2reco.calibrate.export import export_onnx
+
     export_onnx(model, output)
 
 
@@ -190,7 +194,6 @@ def _train(
     output: Path, *, source: Path, card: Path | None, others: tuple[Path, ...], cores: str,
 ) -> None:  # fmt: skip
     """Have `make` (of record files, a card's text and a watch) train a model that does one stage; judge and tell it."""
-    _check_folders(output)
     folder = _data_of(source, cores)
     judged, paths, text = _asked(folder, pattern, others, card)
     with _told(name, folder, output, recipe) as told:

@@ -1,0 +1,219 @@
+"""Stages from the command line: outputs that may not be replaced, failures with their reason, one line each."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from toys import Hits, Inline, job
+
+from gen2reco import cli
+from gen2reco.campaign.runner import run
+from gen2reco.campaign.sidecar import read_sidecar
+from gen2reco.campaign.stage import Result, failure_reasons
+from gen2reco.commands import stages
+from gen2reco.errors import InputError
+from gen2reco.events import records
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run a command in this process; returns (exit code, what it said on standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["gen2reco", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return left.value.code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def gun(tmp_path):
+    """A process file of single photons."""
+    path = tmp_path / "gun.yaml"
+    path.write_text(yaml.safe_dump({"kind": "gun", "species": [22], "energy": [5.0, 50.0]}))
+    return path
+
+
+class Lossy(Inline):
+    """Loses the first event of each chunk."""
+
+    def run(self, chunk, events):
+        result = super().run(chunk, events)
+        return Result(
+            result.table.slice(1), {**result.info, "failure_reasons": {f"code {chunk.index % 2}\n unknown": 1}}
+        )
+
+    def notices(self, facts):
+        return [f"{facts['made']} events by the toy,\nwhich is no physics"]
+
+
+def test_a_stage_by_hand_that_fails_says_why_and_the_next_refuses_its_output(command, monkeypatch, tmp_path):
+    backends = {"generate": Lossy, "simulate": Hits}
+    monkeypatch.setattr(stages, "make_backend", lambda stage, *_: backends[stage](backends[stage].Options()))
+    code, said = command("generate", "p.parquet", "--events", 10)
+    reasons = "4 of 10 events cannot be processed: code 0 unknown (2); code 1 unknown (2)"
+    assert code == 2 and said.endswith(f"error: p.parquet: written empty: {reasons}; mend the input and run it again\n")
+    assert "\n10 events by the toy, which is no physics\n" in said and said.count("cannot be processed") == 1
+    facts = read_sidecar(tmp_path / "p.parquet")
+    assert [facts[name] for name in ("status", "events_in", "events_out", "events_failed")] == ["failed", 10, 0, 4]
+    assert facts["failure_reasons"] == {"code 0 unknown": 2, "code 1 unknown": 2}
+    assert records.read("p.parquet", "particles").num_rows == 0
+    for words in (("simulate", "p.parquet", "h.parquet"), ("publish", "p.parquet", "p.hepmc")):
+        code, said = command(*words)
+        assert code == 2 and f"p.parquet: its status is `failed`: {reasons}" in said and "Traceback" not in said
+    assert command("publish", "--planned", "p.parquet", "p.hepmc")[0] == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.hepmc", "p.json", "p.parquet"]
+
+
+def test_reasons_are_bounded():
+    infos = [{"failure_reasons": {f"reason {i} {'x' * 999}": i}} for i in range(1, 31)]
+    found = failure_reasons([*infos, {}])
+    assert len(found) == 21 and found["other reasons"] == sum(range(1, 11)) and max(map(len, found)) == 300
+    assert next(iter(found.values())) == 30
+
+
+def test_an_event_file_that_pythia_cannot_shower_fails_by_hand(command, repository):
+    code, said = command(
+        "generate", "u.parquet", "--backend", "lhe", "--process", repository / "tests/data/cases/lhe/unknown.lhe",
+        "--events", 1,
+    )  # fmt: skip
+    assert code == 2 and "1 of 1 events cannot be processed" in said
+
+
+def blocked(name):
+    """Put something at `out.parquet`, or its sidecar, that is not to be replaced; returns the output."""
+    path = Path("out.parquet")
+    if name == "pipe":
+        os.mkfifo(path)
+    elif name == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    elif name == "folder":
+        path.mkdir()
+    elif name == "device":
+        path = Path(os.ttyname(os.openpty()[1]))
+    elif name == "link to a device":
+        path.symlink_to(os.ttyname(os.openpty()[1]))
+    elif name == "link to a folder":
+        path.symlink_to("/tmp")
+    elif name == "sidecar":
+        path.with_suffix(".json").write_text('{"name": "not ours"}')
+    elif name == "sidecar folder":
+        path.with_suffix(".json").mkdir()
+    else:
+        path = Path(name)
+    return path
+
+
+OUTPUTS = ["device", "pipe", "socket", "folder", "link to a device", "link to a folder"]
+OUTPUTS += ["sidecar", "sidecar folder", "out.json", "out.JSON", ".", "/", "", "x" * 300, "gun.yaml"]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_that_may_not_be_replaced_are_one_line(command, gun, tmp_path, name):
+    output = blocked(name)
+    before = {path: path.lstat() for path in tmp_path.rglob("*")}
+    code, said = command("generate", output, "--process", gun, "--events", 5)
+    error = said[said.index("gen2reco: error: ") :]
+    assert code == 2 and error.count("\n") == 1 and "Traceback" not in said
+    after = {path: path.lstat() for path in tmp_path.rglob("*")}
+    assert {p: (s.st_mode, s.st_ino) for p, s in before.items()} == {p: (s.st_mode, s.st_ino) for p, s in after.items()}
+
+
+def test_our_own_files_and_links_to_files_are_replaced(command, gun, tmp_path):
+    for _ in range(2):
+        assert command("generate", "out.parquet", "--process", gun, "--events", 5)[0] == 0
+    (tmp_path / "link.parquet").symlink_to("out.parquet")
+    (tmp_path / "new.parquet").symlink_to("made.parquet")
+    for name in ("link.parquet", "new.parquet"):
+        assert command("generate", name, "--process", gun, "--events", 6)[0] == 0
+        assert (tmp_path / name).is_symlink() and records.read(name, "particles").num_rows == 6
+
+
+WRITERS = {
+    "publish": ("publish", "p.parquet", "OUT"),
+    "validate": ("validate", "p.parquet", "--out", "OUT"),
+    "tune": ("tune", "cluster", "p.parquet", "--output", "OUT"),
+    "export-model": ("export-model", "model", "OUT"),
+    "verify": ("verify", "plan.lock.json", "sample", "OUT"),
+    "docs": ("docs", "OUT"),
+    "train": ("train", "showers", "data", "OUT"),
+    "calibration": ("train", "calibration", "data", "OUT"),
+    "receipt": ("track", "sync", "results", "--receipt", "OUT"),
+    "export": ("export", "results", "OUT"),
+}
+FOLDERS = ("validate", "docs", "train", "calibration", "export")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_command_that_writes_keeps_off_devices_and_pipes(command, tmp_path, name):
+    run(job(tmp_path, Inline))
+    (tmp_path / "out.parquet").rename(tmp_path / "p.parquet")
+    odd = [blocked("device"), blocked("pipe")] + ([] if name in FOLDERS else [tmp_path])
+    for output in odd:
+        kind = output.lstat().st_mode
+        code, said = command(*(output if word == "OUT" else word for word in WRITERS[name]))
+        error = said[said.index("gen2reco: error: ") :]
+        assert code == 2 and error.count("\n") == 1 and output.lstat().st_mode == kind
+        assert name == "export" or str(output) in error
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("verify", "out.json"),
+        ("receipt", "out.json"),
+        ("tune", "out.json"),
+        ("publish", "out.json"),
+        ("export-model", "out.json"),
+        ("validate", "out.json/metrics.json"),
+        ("docs", "out.json/campaign.schema.json"),
+        ("train", "out.json/config.json"),
+        ("calibration", "out.json/jets/evaluation.json"),
+    ],
+)
+def test_no_command_overwrites_a_json_that_is_not_its_own(command, tmp_path, name, file):
+    run(job(tmp_path, Inline))
+    (tmp_path / "out.parquet").rename(tmp_path / "p.parquet")
+    (tmp_path / "out.json").unlink()
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"name": "theirs", "version": 1}')
+    code, said = command(*("out.json" if word == "OUT" else word for word in WRITERS[name]))
+    assert code == 2 and "gen2reco: error: " in said and "Traceback" not in said
+    assert json.loads(path.read_text())["name"] == "theirs"
+
+
+def test_ctrl_c_in_a_terminal_is_one_line(tmp_path, repository):
+    words = ["generate", "out.parquet", "--process", repository / "configs/processes/pp_dijet_endcap.yaml"]
+    code = f"""
+import os, signal, sys
+from gen2reco import cli
+from gen2reco.campaign import forks
+start = forks._start
+def started(make, chunk):
+    if chunk.index == 1:
+        os.killpg(0, signal.SIGINT)
+    return start(make, chunk)
+forks._start = started
+sys.argv = ["gen2reco", *{list(map(str, words))}, "--workers", "2", "--events", "100", "--chunk-events", "50"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, start_new_session=True, timeout=60
+    )
+    assert done.returncode == 130 and done.stderr.splitlines()[1:] == ["", "gen2reco: interrupted"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_events_in_and_out_may_not_be_one_file(tmp_path):
+    with pytest.raises(InputError, match="input and output are the same file"):
+        stages._check_apart(tmp_path / "a", None, tmp_path / "b", f"{tmp_path}/../{tmp_path.name}/a")
