@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -212,6 +213,75 @@ cli.main()
     )
     assert done.returncode == 130 and done.stderr.splitlines()[1:] == ["", "gen2reco: interrupted"]
     assert not list(tmp_path.iterdir())
+
+
+READERS = {
+    "process": ("generate", "x.parquet", "--process", "IN.yaml"),
+    "card": ("generate", "x.parquet", "--process", "IN.cmnd"),
+    "lhe": ("generate", "x.parquet", "--process", "IN.lhe"),
+    "lhe.gz": ("generate", "x.parquet", "--process", "IN.lhe.gz"),
+    "hepmc": ("generate", "x.parquet", "--process", "IN.hepmc"),
+    "file of a process": ("generate", "x.parquet", "--process", "lhe.yaml"),
+    "record": ("cluster", "IN.parquet", "x.parquet"),
+    "detector": ("generate", "x.parquet", "--process", "gun.yaml", "--detector", "IN.yaml"),
+    "show": ("show", "IN.parquet"),
+    "publish": ("publish", "IN.parquet", "x.root"),
+    "validate": ("validate", "IN.parquet"),
+    "settings": ("validate", "gun.parquet", "--settings", "IN.yaml"),
+    "check": ("check", "IN.yaml"),
+    "plan": ("plan", "IN.yaml"),
+    "recipe": ("train", "fused", "data", "model", "--model", "IN.yaml"),
+    "tune": ("tune", "cluster", "IN.parquet", "--output", "x.yaml"),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["device", "pipe", "link to a device"])
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_refuses_what_may_never_end(command, gun, tmp_path, name, kind):
+    """A pipe that nobody writes to, or a device: one line in bounded time, and nothing left behind."""
+    run(job(tmp_path, Inline))
+    (tmp_path / "out.parquet").rename(tmp_path / "gun.parquet")
+    (tmp_path / "out.json").unlink()
+    words = READERS[name]
+    suffix = next((word[2:] for word in words if word.startswith("IN")), ".lhe")
+    source = blocked(kind)
+    if kind != "device":
+        source = source.rename(tmp_path / f"IN{suffix}")
+    else:
+        (tmp_path / f"IN{suffix}").symlink_to("/dev/zero")
+    (tmp_path / "lhe.yaml").write_text("{kind: lhe, file: IN.lhe}")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, said = command(*words)
+    assert code == 2 and "Traceback" not in said
+    assert said[said.index("gen2reco: error: ") :].count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["process"], "expected KEY=VALUE"),
+        (["a.b=1", "a=2"], "`a` is given twice"),
+        (["a=1", "a.b=2"], "`a` has a value already"),
+        (["a.b=1", "a.b=1"], "`a.b` is given twice"),
+        (["a={b: 1, b: 2}"], "b"),
+        (["a=0100"], "0100"),
+        (["a=10:00"], "10:00"),
+        ([f"{'a.' * 5000}b=1"], "at most 10 blocks"),
+        ([f"a={'[' * 5000}"], "deep"),
+        (["a=" + "[" * 60 + "]" * 60], "deep"),
+        (["a=!!python/object/apply:os.system [ls]"], "python"),
+        (["=1"], "unknown key"),
+        (["energy=.nan"], "unknown key|energy"),
+    ],
+)
+def test_options_are_read_as_strictly_as_files(command, gun, tmp_path, options, problem):
+    given = [word for option in options for word in ("--option", option)]
+    code, said = command("generate", "x.parquet", "--backend", "gun", "--process", gun, *given)
+    error = said[said.index("gen2reco: error: ") :]
+    assert code == 2 and error.count("\n") == 1 and re.search(problem, error) and len(error) < 500
+    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_options_of_events_in_and_out_may_not_be_one_file(tmp_path):

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from gen2reco.campaign.config import Block, load_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.sidecar import file_digest
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry, encode
@@ -75,6 +76,7 @@ def _store(folder: Path, stage: str, record: str, table: pa.Table, metadata: dic
     records.write(path, table, record, metadata)
     n = table.num_rows
     common = {"status": "ok", "stage": stage, "events_in": n, "events_out": n, "wall_seconds": 2.0, "device": "cpu"}
+    common["sha256"] = file_digest(path)
     path.with_suffix(".json").write_text(json.dumps({**common, "peak_memory_mb": 300, **facts}))
 
 

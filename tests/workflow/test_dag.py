@@ -153,7 +153,8 @@ def test_a_changed_campaign_without_new_revision_is_one_clear_line(campaign, don
 def test_recover_asks_for_failed_shards_only(campaign, done, snakemake, gen2reco, tmp_path):
     for sidecar in tmp_path.glob("results/dag/[ab]/*/*.json"):
         status = "failed" if sidecar.match("a/cluster/00001.json") else "ok"
-        sidecar.write_text(json.dumps({"status": status, "wall_seconds": 1, "events_in": 10}))
+        counts = {"events_in": 10, "events_out": 10, "wall_seconds": 1}
+        sidecar.write_text(json.dumps({"status": status, "stage": "cluster", "sha256": "0" * 64, **counts}))
     assert "failed: results/dag/a/cluster/00001.parquet" in gen2reco("status", "c.yaml").stdout
     run = gen2reco("recover", "c.yaml", "--", "--cores", "1", "--dry-run", "--rerun-triggers", "params")
     assert jobs(run) == {"cluster": 1, "calibrate": 1}

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from gen2reco.campaign.config import Block, load_yaml, parse_block
 from gen2reco.campaign.sidecar import file_digest
+from gen2reco.campaign.whole import regular_file
 from gen2reco.errors import InputError
 
 EtaRange = tuple[Annotated[float, Field(ge=0, le=20)], Annotated[float, Field(ge=0, le=20)]]
@@ -120,8 +121,7 @@ def process_from(path: Path | str) -> AnyProcess:
     kind = _SUFFIXES.get(path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix)
     if kind is None or (path.suffix == ".gz" and kind not in ("lhe", "hepmc")):
         raise InputError(f"{path}: not a process; expected .yaml, .cmnd, .lhe, .hepmc, or the last two with .gz")
-    if not path.is_file():
-        raise InputError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}; check the path")
+    regular_file(path)
     if kind == "yaml":
         return _with_digest(parse_process(load_yaml(path), str(path), path.parent))
     if kind == "pythia8":

@@ -21,6 +21,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 
 FILE = click.Path(path_type=Path)
+MAX_BLOCKS = 10
 
 
 def _job_options(command: Callable) -> Callable:
@@ -151,17 +152,18 @@ def _parse_options(options: tuple[str, ...]) -> dict:
     parsed: dict = {}
     for option in options:
         key, equals, value = option.partition("=")
-        if not equals:
-            raise InputError(f"--option {option}: expected KEY=VALUE")
+        what = f"--option {option[:80]}"
         *path, last = key.split(".")
+        if not equals or len(path) > MAX_BLOCKS:
+            raise InputError(f"{what}: expected KEY=VALUE, the key in at most {MAX_BLOCKS} blocks")
         place = parsed
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise InputError(f"--option {option}: `{part}` has a value already; give one or the other")
+                raise InputError(f"{what}: `{part}` has a value already; give one or the other")
         if last in place:
-            raise InputError(f"--option {option}: `{key}` is given twice; keep one of them")
-        place[last] = parse_yaml(value, f"--option {option}")
+            raise InputError(f"{what}: `{key}` is given twice; keep one of them")
+        place[last] = parse_yaml(value, what)
     return parsed
 
 
