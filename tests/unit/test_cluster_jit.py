@@ -1,10 +1,15 @@
 """The cache of compiled kernels: filled by several processes at once, read by all, never needed."""
 
+import errno
+import importlib
 import os
 import subprocess
 import sys
 
 import pytest
+
+from gen2reco.campaign import jit
+from gen2reco.errors import InfrastructureError
 
 CALL = "from gen2reco.cluster.jit import load; m = load('shapes'); print(sum(m.accumulate.stats.cache_hits.values()))"
 
@@ -32,3 +37,14 @@ def test_without_a_place_to_write_kernels_still_compile(cache):
     process = start(cache)
     assert process.communicate(timeout=300)[0].strip() == "0"
     assert process.returncode == 0
+
+
+def test_a_full_cache_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(module):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path))
+    monkeypatch.setattr(importlib, "import_module", full)
+    with pytest.raises(InfrastructureError, match=r"kernels cannot be kept: No space left .*GEN2RECO_CACHE"):
+        jit.load.__wrapped__("gen2reco.cluster.kernels.shapes")
+    assert not list((tmp_path / "numba").iterdir())

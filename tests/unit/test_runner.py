@@ -177,6 +177,8 @@ def given(numbers, weights=None):
         (Result(given([0, 1, 2]), {"events_vetoed": 1}), Gen2recoError, "3 rows made, 0 failed and 1 vetoed"),
         (Result(given([0, 1, 3]), {}), Gen2recoError, "other event numbers"),
         (Result(given([1, 0, 2]), {}), Gen2recoError, "other event numbers"),
+        (Result(given([0, 1, 2]), {"cross_section_pb": np.nan}), InputError, "`toy`.*facts are not plain and finite"),
+        (Result(given([0, 1, 2]), {"made": np.int64(3)}), InputError, "`toy`.*facts are not plain and finite"),
         (Result(given([0, 1, 2], np.array([1, np.nan, 1])), {}), InputError, "`toy`.*event 1: `weight` = nan"),
         (Result(given([0, 1, 2], np.array([1, 1, np.inf])), {}), InputError, "`toy`.*event 2: `weight` = inf"),
     ],

@@ -38,7 +38,7 @@ class ChunkFiles:
     made_by: str
 
     def write(self, chunk: Chunk, result: Result) -> None:
-        """Keep a chunk's result. Raises InfrastructureError when the disk refuses."""
+        """Keep a chunk's result. Raises InfrastructureError or OSError when the disk refuses."""
         text = json.dumps({**self._claims(chunk), "rows": result.table.num_rows, "info": result.info}, sort_keys=True)
         for last in (False, True):
             draft = self.folder / f".{chunk.index:05d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
@@ -47,10 +47,9 @@ class ChunkFiles:
                 records.write(draft, result.table, self.record, {_KEY: text})
                 draft.replace(self.folder / _name(chunk, draft.read_bytes()))
                 return
-            except (OSError, InfrastructureError) as error:
-                draft.unlink(missing_ok=True)
+            except (OSError, InfrastructureError):
                 if last or self.folder.is_dir():  # else a twin of this job tidied up just now
-                    raise InfrastructureError(f"{self.folder}: chunk {chunk.index} cannot be kept: {error}") from None
+                    raise
 
     def missing(self, chunks: list[Chunk]) -> list[Chunk]:
         """The chunks that have no file to be believed; files that fail the check are removed."""

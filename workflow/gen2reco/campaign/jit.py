@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from gen2reco.errors import InfrastructureError
+
 _caching = False
 
 
@@ -43,6 +45,13 @@ def load(module: str, sources: tuple[str, ...] = ()) -> ModuleType:
         if _caching:
             config.CACHE_DIR = str(building or folder)
         loaded = importlib.import_module(module)
+    except OSError as error:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+        reason = error.strerror or error
+        raise InfrastructureError(
+            f"{folder}: compiled kernels cannot be kept: {reason}; free some space, or let GEN2RECO_CACHE name another"
+        ) from None
     finally:
         config.CACHE_DIR, _caching = previous, False
     if building is not None:

@@ -1,5 +1,6 @@
 """What a backend made of a chunk is checked before it is kept."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
     """
     who = f"{_who(backend)}, events {chunk.start} to {chunk.stop - 1}"
     records.check(result.table, RECORDS[backend.stage][1], who)
+    _check_plain(result.info, who)
     rows, vetoed = result.table.num_rows, int(result.info.get("events_vetoed", 0))
     failed = chunk.stop - chunk.start - rows - vetoed
     if failed < 0 or int(result.info.get("events_failed", failed)) != failed:
@@ -44,6 +46,14 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
     if not (_generated(numbers, chunk) if events is None else _taken(numbers, events["event"].to_numpy())):
         raise Gen2recoError(f"{who}: its rows have other event numbers than the chunk; report it")
     return result
+
+
+def _check_plain(info: dict, who: str) -> None:
+    """Raises InputError for facts that JSON does not hold: NaN, infinity, objects."""
+    try:
+        json.dumps(info, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{who}: its facts are not plain and finite: {first_line(error)}; remake its input") from None
 
 
 def _generated(numbers: np.ndarray, chunk: Chunk) -> bool:
