@@ -67,12 +67,12 @@ def test_an_event_file_that_changed_is_refused(tmp_path):
 def test_cards(tmp_path):
     card = tmp_path / "a.cmnd"
     card.write_text(
-        "! comment\n# comment\n/* long\nBeams:eCM = 1.\n*/\nBeams:eCM = 91.2 ! note\n"
+        "! comment\n# comment\n/* long\nBeams:eCM = 1.\n*/ end\nBeams:eCM = 91.2 ! note\n"
         "UncertaintyBands:List = {\n  up fsr:muRfac=0.5,\n  down fsr:muRfac=2.0 }\n23:onMode = off\n"
     )
     assert card_lines(card) == [
         "Beams:eCM = 91.2 ! note",
-        "UncertaintyBands:List = { up fsr:muRfac=0.5, down fsr:muRfac=2.0 }",
+        "UncertaintyBands:List = {  up fsr:muRfac=0.5,  down fsr:muRfac=2.0 }",
         "23:onMode = off",
     ]
     assert isinstance(process_from(card), Pythia8Process)

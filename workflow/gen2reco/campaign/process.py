@@ -1,5 +1,6 @@
 """What is collided or shot: a process file, a Pythia8 card, or an event file; its kind names the reference backend."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -107,6 +108,11 @@ AnyProcess = Pythia8Process | GunProcess | LheProcess | HepmcProcess
 KINDS: dict[str, type[AnyProcess]] = {get_args(c.model_fields["kind"].annotation)[0]: c for c in get_args(AnyProcess)}
 Process = Annotated[AnyProcess, Field(discriminator="kind")]
 
+MAX_CARD = 1 << 20  # bytes
+_BLANK = " \n\t\v\b\r\f\a"
+_SETTING = re.compile("[A-Za-z0-9]")
+_OPEN = re.compile(r"[A-Za-z][^\s={]*[\s=+]*\{[^}]*$")  # a setting whose value begins with a brace that is not closed
+
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".cmnd": "pythia8", ".lhe": "lhe", ".lhef": "lhe"} | dict.fromkeys(
     (".hepmc", ".hepmc2", ".hepmc3"), "hepmc"
 )
@@ -171,23 +177,38 @@ def parse_process(data: dict, source: str, folder: Path | None = None) -> AnyPro
 
 
 def card_lines(path: Path) -> list[str]:
-    """The settings of a Pythia8 card: comments dropped, a vector in {} over several lines joined. Raises InputError."""
+    """The settings of a Pythia8 card as Pythia8's readFile takes its lines: comments dropped, a vector in {} over
+    several lines joined. Raises InputError."""
+    kept, comment, vector = [], False, []
+    for number, line in enumerate(_card_text(path).split("\n"), 1):
+        start = line.lstrip(_BLANK)[:2]
+        if start == ("*/" if comment else "/*") and line.lstrip(_BLANK) == start:
+            # Pythia8 8.317 overlooks them, against its manual
+            raise InputError(f"{path}: line {number}: Pythia8 overlooks `{start}` alone on a line; write `{start} -`")
+        line = line.removesuffix("\r")
+        if start in ("/*", "*/"):
+            comment = start == "/*"
+        elif not comment and start and (vector or _SETTING.match(start)):
+            vector.append(line)
+            if "}" in line or (len(vector) == 1 and not _OPEN.match(line.lstrip(_BLANK))):
+                kept.append("".join(vector).strip())
+                vector = []
+    if vector or not kept:
+        raise InputError(f"{path}: {'unclosed { in' if vector else 'no settings in'} this Pythia8 card")
+    return kept
+
+
+def _card_text(path: Path) -> str:
+    """The text of a card; what is not UTF-8 may stand in comments. Raises InputError."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
-    lines, joined, comment = [], "", False
-    for line in map(str.strip, text.splitlines()):
-        if comment or line.startswith("/*"):
-            comment = "*/" not in line
-        elif joined or line[:1].isalnum():
-            joined = f"{joined} {line}".strip()
-            if joined.count("{") <= joined.count("}"):
-                lines.append(joined)
-                joined = ""
-    if joined or not lines:
-        raise InputError(f"{path}: {'unclosed { in' if joined else 'no settings in'} this Pythia8 card")
-    return lines
+        data = path.read_bytes() if path.stat().st_size <= MAX_CARD else None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from None
+    if data is None:
+        raise InputError(f"{path}: a Pythia8 card of more than {MAX_CARD >> 20} MiB; is it an event file?")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise InputError(f"{path}: begins with a byte order mark, which hides its first line; save it without")
+    return data.decode("utf-8", errors="replace")
 
 
 def _check_ranges(block: Block, *names: str) -> Block:

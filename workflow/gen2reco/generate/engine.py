@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ import pythia8mc
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.quiet import redirected
-from gen2reco.generate.settings import apply, checked
+from gen2reco.generate.hooks import add_hooks, missing
+from gen2reco.generate.settings import entries, read
 
 LIGHT_SPEED = 299.792458  # mm/ns
 PB_PER_MB = 1e9
@@ -44,31 +46,66 @@ _MERGING_DETAILS = (
 
 
 def start(settings: Iterable[str], mpi: bool | None, hook: Any = None, own: Iterable[str] = ()) -> "pythia8mc.Pythia":
-    """An initialised Pythia8; `own` lines come first, unchecked. Raises InputError with Pythia8's reason."""
-    lines = checked(settings)
+    """An initialised Pythia8 with all that its settings act through; `own` lines come first, unchecked.
+
+    Raises InputError with Pythia8's reason, or naming a setting that acts through something that is not installed.
+    """
+    pythia = settings_of(settings, own)
     with engine_output() as said:
-        pythia = pythia8mc.Pythia("", False)
-        for line in (*_QUIET, *own):
-            pythia.readString(line)
-        apply(pythia, lines)
         if mpi is not None:
-            pythia.readString(f"PartonLevel:MPI = {'on' if mpi else 'off'}")
+            pythia.settings.flag("PartonLevel:MPI", mpi)
+        _check_source(pythia)
+        kept = add_hooks(pythia)
+        weakref.finalize(pythia, kept.clear)  # Pythia8 does not keep hooks written in Python alive
         if hook is not None:
-            pythia.setUserHooksPtr(hook)
+            pythia.addUserHooksPtr(hook)
+        for line in _QUIET:
+            pythia.readString(line)
         ready = pythia.init()
     if not ready:
         raise InputError(f"Pythia8 does not start with these settings: {_complaint(said)}")
     return pythia
 
 
+def _check_source(pythia: "pythia8mc.Pythia") -> None:
+    """Hard processes come from a file or from Pythia8. Raises InputError for settings that ask for both."""
+    from_file = pythia.mode("Beams:frameType") == 4
+    if from_file and (processes := hard_processes(pythia)):
+        raise InputError(f"Pythia8 setting `{processes[0]}`: the event file has the hard processes already; remove it")
+    if merges(pythia) and not from_file:
+        raise InputError("Pythia8 settings `Merging:do…` act only on the events of an LHE file; remove them")
+
+
 def settings_of(settings: Iterable[str], own: Iterable[str] = ()) -> "pythia8mc.Pythia":
-    """Pythia8 with these lines read and not initialised (50 ms): to ask what they set. Raises InputError."""
-    with engine_output():
+    """Pythia8 with these lines read and not initialised (50 ms), to ask what they set; `own` lines come first.
+
+    Raises InputError naming the line that Pythia8 does not take, that opens files, or that acts through something that
+    is not installed.
+    """
+    with engine_output() as said:
         pythia = pythia8mc.Pythia("", False)
         for line in own:
             pythia.readString(line)
-        apply(pythia, checked(settings))
+        by_us = missing(pythia)
+        read(pythia, settings)
+    for row in missing(pythia):
+        if row not in by_us:
+            raise InputError(f"Pythia8 setting `{row.setting}` acts only through {row.through}, which is not installed")
+    if "PYTHIA Error" in "".join(said):
+        raise InputError(f"Pythia8 does not read these settings: {_complaint(said)}")
     return pythia
+
+
+def hard_processes(pythia: "pythia8mc.Pythia") -> list[str]:
+    """The flags that are on and by which Pythia8 makes hard or soft processes of its own, by their documented name."""
+    probe, found = pythia8mc.Pythia("", False).settings, []
+    for kind, name, entry in entries(pythia.settings):
+        if kind == "Flag" and entry.valNow and not entry.valDefault and not name.startswith("SecondHard:"):
+            probe.flag(name, True)
+            if probe.hasHardProc() or name.startswith(("SoftQCD:", "LowEnergyQCD:")):
+                found.append(name)
+            probe.flag(name, False)
+    return found
 
 
 def interactions(pythia: "pythia8mc.Pythia") -> bool:
@@ -94,9 +131,7 @@ def changed(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
 
 
 def _values(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
-    kinds = ("Flag", "Mode", "Parm", "Word", "FVec", "MVec", "PVec", "WVec")
-    tables = (getattr(pythia.settings, f"get{kind}Map")("") for kind in kinds)
-    return {entry.name: _plain(entry.valNow) for table in tables for entry in table.values()}
+    return {name: _plain(entry.valNow) for _, name, entry in entries(pythia.settings)}
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pythia8mc
 
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.process import LheProcess, check_unchanged
@@ -17,7 +16,6 @@ from gen2reco.generate import engine
 from gen2reco.generate.pythia8 import assemble, merged, run_facts
 
 TRIES = 3  # showers of a hard process that Pythia8 gives up, before the event counts as failed
-_MERGING = ("JetMatching:merge", "Merging:doMGMerging", "Merging:doKTMerging", "Merging:doPTLundMerging")
 
 
 class Lhe(Backend):
@@ -39,13 +37,12 @@ class Lhe(Backend):
         process = self.options.process
         check_unchanged(process)
         self._file = LheFile(process.file)
-        matching = pythia8mc.JetMatchingMadgraph() if _switched_on("JetMatching:merge", process.settings) else None
         with tempfile.NamedTemporaryFile(suffix=".lhe") as header:
             write_clean(header.name, self._file.run, ())
             own = ["Beams:frameType = 4", f"Beams:LHEF = {header.name}", *self._lepton_beams()]
-            self._pythia = engine.start(process.settings, process.mpi, matching, own)
+            self._pythia = engine.start(process.settings, process.mpi, own=own)
         self._extra = tuple(next(self._file.events(0, 1)).weights) if len(self._file) else ()
-        self._vetoes = any(_switched_on(key, process.settings) for key in _MERGING)
+        self._vetoes = engine.matches(self._pythia) or engine.merges(self._pythia)
         self._fresh = True
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
@@ -121,9 +118,3 @@ def _relative(event: LheEvent, names: Sequence[str], path: Path, number: int) ->
     if missing := [name for name in names if name not in event.weights]:
         raise InputError(f"{path}: event {number} has no weight `{missing[0]}`, which event 0 has; remake the file")
     return [event.weights[name] / event.weight if event.weight else 0.0 for name in names]
-
-
-def _switched_on(key: str, settings: Sequence[str]) -> bool:
-    """Whether the last line that sets this flag switches it on."""
-    values = [line.partition("=")[2].strip().lower() for line in settings if line.partition("=")[0].strip() == key]
-    return bool(values) and values[-1] in ("on", "yes", "true", "ok", "1")
