@@ -5,10 +5,11 @@ matching, for the simple shower; Pythia8 has them in a C++ header, which its Pyt
 """
 
 import weakref
-from collections.abc import Iterator
-from math import sqrt
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pythia8mc
+from numpy.typing import NDArray
 
 from gen2reco.errors import InputError
 
@@ -73,7 +74,8 @@ class PowhegVeto(pythia8mc.UserHooks):
         at = {event[i].status(): i for i in range(size, event.size())}
         radiator, emitted, recoiler = at[-41], at[43], at[-42]
         if self._of["pTemt"] == 0:
-            found = event[emitted].pT() if self._of["pTdef"] < 2 else _shower_pt(event, radiator, emitted, recoiler, -1)
+            kinematic = self._of["pTdef"] < 2
+            found = event[emitted].pT() if kinematic else _shower_pt(event, radiator, emitted, recoiler, -1)
         else:
             found = self._least(event, None if self._of["pTemt"] == 2 else emitted)
         return self._vetoes(found, event[emitted])
@@ -142,38 +144,51 @@ class PowhegVeto(pythia8mc.UserHooks):
         if self._of["pTdef"] == 0:
             return event[emitted].pT()
         if self._of["pTdef"] == 1:
-            return _powheg_distance(event, before, emitted, self._beta(event))
+            return float(_powheg_distance(_momenta(event, [before]), _momenta(event, [emitted]), self._beta(event))[0])
         return _shower_pt(event, radiator, emitted, recoiler, 1)
 
     def _beta(self, event: "pythia8mc.Event") -> float:
         """Velocity of the hard system along z."""
-        systems = self._pythia.partonSystems
-        a, b = event[systems.getInA(0)], event[systems.getInB(0)]
-        return (a.pz() + b.pz()) / (a.e() + b.e())
+        a, b = _momenta(event, [self._pythia.partonSystems.getInA(0), self._pythia.partonSystems.getInB(0)])
+        return (a[2] + b[2]) / (a[3] + b[3])
 
     def _least(self, event: "pythia8mc.Event", emitted: int | None) -> float:
         """Least hardness of this outgoing parton, or of all, against all incoming and outgoing; −1 if none."""
         final = [i for i in range(event.size()) if event[i].isFinal() and self._counts(event[i])]
         chosen = final if emitted is None else [i for i in final if i == emitted]
-        return min((pt for j in chosen for pt in self._pairs(event, j, final) if pt > 0), default=-1.0)
+        pairs = self._shower_pairs if self._of["pTdef"] == 2 else self._powheg_pairs
+        pt = np.concatenate([np.ravel(part) for part in pairs(event, final, chosen)])
+        return float(pt[pt > 0].min(initial=np.inf)) if (pt > 0).any() else -1.0
 
     def _counts(self, particle: "pythia8mc.Particle") -> bool:
         return self._of["QEDveto"] > 0 or particle.colType() != 0
 
-    def _pairs(self, event: "pythia8mc.Event", j: int, final: list[int]) -> Iterator[float]:
+    def _powheg_pairs(self, event: "pythia8mc.Event", final: list[int], chosen: list[int]) -> Iterator[NDArray]:
+        """Transverse momenta of the chosen, and with POWHEG:pTdef = 1 their distances to the hard system's partons."""
+        p = _momenta(event, chosen)
+        yield np.hypot(p[:, 0], p[:, 1])
         systems = self._pythia.partonSystems
-        if self._of["pTdef"] < 2:
-            yield event[j].pT()
-            outgoing = [systems.getOut(0, n) for n in range(systems.sizeOut(0))] if self._of["pTdef"] else []
-            for i in outgoing:
-                copied = event[i].daughter1() == event[i].daughter2() == j
-                if i != j and not copied and self._counts(event[i]):
-                    yield _powheg_distance(event, i, j, self._beta(event))
-            return
+        others = [systems.getOut(0, n) for n in range(systems.sizeOut(0))] if self._of["pTdef"] else []
+        others = [i for i in others if self._counts(event[i])]
+        distance = _powheg_distance(_momenta(event, others)[:, None], p, self._beta(event))
+        copied = [event[i].daughter1() if event[i].daughter1() == event[i].daughter2() else -1 for i in others]
+        same = np.equal.outer(others, chosen) | np.equal.outer(copied, chosen)
+        yield np.where(same.reshape(distance.shape), -1.0, distance)
+
+    def _shower_pairs(self, event: "pythia8mc.Event", final: list[int], chosen: list[int]) -> Iterator[NDArray]:
+        """Evolution variables of the chosen off each incoming parton, and off each outgoing one with any recoiler."""
+        systems = self._pythia.partonSystems
         incoming = [_first(event, systems.getInA(0), 1), _first(event, systems.getInB(0), 2)]
-        yield from (_shower_pt(event, a, j, b, -1) for a, b in (incoming, incoming[::-1]))
-        for k in (k for k in final if k != j):
-            yield from (_shower_pt(event, k, j, r, 1) for r in (*incoming, *final) if r not in (j, k))
+        p, a, b = _momenta(event, chosen), *_momenta(event, incoming)
+        masses = [_heavy_mass(event[i]) for i in (*incoming, *final)]
+        yield _evolution_pt(a, p, b, masses[0], -1)
+        yield _evolution_pt(b, p, a, masses[1], -1)
+        recoilers = np.array([*incoming, *final])
+        for radiator, mass in zip(final, masses[2:], strict=True):
+            k = _momenta(event, [radiator])[0]
+            pt = _evolution_pt(k, p[:, None], _momenta(event, recoilers), mass, 1)
+            own = np.equal.outer(chosen, recoilers) | (recoilers == radiator) | (np.array(chosen) == radiator)[:, None]
+            yield np.where(own, -1.0, pt)
 
 
 def _last_final(event: "pythia8mc.Event") -> list[int]:
@@ -191,24 +206,42 @@ def _first(event: "pythia8mc.Event", i: int, beam: int) -> int:
     return i
 
 
-def _powheg_distance(event: "pythia8mc.Event", i: int, j: int, beta: float) -> float:
+def _momenta(event: "pythia8mc.Event", at: Sequence[int]) -> NDArray[np.float64]:
+    """Four-momenta px, py, pz, E of entries: (n, 4), GeV."""
+    vectors = (event[int(i)].p() for i in at)
+    return np.array([(p.px(), p.py(), p.pz(), p.e()) for p in vectors]).reshape(-1, 4)
+
+
+def _product(p: NDArray, q: NDArray) -> NDArray:
+    return p[..., 3] * q[..., 3] - (p[..., :3] * q[..., :3]).sum(-1)
+
+
+def _powheg_distance(p: NDArray, q: NDArray, beta: float) -> NDArray:
     """POWHEG's d_ij in the rest frame of the hard system along z, which moves with `beta`, in GeV."""
-    p, q = event[i].p(), event[j].p()
-    a, b = p.e() - beta * p.pz(), q.e() - beta * q.pz()
-    return sqrt(max((p + q).m2Calc() * a * b, 0.0)) / (a + b)
+    a, b = p[..., 3] - beta * p[..., 2], q[..., 3] - beta * q[..., 2]
+    return np.sqrt(np.maximum(_product(p + q, p + q) * a * b, 0.0)) / (a + b)
+
+
+def _heavy_mass(particle: "pythia8mc.Particle") -> float:
+    return particle.m0() if 4 <= particle.idAbs() <= 6 else 0.0
 
 
 def _shower_pt(event: "pythia8mc.Event", radiator: int, emitted: int, recoiler: int, sign: int) -> float:
-    """The evolution variable of the simple shower in GeV, −1 if it is not defined; sign −1: off an incoming parton."""
-    a, b, c = (event[i].p() for i in (radiator, emitted, recoiler))
-    virtuality = sign * (a + b * float(sign)).m2Calc()
-    flavour = event[radiator].idAbs()
-    mass = event[radiator].m0() if 4 <= flavour <= 6 else 0.0
-    if sign > 0:
-        total = a + b + c
-        x, y = total * a, total * b
-        factor = x * y / (x + y) ** 2
-    else:
-        factor = 1 - (a - b + c).m2Calc() / (a + c).m2Calc()
-    squared = factor * (virtuality - sign * mass**2)
-    return sqrt(squared) if squared >= 0 else -1.0
+    a, b, c = _momenta(event, [radiator, emitted, recoiler])
+    return float(_evolution_pt(a, b, c, _heavy_mass(event[radiator]), sign))
+
+
+def _evolution_pt(a: NDArray, b: NDArray, c: NDArray, mass: float, sign: int) -> NDArray:
+    """The simple shower's evolution variable in GeV of radiator a, emitted b and recoiler c, −1 where it has none.
+
+    `sign`: 1 for an outgoing radiator, −1 for an incoming one, whose energy fraction is of the incoming masses.
+    """
+    q = a + sign * b
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if sign > 0:
+            x, y = _product(a + b + c, a), _product(a + b + c, b)
+            factor = x * y / (x + y) ** 2
+        else:
+            factor = 1 - _product(a - b + c, a - b + c) / _product(a + c, a + c)
+        squared = factor * (sign * _product(q, q) - sign * mass**2)
+        return np.where(squared >= 0, np.sqrt(np.maximum(squared, 0.0)), -1.0)
