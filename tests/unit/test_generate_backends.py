@@ -15,6 +15,7 @@ from gen2reco.campaign.runner import Job, run
 from gen2reco.campaign.stage import Chunk, make_backend
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.truth import Properties
 from gen2reco.generate import engine, pythia8
 
 REPOSITORY = Path(__file__).parents[2]
@@ -178,6 +179,38 @@ def test_facts_of_a_shard_are_those_of_its_chunks():
     assert (total["events_accepted"], total["sum_of_weights"], total["filter_efficiency"]) == (20, 19.0, 0.25)
     assert total["cross_section_pb"] == pytest.approx(13.0)
     assert total["cross_section_error_pb"] == pytest.approx(np.hypot(0.75, 3.0))
+
+
+def test_particles_of_other_properties_are_told_by_code():
+    common = ["Beams:eCM = 13000.", "HiggsSM:gg2H = on", "130:tau0 = 2998."]
+    new = ["9000005:new = a0 a0 1 0 0 20. 0 0 0 0", "9000005:isVisible = off", "25:onMode = off"]
+    infos = []
+    for lines in ([*common, *new, "25:addChannel = 1 1. 100 9000005 9000005"], common):
+        backend = make_backend("generate", "pythia8", {"process": {"kind": "pythia8", "settings": lines, "mpi": False}})
+        backend.prepare()
+        infos.append(backend.run(Chunk(0, 1, 0, 8)).info)
+    own, kaons = (info["particle_properties"] for info in infos)
+    expected = {"name": "a0", "charge": 0.0, "coloured": False, "visible": False, "mass": 20.0, "lifetime": 0.0}
+    assert own["9000005"] == expected
+    assert set(own) <= {"130", "9000005"}
+    assert list(kaons) == ["130"]
+    assert kaons["130"]["lifetime"] == pytest.approx(10.0, rel=1e-3)
+    assert pythia8.merged(infos)["particle_properties"] == own | kaons
+    properties = Properties.of({"generate": {"info": infos[0]}})
+    assert properties.unseen([9000005, -9000005, 22]).tolist() == [True, True, False]
+
+
+def test_ordinary_events_tell_no_properties(ee):
+    assert "particle_properties" not in ee.run(Chunk(0, 5, 0, 5)).info
+
+
+def test_events_that_fail_are_counted_by_the_engine_s_own_reason():
+    process = {"kind": "lhe", "file": str(DATA / "cases" / "lhe" / "unknown.lhe"), "mpi": False}
+    backend = make_backend("generate", "lhe", {"process": process})
+    backend.prepare()
+    ((reason, events),) = backend.run(Chunk(0, 1, 0, 3)).info["failure_reasons"].items()
+    assert events == 3
+    assert "unknown particle code" in reason and "9000005" in reason
 
 
 def test_a_filter_that_passes_nothing_ends(monkeypatch):

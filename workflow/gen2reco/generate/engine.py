@@ -6,6 +6,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ _QUIET = (
     "Next:numberShowLHA = 0",
 )
 
+_last_words: "weakref.WeakKeyDictionary[pythia8mc.Pythia, str]" = weakref.WeakKeyDictionary()  # it says each once
+_NO_REASON = re.compile(r"giving up|check of event revealed problems")
 _MERGING_DETAILS = (
     "Merging:doDynamicMerging",
     "Merging:doSchemeVariation",
@@ -126,8 +129,14 @@ def merges(pythia: "pythia8mc.Pythia") -> bool:
 
 def changed(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
     """Values of the settings that differ from those which Pythia8 starts with, by their documented name."""
-    as_shipped = _values(pythia8mc.Pythia("", False))
-    return {name: value for name, value in _values(pythia).items() if value != as_shipped.get(name)}
+    shipped = _values(as_shipped())
+    return {name: value for name, value in _values(pythia).items() if value != shipped.get(name)}
+
+
+@lru_cache(maxsize=1)
+def as_shipped() -> "pythia8mc.Pythia":
+    """Pythia8 as it starts, to be compared with and never changed."""
+    return pythia8mc.Pythia("", False)
 
 
 def _values(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
@@ -151,8 +160,13 @@ def reseed(pythia: "pythia8mc.Pythia", seed: int) -> None:
     pythia.rndm.setState(state)
 
 
-def batches(pythia: "pythia8mc.Pythia", events: int, mode: str | float = ATTEMPTS) -> Iterator[ak.Array]:
-    """Yield `events` generated events in batches of arrays. Raises InputError if too many events fail."""
+def batches(
+    pythia: "pythia8mc.Pythia", events: int, mode: str | float = ATTEMPTS, reasons: dict[str, int] | None = None
+) -> Iterator[ak.Array]:
+    """Yield `events` generated events in batches of arrays. Raises InputError if too many events fail.
+
+    With mode "none", events that fail are missing from a batch; `reasons` then counts them by the engine's own words.
+    """
     for first in range(0, events, BATCH):
         said: list[str] = []
         try:
@@ -162,6 +176,9 @@ def batches(pythia: "pythia8mc.Pythia", events: int, mode: str | float = ATTEMPT
             raise
         except Exception as error:
             raise InputError(f"Pythia8 fails to make events: {_complaint(said, str(error))}") from None
+        reason = _last_words[pythia] = _complaint(said, _last_words.get(pythia, "Pythia8 gives no reason"))
+        if reasons is not None and (failed := int(np.sum(ak.is_none(batch)))):
+            reasons[reason] = reasons.get(reason, 0) + failed
         yield batch
 
 
@@ -257,6 +274,8 @@ def engine_output() -> Iterator[list[str]]:
 
 
 def _complaint(said: list[str], otherwise: str = "no reason given") -> str:
-    """The engine's own last errors on one line."""
-    found = re.findall(r"PYTHIA (?:Error|Abort)[^:]*: *(.+)", "".join(said))
-    return "; ".join(dict.fromkeys(line.strip() for line in found[-3:])) or otherwise
+    """The engine's own last errors on one line, without those that only say that an event failed."""
+    found = re.findall(r"PYTHIA (?:Error|Abort)(?: (?:in|from) \S+)?: *(.+)", "".join(said))
+    told = list(dict.fromkeys(line.strip() for line in found))
+    told = [line for line in told if not _NO_REASON.search(line)] or told
+    return "; ".join(told[-3:]) or otherwise

@@ -53,14 +53,17 @@ class Lhe(Backend):
         engine.reseed(self._pythia, chunk.seed)
         given = list(self._file.events(chunk.start, chunk.stop))
         todo, parts, numbers = np.arange(len(given)), [], []
+        reasons: dict[str, int] = {}
         for _ in range(1 if self._vetoes else TRIES):
-            made = self._shower([given[i] for i in todo], parts)
+            reasons.clear()
+            made = self._shower([given[i] for i in todo], parts, reasons)
             numbers.append(todo[made])
             todo = todo[~made]
             if not len(todo):
                 break
         table = self._table(given, parts, np.concatenate(numbers), chunk.start)
-        missing = {"events_vetoed": len(todo)} if self._vetoes else {"events_failed": len(todo)}
+        failed = {"events_failed": len(todo), "failure_reasons": reasons}
+        missing = {"events_vetoed": len(todo)} if self._vetoes else failed
         return Result(table, run_facts(self._pythia, table) | self._facts(self._file.run) | missing)
 
     def summary(self, infos: list[dict]) -> dict:
@@ -80,13 +83,13 @@ class Lhe(Backend):
         energy = next(self._file.events(0, 1)).particles[:2, 9]
         return ["PDF:lepton = off"] if np.allclose(energy, run.energies, rtol=1e-6) else []
 
-    def _shower(self, events: list[LheEvent], parts: list[dict]) -> np.ndarray:
+    def _shower(self, events: list[LheEvent], parts: list[dict], reasons: dict[str, int]) -> np.ndarray:
         """Append the columns of what comes out; returns which events did, (n_events,) bool."""
         made = []
         with tempfile.NamedTemporaryFile(suffix=".lhe") as clean:
             write_clean(clean.name, self._file.run, events)
             engine.next_file(self._pythia, Path(clean.name))
-            for batch in engine.batches(self._pythia, len(events), "none"):
+            for batch in engine.batches(self._pythia, len(events), "none", reasons):
                 present, batch = engine.without_missing(batch)
                 made.append(present)
                 if len(batch):

@@ -101,7 +101,7 @@ def assemble(parts: list[dict], numbers: np.ndarray, names: list[str], extra: np
 
 def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
     """Cross section (pb, after the filter), sum of weights, and sqrt(s) of what the engine has made so far."""
-    info = pythia.infoPython()
+    info, stated = pythia.infoPython(), particle_properties(pythia, table)
     return {
         "events_accepted": table.num_rows,
         "hard_processes_tried": info.nTried(),
@@ -111,6 +111,32 @@ def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
         "sqrt_s": info.eCM(),
         "beams": [[info.idA(), info.eA(), info.mA()], [info.idB(), info.eB(), info.mB()]],
         "weight_names": engine.weight_names(pythia),
+        **({"particle_properties": stated} if stated else {}),
+    }
+
+
+def particle_properties(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict[str, dict]:
+    """Properties of the final particles whose entry in Pythia8's table is not as shipped, by code (as text).
+
+    The entries differ by lines of particle data (`9000005:new = …`) and by SLHA blocks of an event file.
+    """
+    data, shipped = pythia.particleData, engine.as_shipped().particleData
+    codes = np.unique(np.abs(pc.list_flatten(table["particles"]).combine_chunks().field("pdg").to_numpy()))
+    now, before = ({int(c): _properties(source, int(c)) for c in codes} for source in (data, shipped))
+    return {str(code): stated for code, stated in now.items() if stated and stated != before[code]}
+
+
+def _properties(data: "pythia8mc.ParticleData", code: int) -> dict | None:
+    """Charge in units of e, mass in GeV, lifetime in ns; None for a code that is not in the table."""
+    if not data.isParticle(code):
+        return None
+    return {
+        "name": data.name(code),
+        "charge": data.chargeType(code) / 3,
+        "coloured": data.colType(code) != 0,
+        "visible": data.isVisible(code),
+        "mass": data.m0(code),
+        "lifetime": data.tau0(code) / engine.LIGHT_SPEED,
     }
 
 
@@ -126,6 +152,8 @@ def merged(infos: list[dict]) -> dict:
     total["cross_section_error_pb"] = float(np.hypot.reduce(tried * [i["cross_section_error_pb"] for i in infos]))
     total["sum_of_weights"] = float(sum(i["sum_of_weights"] for i in infos))
     total |= {key: infos[0][key] for key in ("sqrt_s", "beams", "weight_names")}
+    if stated := {code: p for info in infos for code, p in info.get("particle_properties", {}).items()}:
+        total["particle_properties"] = stated
     tried_by_filter = total.get("filter_tried", 0)
     total["filter_efficiency"] = total["filter_passed"] / tried_by_filter if tried_by_filter else 1.0
     return total
