@@ -9,7 +9,7 @@ from gen2reco.campaign.config import load_block, parse_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.events.geometry import Geometry, decode, encode
-from gen2reco.events.truth import charge, incident_energy, is_neutrino
+from gen2reco.events.truth import charge, incident_energy
 
 HGCAL = "configs/detectors/hgcal.yaml"
 
@@ -114,5 +114,4 @@ def test_true_energy(pdg, expected):
 def test_charges_and_kinds_follow_the_pdg_code():
     pdg = np.array([[22, 11, -11], [2212, -2212, 3334]])
     assert charge(pdg).tolist() == [[0, -1, 1], [1, -1, -1]]
-    assert is_neutrino([12, -16, 11]).tolist() == [True, True, False]
     assert charge(np.zeros(0, int)).shape == (0,)

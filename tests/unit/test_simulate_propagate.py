@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.events.geometry import C_LIGHT
+from gen2reco.events.truth import ParticleProperties, Properties
 from gen2reco.simulate.propagate import momentum_at_vertex, propagate
 from gen2reco.simulate.tracks import make_tracks
 
@@ -112,6 +113,58 @@ def test_what_the_barrel_stops(detector, reason, one):
     wide = detector.model_copy(update={"solenoid": detector.solenoid.model_copy(update={"radius": 1e5})})
     assert len(propagate(events([one]), wide)) == 1
     assert len(propagate(events([one]), detector)) == 0, reason
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("beyond", [0.0, 2e-4, -1.0])
+def test_a_particle_on_the_face_enters_there(detector, side, beyond):
+    one = (22, 0.0, 0.3, side * 4.0, 5.0, 500.0, 0.0, side * (FACE + beyond), 11.0)
+    found = propagate(events([one]), detector)
+    assert found.position[0] == pytest.approx([500.0, 0.0, side * FACE], abs=0.1)
+    assert found.time[0] == pytest.approx(11.0, abs=0.01)
+    assert len(propagate(events([(*one[:3], side * -0.004, *one[4:])]), detector)) == 0  # inward, and misses the other
+
+
+@pytest.mark.parametrize(
+    ("code", "properties", "charge"),
+    [
+        (1000022, None, None),
+        (52, None, None),
+        (4900211, None, None),
+        (9000005, None, 0),
+        (1000015, None, -1),
+        (-1000522, None, 1),
+        (21, None, 0),
+        (9000005, {"charge": 1.0}, 1),
+        (9000005, {"charge": 0.0, "visible": False}, None),
+        (1000022, {"charge": -1.0}, -1),
+    ],
+)
+def test_what_enters_as_the_generator_says(detector, code, properties, charge):
+    """Unseen particles do not, all others do, with the charge that the event's generator gave them and a track."""
+    base = {"name": "X", "charge": 0.0, "coloured": False, "visible": True}
+    own = Properties({} if properties is None else {code: ParticleProperties(**base | properties)})
+    made = events([particle(code, p=200.0, mass=100.0)])
+    found = propagate(made, detector, own)
+    assert found.charge.tolist() == ([] if charge is None else [charge])
+    tracks = make_tracks(found, made, detector, np.random.default_rng(1))[0]
+    assert tracks.charge.tolist() == ([charge] if charge else [])
+
+
+EXTREME = st.sampled_from([0.0, 1e-45, -1e-30, 1.0, -5.0, 3200.0, -3200.0, 1e5, 1e9, -1e30, 3e38, 1e200, -1e300])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from([22, 211, -13, 21, 0, 2**31 - 1]), *[EXTREME] * 8), max_size=8))
+@pytest.mark.filterwarnings("error")
+def test_no_number_is_too_large_or_small(detector, particles):
+    made = events([(*p[:4], abs(p[4]), *p[5:]) for p in particles])
+    found = propagate(made, detector)
+    assert (np.abs(found.position[:, 2]) == FACE).all()
+    for values in (found.position, found.momentum, found.energy, found.time):
+        assert np.isfinite(values).all()
+    tracks = ak.flatten(make_tracks(found, made, detector, np.random.default_rng(1)))
+    assert all(np.isfinite(ak.to_numpy(tracks[name])).all() for name in tracks.fields)
 
 
 @pytest.mark.parametrize("pdg", [22, 13, -13, 211, 130, 2112, 11, 321])

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 NUCLEON_MASS = {2112: 0.93956542, 2212: 0.93827209}
 """GeV; other baryons leave a nucleon of the mean mass behind."""
 _MEAN_NUCLEON_MASS = sum(NUCLEON_MASS.values()) / 2
-NEUTRINOS = (12, 14, 16)
 HIGHEST_ENERGY = 1e5
 """GeV; the models of FTFP_BERT are valid up to 100 TeV (Geant4, Guide for Physics Lists)."""
 _ION = 10**9
@@ -132,11 +131,6 @@ class Properties:
         if -code in self._own:
             return self._own[-code]._replace(charge=-self._own[-code].charge)
         return _standard(code)
-
-
-def is_neutrino(pdg: ArrayLike) -> NDArray[np.bool_]:
-    """Whether each particle is a neutrino."""
-    return np.isin(np.abs(np.asarray(pdg)), NEUTRINOS)
 
 
 def simulated(pdg: ArrayLike, energy: ArrayLike) -> NDArray[np.bool_]:

@@ -1,7 +1,6 @@
 """The reference simulation: Geant4 FTFP_BERT showers of every particle that reaches the calorimeter."""
 
 import itertools
-import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,11 +15,10 @@ from gen2reco.events.geometry import C_LIGHT, Geometry, encode
 from gen2reco.events.quiet import quiet
 from gen2reco.events.truth import simulated
 from gen2reco.simulate.digitise import Deposits
-from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_line, streams, summed_left_out
+from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_lines, streams
 from gen2reco.simulate.propagate import AtFace
 from gen2reco.simulate.tables import find_tables
 
-logger = logging.getLogger(__name__)
 BATCH_ENERGY = 1000.0
 """Particles tracked between two reductions of steps to cells, GeV in all: bounds memory to some 10 MB."""
 
@@ -73,12 +71,9 @@ class Geant4(Backend):
         }
         return Result(table, info)
 
-    def summary(self, infos: list[dict]) -> dict:
-        """Numbers summed, also of what was not simulated, which is said in one line."""
-        total = super().summary(infos) | {"not_simulated": summed_left_out(infos)}
-        if line := left_out_line(total["not_simulated"]):
-            logger.warning(line)
-        return total
+    def notices(self, facts: dict) -> list[str]:
+        """What was not simulated."""
+        return left_out_lines(facts["not_simulated"])
 
     def deposits(self, at_face: AtFace, rng: np.random.Generator) -> Deposits:
         """Noise-free, calibrated deposits of particles at the face of either endcap."""

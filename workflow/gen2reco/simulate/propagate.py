@@ -84,7 +84,7 @@ def propagate(particles: ak.Array, detector: Detector, properties: Properties = 
 
     r = np.hypot(position[:, 0], position[:, 1])
     reaches = (r >= face / np.sinh(detector.eta_max)) & (r <= face / np.sinh(detector.eta_min))
-    reaches &= forward & (np.abs(turn) < 2 * np.pi)
+    reaches &= forward & (np.abs(turn) < 2 * np.pi) & np.isfinite(time)
     some = np.flatnonzero(reaches)
     reaches[some] = ~_stopped_in_barrel(vertex[some], p[some], q[some], pz[some], detector)
     return AtFace(event, index, pdg, q, energy, position, momentum, time)[reaches]

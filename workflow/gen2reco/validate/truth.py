@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
-from gen2reco.events.truth import charge, incident_energy, is_neutrino
+from gen2reco.events.truth import charge, incident_energy, visible
 
 KINDS = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
 PDG_OF_KIND = {"photon": 22, "electron": 11, "muon": 13, "charged_hadron": 211, "neutral_hadron": 130}
@@ -20,6 +20,8 @@ KIND_LABELS = {
 }
 _TESLA = 0.299792458e-3
 """GeV per T and mm."""
+ON_FACE = 1e-3
+"""mm: particles that start so near behind the face start on it."""
 
 
 class Flat(NamedTuple):
@@ -60,12 +62,12 @@ class AtFace(NamedTuple):
 
 
 def kind_of(pdg: NDArray) -> NDArray[np.int64]:
-    """Index into KINDS of each PDG code; -1 for neutrinos."""
+    """Index into KINDS of each PDG code; -1 for neutrinos and all else that is not visible."""
     code = np.abs(pdg)
     kind = np.where(charge(pdg) != 0, 3, 4)
     for index, own in ((0, 22), (1, 11), (2, 13)):
         kind[code == own] = index
-    kind[is_neutrino(pdg)] = -1
+    kind[~visible(pdg)] = -1
     return kind
 
 
@@ -85,7 +87,7 @@ def at_face(particles: Flat, detector: Detector | None) -> AtFace:
     with np.errstate(divide="ignore", invalid="ignore"):
         along = np.sign(pz) * face - vz
         turn = _TESLA * charge(particles["pdg"]) * field * along / pz
-        reached = (pz != 0) & (along * pz > 0) & (np.abs(turn) < np.pi)
+        reached = (pz != 0) & (along * np.sign(pz) > -ON_FACE) & (np.abs(turn) < np.pi)
         pt, phi = np.hypot(px, py), np.arctan2(py, px)
         chord = pt / pz * along * np.sinc(turn / (2 * np.pi))
         x, y = vx + chord * np.cos(phi - turn / 2), vy + chord * np.sin(phi - turn / 2)

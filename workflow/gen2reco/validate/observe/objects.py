@@ -9,7 +9,7 @@ from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.events.truth import is_neutrino
+from gen2reco.events.truth import visible
 from gen2reco.validate import identity
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Response, Sheet
 from gen2reco.validate.truth import (
@@ -277,9 +277,9 @@ def _whole(events: ak.Array, particles: Flat, objects: Flat, energy: NDArray) ->
     n = len(events)
     px, py, pz = (particles[name].astype(np.float64) for name in ("px", "py", "pz"))
     eta = np.abs(np.arcsinh(pz / np.maximum(np.hypot(px, py), 1e-9)))
-    seen = (eta > 1.5) & (eta < 3.0) & ~is_neutrino(particles["pdg"]) & (np.abs(particles["pdg"]) != 13)
-    truth = [np.bincount(particles.row[seen], p[seen], n) for p in (px, py)]
-    incident = np.bincount(particles.row[seen], energy[seen], n)
+    used = (eta > 1.5) & (eta < 3.0) & visible(particles["pdg"]) & (np.abs(particles["pdg"]) != 13)
+    truth = [np.bincount(particles.row[used], p[used], n) for p in (px, py)]
+    incident = np.bincount(particles.row[used], energy[used], n)
     pt = objects["energy"].astype(np.float64) / np.cosh(objects["eta"])
     found = [np.bincount(objects.row, pt * turn(objects["phi"]), n) for turn in (np.cos, np.sin)]
     energies = objects["energy"].astype(np.float64)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
 from gen2reco.events import records
-from gen2reco.events.truth import charge, is_neutrino
+from gen2reco.events.truth import charge, visible
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Sheet
 from gen2reco.validate.truth import Flat, flat
 
@@ -113,7 +113,7 @@ def _basics(particles: Flat) -> dict[str, NDArray]:
         "pt": np.hypot(momenta[:, 0], momenta[:, 1]),
         "x": 2 * p / total[particles.row],
         "charge": charge(pdg).astype(np.float64),
-        "neutrino": is_neutrino(pdg),
+        "invisible": ~visible(pdg),
         "code": np.abs(pdg),
         "total": total,
     }
@@ -141,7 +141,7 @@ def _multiplicities(particles: Flat, basic: dict, events: int) -> dict[str, NDAr
 
     counts = {f"n_{name}": count(np.isin(basic["code"], codes)) for name, codes in SPECIES.items()}
     charged = basic["charge"] != 0
-    return {"n_charged": count(charged), "n_neutral": count(~charged & ~basic["neutrino"]), **counts}
+    return {"n_charged": count(charged), "n_neutral": count(~charged & ~basic["invisible"]), **counts}
 
 
 def _sums(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
@@ -157,7 +157,7 @@ def _sums(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
         np.maximum.at(out, row[mask], basic["x"][mask])
         return out
 
-    seen = ~basic["neutrino"]
+    seen = ~basic["invisible"]
     vector = [np.bincount(row[seen], basic["momenta"][seen, i], events) for i in (0, 1)]
     n_charged = np.bincount(row[charged], minlength=events)
     vertex = np.sqrt(sum(particles[name].astype(np.float64) ** 2 for name in ("vx", "vy", "vz")))
@@ -184,7 +184,7 @@ def _shapes(events: ak.Array, particles: Flat, basic: dict, chosen: NDArray) -> 
     from gen2reco.validate.observe.jets import durham
     from gen2reco.validate.observe.shapes import c_parameter, hemispheres, thrust_axes
 
-    mine = chosen[particles.row] & ~basic["neutrino"]
+    mine = chosen[particles.row] & ~basic["invisible"]
     row = (np.cumsum(chosen) - 1)[particles.row[mine]]
     momenta, energy, n = basic["momenta"][mine], particles["energy"][mine].astype(np.float64), int(chosen.sum())
     starts = np.append(0, np.cumsum(np.bincount(row, minlength=n)))
@@ -217,7 +217,7 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
         return {}, of_events
     from gen2reco.validate.observe.jets import anti_kt, substructure
 
-    seen = ak.unflatten(~basic["neutrino"] & (basic["pt"] > 0), ak.num(particles))
+    seen = ak.unflatten(~basic["invisible"] & (basic["pt"] > 0), ak.num(particles))
     own = particles[seen][rows]
     eta = np.arcsinh(own.pz / np.hypot(own.px, own.py))
     own = own[abs(eta) < 5]
@@ -241,7 +241,7 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
 
 def _spectra(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
     charged = basic["charge"] != 0
-    neutral = ~charged & ~basic["neutrino"]
+    neutral = ~charged & ~basic["invisible"]
     with np.errstate(divide="ignore"):
         xi = -np.log(np.maximum(basic["x"], 1e-30))
     return {
