@@ -11,6 +11,7 @@ from gen2reco.calibrate.objects import object_pdg
 from gen2reco.calibrate.raw import Raw
 from gen2reco.campaign.stage import Chunk
 from gen2reco.events import records
+from gen2reco.events.truth import ParticleProperties, Properties
 
 
 def build(*events):
@@ -165,6 +166,39 @@ def test_jets_point_to_their_constituents_and_leave_neutrinos_out():
     found = object_jets(objects)
     assert sorted(found.constituents[1, 0].tolist()) == [0, 1]
     assert abs(abs(found.phi[1, 0]) - np.pi) < 0.05 and found.eta[1, 0] == pytest.approx(-2.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("code", "stated", "members"),
+    [
+        (1000022, None, [1]),
+        (52, None, [1]),
+        (4900111, None, [1]),
+        (9000005, None, [1]),
+        (21, None, [0, 1]),
+        (1000015, None, [0, 1]),
+        (-1009213, None, [0, 1]),
+        (9000005, {"charge": 1.0}, [0, 1]),
+        (9000005, {"charge": 0.0}, [1]),
+        (1000022, {"charge": 0.0, "coloured": True}, [0, 1]),
+    ],
+)
+def test_generator_jets_hold_what_is_visible(code, stated, members):
+    base = {"name": "X", "charge": 0.0, "coloured": False, "visible": True}
+    own = Properties({} if stated is None else {code: ParticleProperties(**base | stated)})
+    found = gen_jets(ak.Array([[particle(code, 2.0, 0.5, 500.0), particle(22, 2.0, 0.5, 80.0)]]), own)
+    assert sorted(found.constituents[0, 0].tolist()) == members
+
+
+def test_the_calibration_takes_the_generators_properties():
+    """A declared charged particle is in the generator's jets, where the file's facts say so."""
+    stated = {"name": "X", "charge": 1.0, "coloured": False, "visible": True}
+    events = table([event([], particles=[particle(9000005, 2.0, 0.5, 80.0)])])
+    for story, number in (({}, 0), ({"generate": {"info": {"particle_properties": {"9000005": stated}}}}, 1)):
+        backend = Raw(Raw.Options(), DETECTOR)
+        backend.accept(story)
+        made = records.awkward(backend.run(Chunk(0, 1, 0, 1), events).table)
+        assert ak.num(made.gen_jets).tolist() == [number]
 
 
 def test_soft_particles_make_no_jet():

@@ -97,7 +97,11 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
 def _matched(part, dnn: Dnn, raw: Raw) -> JetSample:
     data = records.awkward(part)
     made = dnn.reconstruct(data)
-    jets, plain, true = object_jets(made.objects), object_jets(raw.reconstruct(data)), gen_jets(data.particles)
+    jets, plain, true = (
+        object_jets(made.objects),
+        object_jets(raw.reconstruct(data)),
+        gen_jets(data.particles, dnn.properties),
+    )
     true = true[(true.pt > PT_MIN) & (abs(true.eta) > ETA[0]) & (abs(true.eta) < ETA[1])]
     which, to_raw = match(true, jets), match(true, plain)
     index, at_raw = (flat_places(*pair) for pair in ((which, jets), (to_raw, plain)))

@@ -15,7 +15,7 @@ from gen2reco.events.geometry import C_LIGHT, Geometry, encode
 from gen2reco.events.quiet import quiet
 from gen2reco.events.truth import simulated
 from gen2reco.simulate.digitise import Deposits
-from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_lines, streams
+from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_line, streams
 from gen2reco.simulate.propagate import AtFace
 from gen2reco.simulate.tables import find_tables
 
@@ -73,7 +73,8 @@ class Geant4(Backend):
 
     def notices(self, facts: dict) -> list[str]:
         """What was not simulated."""
-        return left_out_lines(facts["not_simulated"])
+        line = left_out_line(facts["not_simulated"])
+        return [line] if line else []
 
     def deposits(self, at_face: AtFace, rng: np.random.Generator) -> Deposits:
         """Noise-free, calibrated deposits of particles at the face of either endcap."""

@@ -46,15 +46,15 @@ def face_facts(events: pa.Table, at_face: AtFace, properties: Properties = STAND
     }
 
 
-def left_out_lines(left_out: dict[str, dict]) -> list[str]:
-    """One line that says what was not simulated (`not_simulated`), most energy first; none if all was."""
+def left_out_line(left_out: dict[str, dict]) -> str | None:
+    """One line that says what was not simulated (`not_simulated`), most energy first; None if all was."""
     if not left_out:
-        return []
+        return None
     order = sorted(left_out.items(), key=lambda item: -item[1]["energy"])
     parts = [f"{one['particles']} {one['name']} ({code}, {one['energy']:.4g} GeV)" for code, one in order[:NAMED]]
     parts += [f"{len(order) - NAMED} other codes"] if len(order) > NAMED else []
     face = sum(one["energy_at_face"] for one in left_out.values())
-    return [f"not simulated: {', '.join(parts)}; {face:.4g} GeV of it at the front face"]
+    return f"not simulated: {', '.join(parts)}; {face:.4g} GeV of it at the front face"
 
 
 def hits_table(
