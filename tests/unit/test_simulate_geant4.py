@@ -139,6 +139,18 @@ def test_particles_at_the_edges(simulate, tmp_path):
     assert sidecar["not_simulated"]["9000005"]["name"] == sidecar["not_simulated"]["0"]["name"] == "unknown"
 
 
+def test_particles_are_what_the_files_generator_says(simulate, tmp_path):
+    """A declared charged state has a track and is named; without the generator's facts it is unknown."""
+    stated = {"name": "X+", "charge": 1.0, "coloured": False, "visible": True, "mass": 100.0, "lifetime": 0.0}
+    story = {"generate": {"info": {"particle_properties": {"9000005": stated}}}}
+    source = write(tmp_path / "known.parquet", [[photon(500.0, pdg=code) for code in (9000005, -9000005) * 6]])
+    records.write(source, records.read(source), "particles", {"gen2reco.provenance": json.dumps(story)})
+    done, output = simulate(source, name="declared")
+    assert done.returncode == 0, done.stderr
+    assert set(records.awkward(records.read(output, "hits")).tracks.charge[0]) == {1, -1}
+    assert "not simulated: 6 anti-X+ (-9000005, 3000 GeV), 6 X+ (9000005, 3000 GeV)" in done.stderr
+
+
 PARTICLES = """
 import sys
 from gen2reco.campaign.config import load_block

@@ -110,7 +110,8 @@ def test_the_generators_own_properties_come_first(code, stated, q, shown, unseen
     story = {"generate": {"info": {"particle_properties": {str(code): DECLARED | stated}, "events": 3}}}
     own = Properties.of(story)
     assert (own.charge([code])[0], own.visible([code])[0], own.unseen([code])[0]) == (q, shown, unseen)
-    assert own.known([code])[0] and own.name(code) == "X" and own.charge([-code, 211]).tolist() == [-q, 1]
+    assert own.known([code, -code]).all() and own.charge([-code, 211]).tolist() == [-q, 1]
+    assert (own.name(code), own.name(-code), own.name(211)) == ("X", "anti-X", "pi+")
 
 
 @pytest.mark.parametrize(

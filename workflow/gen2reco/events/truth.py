@@ -129,7 +129,8 @@ class Properties:
         if code in self._own:
             return self._own[code]
         if -code in self._own:
-            return self._own[-code]._replace(charge=-self._own[-code].charge)
+            other = self._own[-code]
+            return other._replace(charge=-other.charge, name=f"anti-{other.name}")
         return _standard(code)
 
 
