@@ -212,6 +212,7 @@ def test_written_events_read_the_same(tmp_path, name, partons):
     order = sorted(range(4), key=lambda i: expected[i]["px"]), sorted(range(4), key=lambda i: found[i]["px"])
     for i, j in zip(*order):
         assert found[j] == pytest.approx(expected[i], rel=1e-6)
+        assert all(found[j][name] == expected[i][name] for name in ("px", "py", "pz", "energy"))
 
 
 def test_beams_and_cross_section_come_from_the_metadata(tmp_path):

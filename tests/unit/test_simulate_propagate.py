@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from gen2reco.campaign.config import load_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.events import records
 from gen2reco.events.geometry import C_LIGHT
 from gen2reco.events.truth import ParticleProperties, Properties
 from gen2reco.simulate.propagate import momentum_at_vertex, propagate
@@ -123,6 +125,17 @@ def test_a_particle_on_the_face_enters_there(detector, side, beyond):
     assert found.position[0] == pytest.approx([500.0, 0.0, side * FACE], abs=0.1)
     assert found.time[0] == pytest.approx(11.0, abs=0.01)
     assert len(propagate(events([(*one[:3], side * -0.004, *one[4:])]), detector)) == 0  # inward, and misses the other
+
+
+@pytest.mark.parametrize("eta", [1.6, 2.2, 2.9])
+def test_a_gun_on_the_face_misses_nothing(detector, eta):
+    process = {"kind": "gun", "species": [22, 211, 2112], "energy": [2, 100], "abs_eta": [eta, eta], "start_z": FACE}
+    gun = make_backend("generate", "gun", {"process": process})
+    gun.prepare()
+    made = gun.run(Chunk(0, 3, 0, 200), None).table
+    records.check(made, "particles", "gun")
+    found = propagate(records.awkward(made).particles, detector)
+    assert len(found) == 200 and np.hypot(*found.position.T[:2]) == pytest.approx(FACE / np.sinh(eta), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def write_hepmc(
         whole(path) as temporary,
         temporary.open("wb") as raw,
         _compressed(raw, path) as file,
-        pyhepmc.open(file, "w", precision=12) as out,
+        pyhepmc.open(file, "w", precision=16) as out,
     ):
         for table in [events] if isinstance(events, pa.Table) else events:
             if names is None:
