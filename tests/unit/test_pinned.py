@@ -10,12 +10,13 @@ import yaml
 
 from gen2reco.calibrate.dnn import RELEASE, Dnn
 from gen2reco.campaign import pinned
-from gen2reco.campaign.campaign import load_campaign
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.draft import Loaded, draft
 from gen2reco.campaign.driver import plan_of
 from gen2reco.campaign.models import keep_model, kept_models, located, model_digest, open_model, save_model
-from gen2reco.campaign.pinned import check_models, pin, pin_option
+from gen2reco.campaign.pinned import pin, pin_option
 from gen2reco.campaign.plan import make_plan, planned_job
+from gen2reco.campaign.plan_lock import checksum, write_lock
 from gen2reco.errors import InputError
 
 
@@ -166,7 +167,8 @@ def test_a_model_gone_from_the_cache_comes_back_or_is_named(campaign, tmp_path):
 def test_a_job_refuses_another_content_than_was_planned(campaign):
     plan, _ = make_plan(campaign("release"))
     lock = plan.folder / "plan.lock.json"
-    lock.write_text(lock.read_text().replace(entry(plan)["model"], "0" * 64))
+    entry(plan)["model"] = "0" * 64
+    write_lock(lock, {**plan.lock, "checksum": checksum(plan.lock)})
     with pytest.raises(InputError, match=r"a\.calibrate was planned with model 0{64}, here it is [0-9a-f]{64};"):
         planned_job(lock, "calibrate", "a", 0, Path("o"), None, 1)
 
@@ -183,8 +185,7 @@ def test_a_job_refuses_another_content_than_was_planned(campaign):
 def test_a_missing_or_strange_model_is_named_with_its_place(campaign, model, said, tmp_path):
     (tmp_path / "models/m").mkdir(parents=True)
     path = campaign(model)
-    _, detector, chains = load_campaign(path)
-    for look in (lambda: make_plan(path), lambda: check_models(path, chains, detector)):
+    for look in (lambda: make_plan(path), lambda: draft(Loaded.of(path))):
         with pytest.raises(InputError, match=r"c.yaml: samples.a.calibrate: ") as caught:
             look()
         assert said in str(caught.value) and "\n" not in str(caught.value)

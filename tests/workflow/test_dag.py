@@ -1,6 +1,7 @@
 """The graph of jobs, by the touch executor and dry runs: shapes, extension, content reruns, recovery."""
 
 import copy
+import fcntl
 import json
 import re
 import shutil
@@ -151,21 +152,27 @@ def test_a_changed_campaign_without_new_revision_is_one_clear_line(campaign, don
 
 
 def test_recover_asks_for_failed_shards_only(campaign, done, snakemake, gen2reco, tmp_path):
+    lock = json.loads((tmp_path / "results/dag/plan.lock.json").read_text())
     for sidecar in tmp_path.glob("results/dag/[ab]/*/*.json"):
         status = "failed" if sidecar.match("a/cluster/00001.json") else "ok"
         counts = {"events_in": 10, "events_out": 10, "wall_seconds": 1}
-        sidecar.write_text(json.dumps({"status": status, "stage": "cluster", "sha256": "0" * 64, **counts}))
+        sample, stage, shard = sidecar.parts[-3], sidecar.parts[-2], int(sidecar.stem)
+        entry = lock["samples"][sample]["stages"][stage]
+        made = {"sample": sample, "stage": stage, "shard": shard, "config_digest": entry["digest"], "sha256": "0" * 64}
+        sidecar.write_text(json.dumps({**made, "status": status, **counts}))
     assert "failed: results/dag/a/cluster/00001.parquet" in gen2reco("status", "c.yaml").stdout
     run = gen2reco("recover", "c.yaml", "--", "--cores", "1", "--dry-run", "--rerun-triggers", "params")
     assert jobs(run) == {"cluster": 1, "calibrate": 1}
 
 
-def test_a_second_driver_is_refused(campaign, snakemake, tmp_path):
-    import fcntl
-
-    path = campaign()
-    snakemake(path, "--dry-run")
-    with (tmp_path / "results/dag/.driver").open("w") as held:
+@pytest.mark.parametrize("arguments", [(), ("--delete-all-output",)])
+def test_a_second_driver_or_a_clean_is_refused(campaign, done, snakemake, tmp_path, arguments):
+    before = sorted(tmp_path.glob("results/dag/**/*.parquet"))
+    with (tmp_path / "results/dag/.driver").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        run = snakemake(path, check=False)
-    assert run.returncode != 0 and "another driver runs this campaign" in run.stderr
+        run = snakemake("c.yaml", *arguments, check=False)
+        assert jobs(snakemake("c.yaml", "--dry-run")) == {}
+    assert run.returncode == 75 and run.stderr.splitlines()[-1].startswith(
+        "gen2reco: error: results/dag: another process"
+    )
+    assert before and sorted(tmp_path.glob("results/dag/**/*.parquet")) == before

@@ -7,19 +7,19 @@ import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from gen2reco.campaign.driver import plan_of, start_driver
+from gen2reco.campaign.driver import campaign_of, guard, or_end, plan_of, start_driver
 from gen2reco.campaign.pinned import use_registry
 from gen2reco.errors import Gen2recoError
 from gen2reco.track.registry import fetch
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-CAMPAIGN = config.get("campaign", "configs/campaigns/quickstart.yaml")
 use_registry(fetch)
-try:
+with or_end():
+    CAMPAIGN = campaign_of(workflow.config_settings)
     PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
-except Gen2recoError as error:
-    raise WorkflowError(str(error)) from None
+if workflow.is_main_process:
+    guard(workflow, PLAN)
 FOLDER = str(PLAN.folder)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}

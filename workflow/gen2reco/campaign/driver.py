@@ -1,62 +1,118 @@
-"""What the driving Snakemake process does: make or extend the plan, and keep a second driver away."""
+"""What the driving Snakemake process does: find its campaign, make or extend the plan, hold the campaign."""
 
-import fcntl
+import difflib
+import functools
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gen2reco.campaign.config import load_yaml
-from gen2reco.campaign.paths import lock_file
+from gen2reco.campaign.exclusive import hold_until_exit
+from gen2reco.campaign.paths import LOCK_NAME
 from gen2reco.campaign.pinned import restore_models
-from gen2reco.campaign.plan import Plan, ensure_plan, read_plan
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.campaign.plan import VARIABLE, Plan, check_release, ensure_plan, job_plan, lock_of, read_plan
+from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
 
 if TYPE_CHECKING:
+    from snakemake.settings.types import ConfigSettings
     from snakemake.workflow import Workflow
 
     from gen2reco.campaign.profile import Request
 
-_held: list = []
+QUICKSTART = "configs/campaigns/quickstart.yaml"
+CHANGES = ("execute", "delete_output", "unlock", "cleanup_metadata", "cleanup_shadow")
+"""What of Snakemake's workflow starts jobs, or removes or marks files."""
+
+
+def campaign_of(given: "ConfigSettings") -> str:
+    """The campaign file that Snakemake was given: `--config campaign=FILE`, a `--configfile` that says so, or is the
+    campaign itself; the quickstart if none is. Raises InputError for anything else in the configuration."""
+    _refuse_unknown(given.config, "--config")
+    found = [_as_written(given)] if "campaign" in given.config else []
+    for file in given.configfiles:
+        content = load_yaml(file)
+        if "campaign" not in content:
+            found.append(os.path.relpath(file))
+            continue
+        _refuse_unknown(content, str(file))
+        if "campaign" not in given.config:
+            found.append(str(content["campaign"]))
+    if len(found) > 1:
+        raise InputError(f"--config and --configfile name several campaigns ({', '.join(found)}); give one")
+    return found[0] if found else QUICKSTART
+
+
+def _refuse_unknown(config: Any, where: str) -> None:
+    for key in config:
+        if key != "campaign":
+            near = difflib.get_close_matches(str(key), ["campaign"], n=1)
+            hint = "did you mean `campaign`?" if near else "the only one is `campaign`; all else stands in its file"
+            raise InputError(f"{where}: unknown key `{str(key)[:80]}`; {hint}")
+
+
+def _as_written(given: "ConfigSettings") -> str:
+    """The file as it stands on the command line, of which Snakemake makes YAML: a `#` in its name would end it."""
+    entries = given.config_args if isinstance(given.config_args, list) else []
+    written = [entry.removeprefix("campaign=") for entry in entries if entry.startswith("campaign=")]
+    return written[-1] if written and Path(written[-1]).is_file() else str(given.config["campaign"])
+
+
+@contextmanager
+def or_end() -> Iterator[None]:
+    """End Snakemake's process, where the block fails, as any command of ours ends: one line and an exit code."""
+    try:
+        yield
+    except Gen2recoError as error:
+        print(f"gen2reco: error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
 
 
 def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
     """The plan of a campaign: the driver makes or extends it, its jobs read it."""
     if driver:
+        os.environ.pop(VARIABLE, None)
         plan = ensure_plan(campaign_file)
         restore_models(plan.lock)
         return plan
-    return read_plan(lock_file(str(load_yaml(campaign_file).get("name"))))
+    return job_plan(lock_of(campaign_file))
 
 
-def driver_lock(plan: Plan) -> None:
-    """Hold the campaign until this process ends, however it ends. Raises InfrastructureError if another holds it."""
-    file = (plan.folder / ".driver").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InfrastructureError(f"{plan.folder}: another driver runs this campaign; wait for it or stop it") from None
-    _held.append(file)
+def guard(workflow: "Workflow", plan: Plan) -> None:
+    """Let whatever in Snakemake changes a campaign hold it first, until the process ends; dry runs and lists need not.
+
+    The process ends, with one line, if another holds the campaign or planned it anew meanwhile."""
+    for name in CHANGES:
+        setattr(workflow, name, _holding(getattr(workflow, name), plan))
 
 
-def held(plan: Plan) -> bool:
-    """Whether a driver holds the campaign."""
-    try:
-        with (plan.folder / ".driver").open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+def _holding(change: Callable, plan: Plan) -> Callable:
+    @functools.wraps(change)
+    def held(*arguments: Any, **named: Any) -> Any:
+        executor = named.get("executor_plugin")
+        if not (named.get("dryrun") or (executor and executor.common_settings.dryrun_exec)):
+            with or_end():
+                _take(plan)
+        return change(*arguments, **named)
+
+    return held
+
+
+def _take(plan: Plan) -> None:
+    hold_until_exit(plan.folder)
+    if read_plan(plan.folder / LOCK_NAME) != plan:
+        raise InfrastructureError(f"{plan.folder}: was planned anew just now; start again")
+    check_release(plan)
+    os.environ[VARIABLE] = f"{plan.lock['name']}:{plan.lock['digest']}"
 
 
 def start_driver(plan: Plan, workflow: "Workflow") -> None:
-    """What the driver does before its first job: hold the campaign and, on Slurm, see that the cluster has what the
-    jobs ask for, and cancel those that an earlier driver left behind. Raises InputError, InfrastructureError."""
-    driver_lock(plan)
+    """What the driver does before its first job on Slurm: see that the cluster has what the jobs ask for, and cancel
+    those that an earlier driver left behind. Raises InputError, InfrastructureError."""
     if type(workflow.executor_settings).__module__ != "snakemake_executor_plugin_slurm":
         return
     from gen2reco.campaign import slurm

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from gen2reco.errors import InfrastructureError
+
 RESULTS = Path("results")
 LOCK_NAME = "plan.lock.json"
 SHARD_FILE = "{shard:05d}.parquet"
@@ -26,6 +28,20 @@ def lock_file(name: str) -> Path:
 def record_file(folder: Path, sample: str, stage: str, shard: int) -> Path:
     """The record file of one shard; its sidecar has the same name with `.json`."""
     return folder / sample / stage / SHARD_FILE.format(shard=shard)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it. Raises InfrastructureError naming what is in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
+        reason = os.strerror(error.errno)
+        if place.is_symlink() and not place.exists():
+            reason = f"{place} is a link to {os.readlink(place)}, which does not exist"  # noqa: PTH115
+        elif not place.is_dir():
+            reason = f"{place} is a file"
+        raise InfrastructureError(f"{folder}: cannot be made: {reason}; see to it and start again") from None
 
 
 def cache_folder() -> Path:

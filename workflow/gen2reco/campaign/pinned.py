@@ -11,7 +11,6 @@ from gen2reco.errors import Gen2recoError, InputError
 
 if TYPE_CHECKING:
     from gen2reco.campaign.campaign import StageChoice
-    from gen2reco.campaign.detector import Detector
 
 _HEX = re.compile(r"(?:sha256:)?(?P<digest>[0-9a-f]{12,64})")
 _registry: Callable[[str], Path] | None = None
@@ -89,17 +88,6 @@ def pin_models(
                 named[sample, stage] = name
                 chain[stage] = choice.model_copy(update={"options": {**choice.options, "model": model}})
     return named
-
-
-def check_models(campaign_file: Path | str, chains: dict[str, dict[str, "StageChoice"]], detector: "Detector") -> None:
-    """See that each stage's backend finds its model and accepts it. Raises InputError naming file, sample and stage."""
-    from gen2reco.campaign.stage import make_backend
-
-    pin_models(campaign_file, chains, {})
-    for sample, chain in chains.items():
-        for stage, choice in chain.items():
-            with within(campaign_file, sample, stage):
-                make_backend(stage, choice.backend, choice.options, detector)
 
 
 @contextmanager

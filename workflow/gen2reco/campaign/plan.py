@@ -1,28 +1,28 @@
-"""The frozen plan: `plan.lock.json` fixes shards, chunks, seeds and digests, and only the driver writes it.
+"""The frozen plan: `plan.lock.json` fixes shards, chunks, seeds and digests, and only who holds the campaign writes it.
 
 It holds ranges, not lists of shards, for every job reads it. A larger `events` extends it in place: shard size, seeds
 and digests stay. Any other change needs a new revision.
 """
 
-import json
+import os
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen2reco import __version__
-from gen2reco.campaign.config import digest
+from pydantic import BaseModel
+
+from gen2reco.campaign.config import Name, load_block
+from gen2reco.campaign.exclusive import hold
 from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, record_file
-from gen2reco.campaign.pinned import known_models, pin_models, within
-from gen2reco.campaign.sidecar import file_digest, write_text
-from gen2reco.errors import InputError
+from gen2reco.campaign.plan_lock import read_lock, write_lock
+from gen2reco.campaign.sidecar import file_digest, read_sidecar
+from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
-    from gen2reco.campaign.campaign import Campaign, StageChoice
-    from gen2reco.campaign.detector import Detector
     from gen2reco.campaign.runner import Job
 
-LOCK_VERSION = 1
+VARIABLE = "GEN2RECO_PLAN"
+"""Environment variable by which a driver tells its jobs their plan: `<campaign>:<digest>`."""
 
 
 @dataclass(frozen=True)
@@ -70,65 +70,118 @@ class Plan:
         return [(sample, shard) for sample in owners for shard in range(self.shards(sample))]
 
 
-@lru_cache(maxsize=4)
 def read_plan(path: Path | str) -> Plan:
-    """Read a lock file. Raises InputError if it is missing, damaged or of another version."""
+    """Read a lock file. Raises InputError if it is missing, damaged, edited or of another version."""
     path = Path(path)
-    try:
-        lock = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such plan; make it with `gen2reco plan CAMPAIGN`") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged plan ({error}); restore it or plan the campaign in a new folder") from None
-    found = lock.get("version") if isinstance(lock, dict) else None
-    if found != LOCK_VERSION:
-        raise InputError(f"{path}: plan version {found}, expected {LOCK_VERSION}; use the release that made it")
-    return Plan(path.parent, lock)
+    return Plan(path.parent, read_lock(path))
+
+
+def job_plan(path: Path | str) -> Plan:
+    """The plan of a job. Raises InfrastructureError if it is not the one of the driver that started the job."""
+    plan = read_plan(path)
+    name, _, digest = os.environ.get(VARIABLE, "").partition(":")
+    if name == plan.lock["name"] and digest != plan.lock["digest"]:
+        raise InfrastructureError(
+            f"{path}: planned anew since the driver of this job started ({digest[:12]} then, now "
+            f"{plan.lock['digest'][:12]}); nothing was made; start the campaign again"
+        )
+    return plan
+
+
+def of_driver(plan: Plan) -> bool:
+    """Whether this process is a job that a driver of the campaign started."""
+    return os.environ.get(VARIABLE, "").startswith(f"{plan.lock['name']}:")
+
+
+class _Named(BaseModel):
+    name: Name
+
+
+def lock_of(campaign_file: Path | str) -> Path:
+    """Where the plan of a campaign file stands. Raises InputError."""
+    return campaign_folder(load_block(campaign_file, _Named).name) / LOCK_NAME
 
 
 def make_plan(campaign_file: Path | str, new_revision: bool = False) -> tuple[Plan, bool]:
     """Plan a campaign: a new lock, an extended one, or the one there is; returns (plan, lock written).
 
-    Raises InputError when the campaign changed otherwise than in size and no new revision is asked for.
+    Raises InputError when the campaign changed otherwise than in size and no new revision is asked for,
+    InfrastructureError when another process holds the campaign.
     """
-    from gen2reco.campaign.campaign import load_campaign
+    from gen2reco.campaign.draft import Loaded, draft
 
-    campaign, detector, chains = load_campaign(campaign_file)
-    folder = campaign_folder(campaign.name)
+    loaded = Loaded.of(campaign_file)
+    folder = campaign_folder(loaded.campaign.name)
     path = folder / LOCK_NAME
-    old = read_plan(path).lock if path.exists() else None
-    if old is not None and Path(old["campaign_file"]).resolve() != Path(campaign_file).resolve():
-        _refuse_stranger(path, old, campaign_file)
-    named = pin_models(campaign_file, chains, {} if new_revision else known_models(old))
-    lock = _lock(campaign_file, campaign, detector, chains, named, old, new_revision)
-    changed = _changes(old, lock) if old else []
-    if changed and not new_revision:
-        raise InputError(
-            f"{campaign_file}: changed since plan revision {old['revision']} in {', '.join(changed)}; "
-            f"run `gen2reco plan {campaign_file} --new-revision` to remake what depends on it, or undo the change"
-        )
-    if lock == old:
-        return Plan(folder, lock), False
-    if changed:
-        lock["revision"] = old["revision"] + 1
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(lock, indent=1) + "\n")
-    read_plan.cache_clear()
-    return Plan(folder, lock), True
+    with hold(folder, "planning"):
+        old = read_lock(path) if path.exists() else None
+        if old is not None:
+            _refuse_stranger(path, old, campaign_file)
+        lock = draft(loaded, old, new_revision)
+        if lock != old:
+            write_lock(path, lock)
+    return Plan(folder, lock), lock != old
 
 
 def ensure_plan(campaign_file: Path | str) -> Plan:
     """The plan of a campaign, made or extended if it is missing or stale; cheap when no file has changed."""
-    from gen2reco.campaign.config import load_yaml
-
-    name = load_yaml(campaign_file).get("name")
-    path = campaign_folder(str(name)) / LOCK_NAME
+    path = lock_of(campaign_file)
     if path.exists():
         plan = read_plan(path)
         same_file = Path(plan.lock["campaign_file"]).resolve() == Path(campaign_file).resolve()
         if same_file and all(_unchanged(Path(file), known) for file, known in plan.lock["files"].items()):
             return plan
     return make_plan(campaign_file)[0]
+
+
+def _unchanged(file: Path, known: str) -> bool:
+    return file.is_file() and file_digest(file) == known
+
+
+def _refuse_stranger(path: Path, old: dict, campaign_file: Path | str) -> None:
+    there = Path(old["campaign_file"])
+    if there.is_file() and there.resolve() != Path(campaign_file).resolve():
+        raise InputError(
+            f"{path.parent}: holds the results of another campaign ({there}); give {campaign_file} another `name`"
+        )
+
+
+def check_release(plan: Plan, only: str | None = None) -> None:
+    """Raises InputError if a backend of the plan, or of `only` one stage, is not of the version that was planned."""
+    from gen2reco.campaign.stage import backend_class
+
+    planned = {
+        (stage, entry["backend"], entry["version"])
+        for sample in plan.samples.values()
+        for stage, entry in sample["stages"].items()
+        if stage == (only or stage)
+    }
+    for stage, backend, version in sorted(planned):
+        if (found := backend_class(stage, backend).version) != version:
+            raise InputError(
+                f"{plan.folder}: planned with version {version} of `{stage}` by `{backend}`, this release has version "
+                f"{found}; finish with the release that planned it, or run `gen2reco plan CAMPAIGN --new-revision` to "
+                "remake what depends on it"
+            )
+
+
+def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | None = None) -> dict:
+    """The sidecar of a shard's file, if that is the plan's. Raises InputError for a file of another configuration."""
+    file = file or plan.file(sample, stage, shard)
+    facts = read_sidecar(file)
+    expected = {
+        "config_digest": plan.choice(sample, stage)["digest"],
+        "sample": plan.owner(sample, stage),
+        "stage": stage,
+        "shard": shard,
+    }
+    for key, value in expected.items():
+        if facts.get(key) != value:
+            raise InputError(
+                f"{file}: its sidecar has `{key}` = {str(facts.get(key))[:20]}, the plan {str(value)[:20]}: a file of "
+                "another configuration; `gen2reco recover` makes it again"
+            )
+    return facts
 
 
 def planned_job(
@@ -139,11 +192,15 @@ def planned_job(
     from gen2reco.campaign.runner import Job
     from gen2reco.campaign.stage import make_backend
 
-    plan = read_plan(lock)
+    plan = job_plan(lock)
     if sample not in plan.samples or stage not in plan.stages(sample):
         raise InputError(f"{lock}: no stage `{stage}` of a sample `{sample}`; known samples: {', '.join(plan.samples)}")
     if shard is None or shard >= plan.shards(sample):
         raise InputError(f"{lock}: sample `{sample}` has {plan.shards(sample)} shards; there is no shard {shard}")
+    check_release(plan, stage)
+    if source is not None:
+        stages = plan.stages(sample)
+        check_file(plan, sample, stages[stages.index(stage) - 1], shard, source)
     choice = plan.choice(sample, stage)
     detector = Detector.model_validate(plan.lock["detector"])
     backend = make_backend(stage, choice["backend"], choice["options"], detector)
@@ -164,131 +221,21 @@ def planned_job(
         workers=workers,
         failed_events_allowed=plan.lock["failed_events"],
         facts={"config_digest": choice["digest"], "plan_digest": plan.lock["digest"]},
+        confirm=lambda: _still_planned(plan, sample, stage, shard),
     )
 
 
-def _lock(
-    campaign_file: Path | str,
-    campaign: "Campaign",
-    detector: "Detector",
-    chains: dict[str, dict[str, "StageChoice"]],
-    named: dict[tuple[str, str], str],
-    old: dict | None,
-    new_revision: bool,
-) -> dict:
-    from gen2reco.campaign.campaign import comparisons, parents_first, too_many_shards
-    from gen2reco.campaign.rates import shard_events
-
-    samples = {}
-    for name in parents_first(campaign.samples):
-        sample, stages = campaign.samples[name], {}
-        like = samples.get(sample.like)
-        shared = like is not None
-        for stage, choice in chains[name].items():
-            with within(campaign_file, name, stage):
-                entry = _stage_entry(stage, choice, detector, campaign.seed)
-            shared = shared and like["stages"].get(stage, {}).get("digest") == entry["digest"]
-            entry["owner"] = like["stages"][stage]["owner"] if shared else name
-            entry |= {"named": named[name, stage]} if (name, stage) in named else {}
-            stages[stage] = entry
-        kept = (old or {}).get("samples", {}).get(name)
-        size = like["shard_events"] if like else sample.shard_events
-        if size is None:
-            size = kept["shard_events"] if kept and not new_revision else shard_events(stages, campaign.job_minutes)
-        events = like["events"] if sample.events is None else sample.events
-        if like and (events > like["events"] or sample.shard_events not in (None, size)):
-            raise InputError(
-                f"{campaign_file}: samples.{name}: expected at most the {like['events']} events, in shards of {size}, "
-                f"of `{sample.like}`, which it is like; leave `events` and `shard_events` out"
-            )
-        if problem := too_many_shards(events, size):
-            raise InputError(f"{campaign_file}: samples.{name}: {problem}")
-        samples[name] = {"like": sample.like, "events": events, "shard_events": size, "stages": stages}
-    content = {
-        "seed": campaign.seed,
-        "detector": detector.model_dump(mode="json"),
-        "samples": {name: samples[name] for name in campaign.samples},
-    }
-    return {
-        "version": LOCK_VERSION,
-        "name": campaign.name,
-        "revision": old["revision"] if old else 1,
-        "digest": digest(content),
-        "code_version": old["code_version"] if old else __version__,
-        "campaign_file": str(campaign_file),
-        "files": {str(file): file_digest(file) for file in _files(Path(campaign_file))},
-        "failed_events": campaign.failed_events,
-        "failed_shards": campaign.failed_shards,
-        "job_minutes": campaign.job_minutes,
-        "allow_cpu": campaign.allow_cpu,
-        "licence": campaign.licence,
-        "validation": campaign.validation.model_dump(mode="json"),
-        "compare": [c.model_dump(mode="json") for c in comparisons(campaign)],
-        **content,
-    }
+def _still_planned(plan: Plan, sample: str, stage: str, shard: int) -> None:
+    """Raises InfrastructureError if the plan changed under a job whose driver is gone: its file has no place there."""
+    path = plan.folder / LOCK_NAME
+    now = Plan(plan.folder, read_lock(path))
+    if now.lock["digest"] == plan.lock["digest"]:
+        return
+    same = sample in now.samples and stage in now.stages(sample)
+    if not same or _made(now, sample, stage, shard) != _made(plan, sample, stage, shard):
+        raise InfrastructureError(f"{path}: planned anew while this job ran; its file was not put in place")
 
 
-def _stage_entry(stage: str, choice: "StageChoice", detector: "Detector", seed: int) -> dict:
-    from gen2reco.campaign.stage import RECORDS, backend_class, make_backend
-    from gen2reco.events.schemas import VERSIONS
-
-    cls = backend_class(stage, choice.backend)
-    model = make_backend(stage, choice.backend, choice.options, detector).model_digest
-    fixed = {
-        "backend": choice.backend,
-        "version": cls.version,
-        "options": choice.options,
-        "chunk_events": choice.chunk_events,
-        "model": model,
-    }
-    known = {**fixed, "seed": seed, "detector": detector.digest() if cls.needs_detector else None}
-    known["record"] = VERSIONS[RECORDS[stage][1]]
-    return {**fixed, "device": choice.device, "digest": digest(known)}
-
-
-def _changes(old: dict, new: dict) -> list[str]:
-    """What differs besides sizes that grew: names of blocks, for the message."""
-    changed = [key for key in ("seed",) if old[key] != new[key]]
-    for name, entry in new["samples"].items():
-        before = old["samples"].get(name)
-        if before is None:
-            continue
-        stages = {*before["stages"], *entry["stages"]}
-        differ = [s for s in stages if _content(before["stages"].get(s)) != _content(entry["stages"].get(s))]
-        changed += [f"samples.{name}.{stage}" for stage in sorted(differ)]
-        if entry["events"] < before["events"]:
-            changed.append(f"samples.{name}.events (smaller)")
-        if entry["shard_events"] != before["shard_events"]:
-            changed.append(f"samples.{name}.shard_events")
-    return changed + [f"samples.{name} (removed)" for name in old["samples"] if name not in new["samples"]]
-
-
-def _content(entry: dict | None) -> tuple | None:
-    return entry and (entry["digest"], entry["owner"])
-
-
-def _files(campaign_file: Path) -> list[Path]:
-    """The campaign file and every file it names."""
-    from gen2reco.campaign.config import load_yaml
-
-    def strings(value: object) -> list[str]:
-        if isinstance(value, dict):
-            return [s for v in value.values() for s in strings(v)]
-        if isinstance(value, list):
-            return [s for v in value for s in strings(v)]
-        return [value] if isinstance(value, str) else []
-
-    named = [campaign_file.parent / s for s in strings(load_yaml(campaign_file)) if len(s) < 512]
-    return [campaign_file, *sorted({file for file in named if file.is_file()})]
-
-
-def _unchanged(file: Path, known: str) -> bool:
-    return file.is_file() and file_digest(file) == known
-
-
-def _refuse_stranger(path: Path, old: dict, campaign_file: Path | str) -> None:
-    if Path(old["campaign_file"]).is_file():
-        raise InputError(
-            f"{path.parent}: holds the results of another campaign ({old['campaign_file']}); "
-            f"give {campaign_file} another `name`"
-        )
+def _made(plan: Plan, sample: str, stage: str, shard: int) -> tuple:
+    """What decides the bytes of a shard's file, and its place."""
+    return plan.choice(sample, stage)["digest"], plan.events(sample, shard), plan.file(sample, stage, shard)

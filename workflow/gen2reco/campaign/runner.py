@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,7 +52,8 @@ class Job:
     """One stage of one shard. `events` numbers the events to generate; other stages take those of `source`.
 
     `planned`: a shard of a plan, whose file can be brought back without making it again until its sample is verified,
-    and of whose input `verify` counts the failures. By hand, an input that failed is refused.
+    and of whose input `verify` counts the failures. By hand, an input that failed is refused. `confirm` is called
+    before the file takes its place, and raises if it has none any more.
     """
 
     backend: Backend
@@ -67,6 +68,7 @@ class Job:
     failed_events_allowed: float = 0.0
     planned: bool = False
     facts: dict = field(default_factory=dict)
+    confirm: Callable[[], None] = lambda: None
 
     @property
     def record(self) -> str:
@@ -264,6 +266,7 @@ def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> t
     summary = {**job.backend.summary(facts), "failure_reasons": failure_reasons(facts)}
     if not summary["failure_reasons"]:
         del summary["failure_reasons"]
+    job.confirm()
     rows = _write(job, given, chunks if status == "ok" else [], files, summary)
     return summary, {"status": status, "events_in": events_in, "events_out": rows, "events_failed": failed}
 

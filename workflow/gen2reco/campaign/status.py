@@ -5,9 +5,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gen2reco.campaign.plan import Plan
+from gen2reco.campaign.plan import Plan, check_file
 from gen2reco.campaign.sidecar import file_digest, read_sidecar, sidecar_path
-from gen2reco.errors import Gen2recoError
+from gen2reco.errors import Gen2recoError, InputError
 
 RUNNING_SECONDS = 900.0
 """A shard whose unfinished chunks were touched this recently counts as running."""
@@ -75,34 +75,40 @@ def _cluster_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def clear_failed(plan: Plan) -> list[Path]:
-    """Remove the failed shards' files, and what was made of them; returns what to ask for again."""
-    targets = []
+def failed_files(plan: Plan) -> tuple[list[str], list[str]]:
+    """The files to make again, because they failed or are not the plan's, and the last files of their shards."""
+    remake, targets = {}, []
     for sample in plan.samples:
-        stages = plan.stages(sample)
         for shard in range(plan.shards(sample)):
-            files = [plan.file(sample, stage, shard) for stage in stages]
-            bad = next((i for i, file in enumerate(files) if shard_state(file, set()) == "failed"), None)
-            if bad is None:
-                continue
-            for file in files[bad:]:
-                file.unlink(missing_ok=True)
-                sidecar_path(file).unlink(missing_ok=True)
-            targets.append(files[-1])
-    return targets
+            files = {stage: plan.file(sample, stage, shard) for stage in plan.stages(sample)}
+            bad = next((file for stage, file in files.items() if _to_be_remade(plan, sample, stage, shard)), None)
+            if bad is not None:
+                remake[str(bad)] = None
+                targets.append(str(plan.file(sample, plan.stages(sample)[-1], shard)))
+    return list(remake), targets
+
+
+def _to_be_remade(plan: Plan, sample: str, stage: str, shard: int) -> bool:
+    file = plan.file(sample, stage, shard)
+    if not (file.is_file() and sidecar_path(file).is_file()):
+        return False
+    try:
+        return check_file(plan, sample, stage, shard).get("status") == "failed"
+    except InputError:
+        return True
 
 
 def verify_sample(plan: Plan, sample: str) -> dict:
-    """Check every shard of a sample against its sidecar. Raises Gen2recoError naming the first damaged shard, or the
-    sample if more of its shards failed than the campaign tolerates."""
+    """Check every shard of a sample against its sidecar and the plan. Raises Gen2recoError naming the first damaged
+    shard, or the sample if more of its shards failed than the campaign tolerates."""
     failed, shards = set(), plan.shards(sample)
     for stage in plan.stages(sample):
         for shard in range(shards):
             file = plan.file(sample, stage, shard)
-            facts = read_sidecar(file)
+            facts = check_file(plan, sample, stage, shard)
             if not file.is_file() or file_digest(file) != facts.get("sha256"):
                 raise Gen2recoError(f"{file}: its bytes are not those its sidecar tells; delete it and run again")
-            if facts["status"] == "failed":
+            if facts.get("status") != "ok":
                 failed.add(shard)
     allowed = plan.lock["failed_shards"]
     if len(failed) > allowed * shards:

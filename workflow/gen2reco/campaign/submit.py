@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 
 from gen2reco.campaign import slurm
-from gen2reco.campaign.driver import held, snakemake_command
-from gen2reco.campaign.plan import Plan, ensure_plan
+from gen2reco.campaign.driver import snakemake_command
+from gen2reco.campaign.exclusive import hold
+from gen2reco.campaign.plan import Plan, ensure_plan, lock_of
 from gen2reco.campaign.profile import Profile, load_profile, problems, requests, unseen
 from gen2reco.campaign.sidecar import write_text
 from gen2reco.errors import InfrastructureError, InputError
@@ -40,20 +41,18 @@ def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[s
     Raises InputError for what cannot run there, InfrastructureError if a driver is there already.
     """
     profile = load_profile(profile_name)
-    plan = ensure_plan(campaign_file)
-    if held(plan):
-        raise InfrastructureError(f"{plan.folder}: a driver runs this campaign; wait for it or stop it")
-    name = plan.lock["name"]
-    if where == "job" and (queued := slurm.driver_jobs(name)):
-        raise InfrastructureError(f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it")
-    roads = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
-    check_cluster(profile, roads, plan.folder)
-    _remember(plan)
-    again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
-    command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]
-    if where == "job":
-        return _as_job(plan, profile, command)
-    return _detached(plan, command)
+    with hold(lock_of(campaign_file).parent, "`gen2reco submit`"):
+        plan = ensure_plan(campaign_file)
+        if where == "job" and (queued := slurm.driver_jobs(plan.lock["name"])):
+            raise InfrastructureError(
+                f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it"
+            )
+        roads = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
+        check_cluster(profile, roads, plan.folder)
+        _remember(plan)
+        again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
+        command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]
+        return _as_job(plan, profile, command) if where == "job" else _detached(plan, command)
 
 
 def drive(campaign_file: Path, profile_name: str, arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -14,20 +15,19 @@ FILE = click.Path(path_type=Path)
 @click.option("--profile", help="Check as well that the cluster has what this profile asks for.")
 def check(campaign: Path, profile: str | None) -> None:
     """Check CAMPAIGN and everything it refers to; prints what it would make."""
-    from gen2reco.campaign.campaign import load_campaign
-    from gen2reco.campaign.pinned import check_models
+    from gen2reco.campaign.draft import Loaded, draft
 
-    loaded, detector, chains = load_campaign(campaign)
-    check_models(campaign, chains, detector)
-    print(f"{campaign}: campaign `{loaded.name}` is fine; detector `{detector.name}`")
-    for name, chain in chains.items():
+    loaded = Loaded.of(campaign)
+    draft(loaded)
+    print(f"{campaign}: campaign `{loaded.campaign.name}` is fine; detector `{loaded.detector.name}`")
+    for name, chain in loaded.chains.items():
         road = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
         print(f"  {name}: {road}")
     if profile:
         from gen2reco.campaign.profile import load_profile
         from gen2reco.campaign.submit import check_cluster
 
-        roads = [[(stage, choice.device) for stage, choice in chain.items()] for chain in chains.values()]
+        roads = [[(stage, choice.device) for stage, choice in chain.items()] for chain in loaded.chains.values()]
         check_cluster(load_profile(profile), roads)
         print(f"profile `{profile}`: the cluster has what it asks for")
 
@@ -61,15 +61,17 @@ def status(campaign: Path) -> None:
 def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
     """Reissue the failed shards of CAMPAIGN, and only those; arguments after `--` go to Snakemake."""
     from gen2reco.campaign.driver import plan_of, run_snakemake
-    from gen2reco.campaign.status import clear_failed
+    from gen2reco.campaign.exclusive import hold
+    from gen2reco.campaign.status import failed_files
 
     found = plan_of(campaign, driver=False)
-    targets = clear_failed(found)
+    with hold(found.folder, "`gen2reco recover`"):
+        remake, targets = failed_files(found)
     if not targets:
         print(f"{found.folder}: no failed shard")
         return
     print(f"{found.folder}: reissuing {len(targets)} failed shards", file=sys.stderr)
-    raise SystemExit(run_snakemake(campaign, [*map(str, targets), *snakemake]))
+    raise SystemExit(run_snakemake(campaign, [*targets, *snakemake, "--forcerun", *remake]))
 
 
 @click.command()
@@ -78,15 +80,18 @@ def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
 @click.argument("output", type=FILE)
 def verify(lock: Path, sample: str, output: Path) -> None:
     """Check that SAMPLE of the plan LOCK is whole, and write what was found to OUTPUT."""
+    from gen2reco.campaign.exclusive import hold
     from gen2reco.campaign.kept import forget
-    from gen2reco.campaign.plan import read_plan
+    from gen2reco.campaign.plan import job_plan, of_driver
     from gen2reco.campaign.sidecar import write_text
     from gen2reco.campaign.status import verify_sample
     from gen2reco.campaign.whole import check_output
 
     check_output(output, own=("sample", "shards"))
-    found = verify_sample(read_plan(lock), sample)
-    forget(read_plan(lock), sample)
+    plan = job_plan(lock)
+    found = verify_sample(plan, sample)
+    with nullcontext() if of_driver(plan) else hold(plan.folder, "`gen2reco verify`"):
+        forget(plan, sample)
     write_text(output, json.dumps(found, indent=1) + "\n")
     print(f"{sample}: {found['shards']} shards whole, {found['failed']} failed within tolerance", file=sys.stderr)
 

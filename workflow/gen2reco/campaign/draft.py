@@ -1,0 +1,172 @@
+"""What a plan will hold, worked out from a campaign: sizes of shards, owners of shared files, digests of stages."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gen2reco import __version__
+from gen2reco.campaign.campaign import (
+    Campaign,
+    StageChoice,
+    comparisons,
+    load_campaign,
+    parents_first,
+    too_many_shards,
+)
+from gen2reco.campaign.config import digest, load_yaml
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.pinned import known_models, pin_models, within
+from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum
+from gen2reco.campaign.rates import shard_events
+from gen2reco.campaign.sidecar import file_digest
+from gen2reco.campaign.stage import RECORDS, backend_class, make_backend
+from gen2reco.errors import InputError
+from gen2reco.events.schemas import VERSIONS
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A campaign with all it refers to: its file, the detector, and per sample the choice of each stage."""
+
+    file: Path
+    campaign: Campaign
+    detector: Detector
+    chains: dict[str, dict[str, StageChoice]]
+
+    @classmethod
+    def of(cls, campaign_file: Path | str) -> "Loaded":
+        """Read a campaign file. Raises InputError."""
+        return cls(Path(campaign_file), *load_campaign(campaign_file))
+
+
+def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -> dict:
+    """The lock that a campaign asks for. What `old`, the one before, says of sizes of shards and of registered models
+    stays, unless a new revision is asked for. Raises InputError for other changes."""
+    campaign, detector = loaded.campaign, loaded.detector
+    chains = {name: dict(chain) for name, chain in loaded.chains.items()}
+    named = pin_models(loaded.file, chains, {} if new_revision else known_models(old))
+    content = {
+        "seed": campaign.seed,
+        "detector": detector.model_dump(mode="json"),
+        "samples": _samples(loaded, chains, named, old if not new_revision else None),
+    }
+    lock = {
+        "version": LOCK_VERSION,
+        "name": campaign.name,
+        "revision": old["revision"] if old else 1,
+        "digest": digest(content),
+        "code_version": old["code_version"] if old else __version__,
+        "campaign_file": str(loaded.file),
+        "files": {str(file): file_digest(file) for file in _files(loaded.file)},
+        "failed_events": campaign.failed_events,
+        "failed_shards": campaign.failed_shards,
+        "job_minutes": campaign.job_minutes,
+        "allow_cpu": campaign.allow_cpu,
+        "licence": campaign.licence,
+        "validation": campaign.validation.model_dump(mode="json"),
+        "compare": [c.model_dump(mode="json") for c in comparisons(campaign)],
+        **content,
+    }
+    if old and (changed := changes(old, lock)):
+        if not new_revision:
+            raise InputError(
+                f"{loaded.file}: changed since plan revision {old['revision']} in {', '.join(changed)}; "
+                f"run `gen2reco plan {loaded.file} --new-revision` to remake what depends on it, or undo the change"
+            )
+        lock["revision"] += 1
+    return {**lock, "checksum": checksum(lock)}
+
+
+def _samples(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> dict[str, dict]:
+    campaign, entries, made = loaded.campaign, {}, {}
+    for name in parents_first(campaign.samples):
+        like = entries.get(campaign.samples[name].like)
+        stages: dict[str, dict] = {}
+        for stage, choice in chains[name].items():
+            key = (stage, choice.model_dump_json())
+            if key not in made:
+                with within(loaded.file, name, stage):
+                    made[key] = _stage_entry(stage, choice, loaded.detector, campaign.seed)
+            stages[stage] = {**made[key], "owner": _owner(name, stage, made[key], like, stages)}
+            stages[stage] |= {"named": named[name, stage]} if (name, stage) in named else {}
+        kept = (old or {}).get("samples", {}).get(name)
+        sizes = _sizes(f"{loaded.file}: samples.{name}", campaign, name, stages, like, kept)
+        entries[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
+    return {name: entries[name] for name in campaign.samples}
+
+
+def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:
+    """Whose files hold the stage: the owner of the sample that this one is like, if all agrees up to here."""
+    theirs = like["stages"].get(stage) if like else None
+    agree = all(done["owner"] == like["stages"][s]["owner"] for s, done in before.items()) if theirs else False
+    return theirs["owner"] if agree and theirs["digest"] == entry["digest"] else name
+
+
+def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict | None, kept: dict | None) -> dict:
+    """Events and events a shard. Raises InputError where a sample wants others than the one it is like."""
+    sample = campaign.samples[name]
+    size = like["shard_events"] if like else sample.shard_events
+    if size is None:
+        size = kept["shard_events"] if kept else shard_events(stages, campaign.job_minutes)
+    events = like["events"] if sample.events is None else sample.events
+    if like and (events > like["events"] or sample.shard_events not in (None, size)):
+        raise InputError(
+            f"{where}: expected at most the {like['events']} events, in shards of {size}, of `{sample.like}`, which it "
+            "is like; leave `events` and `shard_events` out"
+        )
+    if like and events < like["events"] and events % size:
+        raise InputError(f"{where}.events: {events} are no whole shards of {size} of `{sample.like}`, which it is like")
+    if problem := too_many_shards(events, size):
+        raise InputError(f"{where}: {problem}")
+    return {"events": events, "shard_events": size}
+
+
+def _stage_entry(stage: str, choice: StageChoice, detector: Detector, seed: int) -> dict:
+    cls = backend_class(stage, choice.backend)
+    model = make_backend(stage, choice.backend, choice.options, detector).model_digest
+    fixed = {
+        "backend": choice.backend,
+        "version": cls.version,
+        "options": choice.options,
+        "chunk_events": choice.chunk_events,
+        "model": model,
+    }
+    known = {**fixed, "seed": seed, "detector": detector.digest() if cls.needs_detector else None}
+    known["record"] = VERSIONS[RECORDS[stage][1]]
+    return {**fixed, "device": choice.device, "digest": digest(known)}
+
+
+def changes(old: dict, new: dict) -> list[str]:
+    """What differs besides sizes that grew: names of blocks, for the message."""
+    changed = [key for key in ("seed",) if old[key] != new[key]]
+    for name, entry in new["samples"].items():
+        before = old["samples"].get(name)
+        if before is None:
+            continue
+        stages = {*before["stages"], *entry["stages"]}
+        differ = [s for s in stages if _content(before["stages"].get(s)) != _content(entry["stages"].get(s))]
+        changed += [f"samples.{name}.{stage}" for stage in sorted(differ)]
+        if entry["events"] < before["events"]:
+            changed.append(f"samples.{name}.events (smaller)")
+        if entry["shard_events"] != before["shard_events"]:
+            changed.append(f"samples.{name}.shard_events")
+    return changed + [f"samples.{name} (removed)" for name in old["samples"] if name not in new["samples"]]
+
+
+def _content(entry: dict | None) -> tuple | None:
+    return entry and (entry["digest"], entry["owner"])
+
+
+def _files(campaign_file: Path) -> list[Path]:
+    """The campaign file and every file it names."""
+
+    def strings(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [s for v in value.values() for s in strings(v)]
+        if isinstance(value, list):
+            return [s for v in value for s in strings(v)]
+        return [value] if isinstance(value, str) else []
+
+    named = {campaign_file.parent / text for text in strings(load_yaml(campaign_file))}
+    return [campaign_file, *sorted(file for file in named if os.path.isfile(file))]  # noqa: PTH113 - any text may come

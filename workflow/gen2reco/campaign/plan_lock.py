@@ -1,0 +1,157 @@
+"""The model of `plan.lock.json`: what is read back is checked as strictly as what a user writes."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from gen2reco.campaign.campaign import MAX_EVENTS, MAX_SAMPLES, Comparison, lineage, too_many_shards
+from gen2reco.campaign.config import Block, Name, digest, load_json, parse_block
+from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.sidecar import write_text
+from gen2reco.campaign.stage import RECORDS
+from gen2reco.campaign.validation import Validation
+from gen2reco.errors import InputError
+
+LOCK_VERSION = 2
+MAX_BYTES = 64_000_000
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+Count = Annotated[int, Field(ge=1, le=MAX_EVENTS, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Read(BaseModel):
+    model_config = Block.model_config
+
+
+class StageEntry(_Read):
+    """How one stage of a sample is done, and by the files of which sample."""
+
+    backend: Word
+    """Name of the backend."""
+    version: int = Field(ge=0, strict=True)
+    """The backend's own version."""
+    options: dict[str, Any]
+    """All its options."""
+    chunk_events: Count
+    """Events per chunk."""
+    model: Word | None
+    """Digest of its model."""
+    device: Literal["cpu", "cuda"]
+    """Where it runs."""
+    digest: Sha256
+    """Digest of all that decides what comes out."""
+    owner: Name
+    """The sample whose files hold this stage."""
+    named: Word | None = None
+    """What the campaign called the model."""
+
+
+class SampleEntry(_Read):
+    """One sample: its size, and its stages in the order of the road."""
+
+    like: Name | None
+    """The sample it is like."""
+    events: int = Field(ge=0, le=MAX_EVENTS, strict=True)
+    """Events to make."""
+    shard_events: Count
+    """Events per shard."""
+    stages: dict[Word, StageEntry] = Field(min_length=1)
+    """Its stages by name."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if list(self.stages) != [stage for stage in RECORDS if stage in self.stages] or "generate" not in self.stages:
+            raise ValueError(f"stages {', '.join(self.stages)[:80]}: expected some of {', '.join(RECORDS)}, in order")
+        if problem := too_many_shards(self.events, self.shard_events):
+            raise ValueError(problem)
+        return self
+
+
+class Lock(_Read):
+    """A frozen plan. `digest` is of what decides the results, `checksum` of the whole lock but itself."""
+
+    version: int
+    """Version of this format."""
+    name: Name
+    """Name of the campaign."""
+    revision: int = Field(ge=1)
+    """Counts the changes that were accepted."""
+    digest: Sha256
+    """Digest of seed, detector and samples."""
+    code_version: Word
+    """The release that planned it first."""
+    campaign_file: Word
+    """Where the campaign was read from."""
+    files: dict[Word, Sha256]
+    """The files that were read, with their digests."""
+    failed_events: Fraction
+    """Tolerated fraction of a shard's events."""
+    failed_shards: Fraction
+    """Tolerated fraction of a sample's shards."""
+    job_minutes: float
+    """How long a job was to last."""
+    allow_cpu: bool
+    """Whether GPU stages may run on the CPU."""
+    licence: Word
+    """Licence of the results."""
+    validation: Validation
+    """Limits of the report's verdict."""
+    compare: list[Comparison]
+    """What the report compares."""
+    seed: int = Field(ge=0, lt=2**63, strict=True)
+    """Seed of the campaign."""
+    detector: Detector
+    """The detector."""
+    samples: dict[Name, SampleEntry] = Field(min_length=1, max_length=MAX_SAMPLES)
+    """The samples by name."""
+    checksum: Sha256
+    """Digest of everything above."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        for name, sample in self.samples.items():
+            line = lineage(self.samples, name)
+            for stage, entry in sample.stages.items():
+                owner = self.samples[entry.owner] if entry.owner in line else None
+                if owner is None or owner.stages.get(stage, entry).owner != entry.owner:
+                    raise ValueError(f"samples.{name}.{stage}: `{entry.owner}` owns no such files")
+                if owner.stages[stage].digest != entry.digest or not _within(sample, owner):
+                    raise ValueError(f"samples.{name}.{stage}: does not agree with that of its owner `{entry.owner}`")
+        for name in (name for one in self.compare for name in (one.reference, *one.candidates)):
+            if name not in self.samples:
+                raise ValueError(f"compares `{name}`, which is no sample")
+        return self
+
+
+def _within(sample: SampleEntry, owner: SampleEntry) -> bool:
+    return sample.events <= owner.events and sample.shard_events == owner.shard_events
+
+
+def read_lock(path: Path) -> dict:
+    """A lock as it was written. Raises InputError if it is missing, of another release, edited, or not a plan."""
+    if not path.exists():
+        raise InputError(f"{path}: no such plan; make it with `gen2reco plan CAMPAIGN`")
+    lock = load_json(path, MAX_BYTES)
+    if lock.get("version") != LOCK_VERSION:
+        raise InputError(
+            f"{path}: plan version {str(lock.get('version'))[:20]}, expected {LOCK_VERSION}; finish with the release "
+            "that made it, or remove it and plan anew: files that fit the new plan are kept"
+        )
+    if lock.get("checksum") != checksum(lock):
+        raise InputError(f"{path}: was edited since it was written; restore it, or remove it and plan anew")
+    parse_block(lock, Lock, str(path))
+    return lock
+
+
+def write_lock(path: Path, lock: dict) -> None:
+    """Write a lock, whole or not at all, as everybody reads it."""
+    write_text(path, json.dumps(lock, indent=1) + "\n")
+
+
+def checksum(lock: dict) -> str:
+    """The digest of a lock but its checksum."""
+    return digest({key: value for key, value in lock.items() if key != "checksum"})
