@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gen2reco import __version__
+from gen2reco.campaign.caches import settle
 from gen2reco.errors import InfrastructureError, classified
 
 LEAST_ADDRESS_SPACE = 512 << 20
@@ -83,6 +84,7 @@ def main() -> None:
     code = 0
     try:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        settle()
         cli.main(prog_name=Path(sys.argv[0]).name, standalone_mode=False)
     except click.exceptions.Exit as error:
         code = error.exit_code

@@ -7,6 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
+from gen2reco.campaign.caches import settle
 from gen2reco.campaign.driver import campaign_of, guard, or_end, plan_of, start_driver
 from gen2reco.campaign.pinned import use_registry
 from gen2reco.errors import Gen2recoError
@@ -16,6 +17,7 @@ from snakemake.settings.types import DeploymentMethod
 
 use_registry(fetch)
 with or_end():
+    settle()
     CAMPAIGN = campaign_of(workflow.config_settings)
     PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
 if workflow.is_main_process:
@@ -41,7 +43,9 @@ else:
     )
 
 
-container: os.path.join(workflow.basedir, "envs", "gen2reco.sif")
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+
+    container: os.path.join(workflow.basedir, "envs", "gen2reco.sif")
 
 
 wildcard_constraints:

@@ -44,7 +44,10 @@ def campaign_of(given: "ConfigSettings") -> str:
             found.append(str(content["campaign"]))
     if len(found) > 1:
         raise InputError(f"--config and --configfile name several campaigns ({', '.join(found)}); give one")
-    return found[0] if found else QUICKSTART
+    campaign = found[0] if found else QUICKSTART
+    if "\\" in campaign or not campaign.isprintable():  # Snakemake does not hand it on to its jobs as it is
+        raise InputError(f"{campaign!r}: a campaign's path with a backslash or a line break in it; rename the file")
+    return campaign
 
 
 def _refuse_unknown(config: Any, where: str) -> None:

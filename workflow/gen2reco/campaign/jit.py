@@ -9,13 +9,13 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import os
 import platform
 import shutil
 import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from gen2reco.campaign.caches import cache_folder
 from gen2reco.errors import InfrastructureError
 
 _caching = False
@@ -37,7 +37,7 @@ def load(module: str, sources: tuple[str, ...] = ()) -> ModuleType:
     from numba.core import config
 
     global _caching
-    folder = cache_root() / f"{module.rpartition('.')[2]}-{_key(module, sources)}"
+    folder = cache_folder() / "numba" / f"{module.rpartition('.')[2]}-{_key(module, sources)}"
     building = None if folder.is_dir() else _private(folder)
     previous = config.CACHE_DIR
     try:
@@ -57,11 +57,6 @@ def load(module: str, sources: tuple[str, ...] = ()) -> ModuleType:
     if building is not None:
         _publish(building, folder)
     return loaded
-
-
-def cache_root() -> Path:
-    """Where compiled kernels live: GEN2RECO_CACHE, or ~/.cache/gen2reco, and numba/ in it."""
-    return Path(os.environ.get("GEN2RECO_CACHE") or Path.home() / ".cache" / "gen2reco") / "numba"
 
 
 def _private(folder: Path) -> Path | None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gen2reco.campaign.caches import cache_folder
 from gen2reco.campaign.config import digest as digest_of
-from gen2reco.campaign.paths import cache_folder
 from gen2reco.campaign.sidecar import file_digest, write_text
 from gen2reco.campaign.whole import whole
 from gen2reco.errors import InfrastructureError, InputError

@@ -1,4 +1,4 @@
-"""Where everything lies; the only place that spells a path."""
+"""Where everything of a campaign lies; the only place that spells a path."""
 
 import os
 from pathlib import Path
@@ -42,9 +42,3 @@ def make_folder(folder: Path) -> None:
         elif not place.is_dir():
             reason = f"{place} is a file"
         raise InfrastructureError(f"{folder}: cannot be made: {reason}; see to it and start again") from None
-
-
-def cache_folder() -> Path:
-    """Where derived data is kept between campaigns: `GEN2RECO_CACHE`, else `~/.cache/gen2reco`."""
-    given = os.environ.get("GEN2RECO_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gen2reco"

@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from gen2reco.campaign.paths import cache_folder
+from gen2reco.campaign.caches import cache_folder
 from gen2reco.errors import InputError
 
 FALLBACK_SECONDS = 1.0
@@ -15,7 +15,7 @@ MAX_SHARD_EVENTS = 1_000_000
 
 def rates_file() -> Path:
     """The site's own rates, written by `gen2reco calibrate-rates`."""
-    return Path(os.environ.get("GEN2RECO_RATES", cache_folder() / "rates.json"))
+    return Path(os.environ.get("GEN2RECO_RATES") or cache_folder() / "rates.json")
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from gen2reco.campaign.caches import cache_folder
 from gen2reco.errors import InfrastructureError, InputError
 
 VARIABLES = {
@@ -48,7 +49,7 @@ def find_tables() -> Tables:
     Raises InputError if only some variables are set or point nowhere.
     """
     given = {name: Path(os.environ[name]) for name in VARIABLES if os.environ.get(name)}
-    substitute = cache_folder() / f"substitute-{VERSION}"
+    substitute = cache_folder() / "geant4" / f"substitute-{VERSION}"
     if not given or given == _folders(substitute):
         return _substitute(substitute)
     for name in VARIABLES:
@@ -57,12 +58,6 @@ def find_tables() -> Tables:
         if not given[name].is_dir():
             raise InputError(f"{name}={given[name]}: no such folder; point it at the official Geant4 data or unset it")
     return Tables(given, True, _listing_digest(given))
-
-
-def cache_folder() -> Path:
-    """Folder of tables made on first use: $GEN2RECO_CACHE/geant4, else ~/.cache/gen2reco/geant4."""
-    root = os.environ.get("GEN2RECO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "gen2reco"
-    return Path(root).expanduser() / "geant4"
 
 
 def _folders(root: Path) -> dict[str, Path]:

@@ -1,0 +1,78 @@
+"""Where caches lie, ours and those of libraries: one rule, for users with and without a home or a name."""
+
+import os
+import pwd
+import stat
+import tempfile
+from pathlib import Path
+
+from gen2reco.errors import InfrastructureError
+
+
+def cache_folder() -> Path:
+    """Where derived data is kept between campaigns (models, compiled kernels, tables, rates): `GEN2RECO_CACHE`, else
+    `gen2reco` in `XDG_CACHE_HOME`, in `~/.cache`, or, without a home to write in, in a temporary folder of this user.
+    Raises InfrastructureError where the last is another user's."""
+    if given := os.environ.get("GEN2RECO_CACHE"):
+        return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path's own fails without a home
+    return (_xdg_cache() or _home_cache("gen2reco") or _temporary()) / "gen2reco"
+
+
+def settle() -> None:
+    """Give libraries that ask for a home, a name or a cache a place, where this process has none of its own."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ.setdefault("LOGNAME", str(os.getuid()))
+    if _home() is None:
+        os.environ["HOME"] = str(_temporary())
+    if _home_cache() is None:
+        cache = os.environ["XDG_CACHE_HOME"] = str(_xdg_cache() or _temporary())
+        os.environ.setdefault("MPLCONFIGDIR", f"{cache}/matplotlib")
+
+
+def _xdg_cache() -> Path | None:
+    """XDG_CACHE_HOME, which does not count unless it is absolute (XDG Base Directory Specification 0.8)."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return _own(given) if given.startswith("/") else None
+
+
+def _home() -> Path | None:
+    given = os.environ.get("HOME", "")
+    if given.startswith("/"):
+        return _own(given)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
+
+
+def _home_cache(holds: str = "") -> Path | None:
+    """`~/.cache`, if it can be written or made, or has a folder of this name already."""
+    cache = (_home() or Path("/nowhere")) / ".cache"
+    if holds and (cache / holds).is_dir():
+        return cache
+    there = next(place for place in (cache, *cache.parents) if place.exists())
+    return cache if there != Path("/") and os.access(there, os.W_OK) else None
+
+
+def _own(given: str) -> Path:
+    """A folder that the environment names; where it is our temporary one, from another machine too, it is seen to."""
+    return _temporary() if Path(given) == _place() else Path(given)
+
+
+def _place() -> Path:
+    return Path(tempfile.gettempdir()) / f"gen2reco-{os.getuid()}"
+
+
+def _temporary() -> Path:
+    """A folder in the temporary one that no other user can write in."""
+    folder = _place()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise InfrastructureError(f"{folder}: cannot be made: {error.strerror}; set HOME or GEN2RECO_CACHE") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise InfrastructureError(f"{folder}: is not a folder of this user alone; set HOME or GEN2RECO_CACHE")
+    return folder
