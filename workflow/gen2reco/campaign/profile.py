@@ -10,6 +10,7 @@ from typing import Any
 
 from gen2reco.campaign import slurm
 from gen2reco.campaign.config import load_yaml
+from gen2reco.campaign.resources import first_attempt, pairs, pairs_of_rules
 from gen2reco.errors import InputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,19 +31,29 @@ class Profile:
         return self.settings.get("executor") == "slurm"
 
     def resources(self, rule: str) -> dict[str, Any]:
-        """The resources of a rule's first attempt."""
-        given = {**self.settings.get("default-resources", {}), **self.settings.get("set-resources", {}).get(rule, {})}
-        threads = self.settings.get("set-threads", {}).get(rule, 1)
-        return {"threads": threads} | {key: _first_attempt(value) for key, value in given.items()}
+        """The resources of a rule's first attempt; what only a running job can work out stays as it is written."""
+        threads = self._pairs("set-threads").get(rule, 1)
+        return first_attempt({**self._pairs("default-resources"), **self.set_resources.get(rule, {})}, threads)
+
+    @property
+    def set_resources(self) -> dict[str, dict[str, Any]]:
+        """Rule → the resources that are set for it."""
+        return pairs_of_rules(self.settings.get("set-resources"), f"{self.path}: set-resources")
 
     @property
     def groups(self) -> dict[str, str]:
         """Rule → the group it goes with."""
-        return _pairs(self.settings.get("groups"))
+        return {rule: str(group) for rule, group in self._pairs("groups").items()}
 
     def shards_at_once(self, group: str) -> int:
         """How many shards of a group go as one job."""
-        return int(_pairs(self.settings.get("group-components")).get(group, 1))
+        given = self._pairs("group-components").get(group, 1)
+        if (number := _number(given)) is None or number < 1:
+            raise InputError(f"{self.path}: group-components: {group} = {given!r}: expected a whole number from 1")
+        return number
+
+    def _pairs(self, key: str) -> dict[str, Any]:
+        return pairs(self.settings.get(key), f"{self.path}: {key}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,10 @@ def load_profile(name: str) -> Profile:
     if path is None:
         known = sorted(folder.name for folder in (REPOSITORY / "profiles").glob("*/"))
         raise InputError(f"no profile `{name}`; known: {', '.join(known)}, or give the path of its folder")
-    return Profile(path, load_yaml(path))
+    settings = load_yaml(path)
+    if "__use_yte__" in settings:
+        raise InputError(f"{path}: a template (`__use_yte__`), whose text is run; expected plain YAML")
+    return Profile(path, settings)
 
 
 def requests(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]]) -> list[Request]:
@@ -234,21 +248,6 @@ def _size(request: Request, partition: slurm.Partition, nodes: list[slurm.Node])
         f"{request.cpus} CPU, {request.memory_mb} MB{gpus} are more than any node of partition `{partition.name}` has; "
         f"its largest has {largest.cpus} CPU, {largest.memory_mb} MB, {sum(largest.gpus.values())} GPU"
     )
-
-
-def _pairs(value: Any) -> dict[str, Any]:
-    """`{a: b}` or `[a=b]`, as profiles may write either."""
-    return dict(entry.split("=", 1) for entry in value) if isinstance(value, list) else dict(value or {})
-
-
-def _first_attempt(value: Any) -> Any:
-    """A resource as Snakemake evaluates it for the first attempt; left as it is where that needs a job."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return eval(value, {"__builtins__": {"min": min, "max": max, "int": int}, "attempt": 1, "threads": 1})
-    except Exception:
-        return value
 
 
 def _number(value: Any) -> int | None:

@@ -107,7 +107,7 @@ def measure_there(campaign_file: Path, profile_name: str, seconds: float) -> str
 def _as_job(plan: Plan, profile: Profile, command: list[str]) -> str:
     asked = profile.resources("driver")
     log = plan.folder / "driver-%j.log"
-    if "driver" not in profile.settings.get("set-resources", {}):
+    if "driver" not in profile.set_resources:
         asked |= {"runtime": DRIVER_MINUTES, "mem_mb": DRIVER_MEMORY_MB}
     options = {
         "job-name": f"{slurm.job_prefix(plan.lock['name'])}-driver",
