@@ -79,7 +79,7 @@ def test_what_stays_legal(text, value):
     ("make", "message"),
     [
         (lambda path: None, "no such file"),
-        (lambda path: path.mkdir(), "expected a regular file"),
+        (lambda path: path.mkdir(), "is a folder, not a file"),
         (lambda path: path.symlink_to("/dev/zero"), "expected a regular file"),
         (lambda path: path.write_bytes(b"a: \xff"), "cannot be read as text"),
         (lambda path: path.write_text("- a"), "expected `key: value` pairs, found list"),

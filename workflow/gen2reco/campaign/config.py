@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from gen2reco.campaign import strict_yaml
+from gen2reco.campaign.whole import read_text
 from gen2reco.errors import InputError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
@@ -37,7 +38,7 @@ def digest(value: Any) -> str:
 
 def load_yaml(path: Path | str) -> dict:
     """Read one YAML mapping. Raises InputError for a file that is missing, unreadable, too large or no mapping."""
-    data = parse_yaml(_text(Path(path), strict_yaml.MAX_BYTES), str(path))
+    data = parse_yaml(read_text(path, strict_yaml.MAX_BYTES), str(path))
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected `key: value` pairs, found {type(data).__name__}")
     return data
@@ -55,7 +56,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def load_json(path: Path | str, most: int) -> dict:
     """Read one JSON mapping of at most so many bytes: no NaN, no key twice. Raises InputError that names the file."""
     try:
-        data = json.loads(_text(Path(path), most), parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        data = json.loads(read_text(path, most), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged: {str(error)[:200]}; restore it") from None
     if not isinstance(data, dict):
@@ -72,18 +73,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict:
     if len(found) < len(pairs):
         raise ValueError("a key stands twice in one block")
     return found
-
-
-def _text(path: Path, most: int) -> str:
-    try:
-        if not path.is_file():
-            problem = "expected a regular file" if path.exists() else "no such file; check the path"
-            raise InputError(f"{path}: {problem}")
-        if path.stat().st_size > most:
-            raise InputError(f"{path}: {path.stat().st_size} bytes, expected at most {most}")
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
 
 
 def load_block(path: Path | str, model: type[BlockT]) -> BlockT:

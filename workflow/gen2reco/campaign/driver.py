@@ -16,7 +16,7 @@ from gen2reco.campaign.exclusive import hold_until_exit
 from gen2reco.campaign.paths import LOCK_NAME
 from gen2reco.campaign.pinned import restore_models
 from gen2reco.campaign.plan import VARIABLE, Plan, check_release, ensure_plan, job_plan, lock_of, read_plan
-from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
+from gen2reco.errors import InfrastructureError, InputError, classified
 
 if TYPE_CHECKING:
     from snakemake.settings.types import ConfigSettings
@@ -70,9 +70,11 @@ def or_end() -> Iterator[None]:
     """End Snakemake's process, where the block fails, as any command of ours ends: one line and an exit code."""
     try:
         yield
-    except Gen2recoError as error:
-        print(f"gen2reco: error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        if (known := classified(error)) is None:
+            raise
+        print(f"gen2reco: error: {' '.join(str(known).split())}", file=sys.stderr)
+        raise SystemExit(known.exit_code) from None
 
 
 def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
