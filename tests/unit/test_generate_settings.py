@@ -136,7 +136,15 @@ def test_what_the_plan_fixes_has_no_effect(line):
         ["UncertaintyBands:List = {", " up fsr:muRfac=0.5,", "", " down fsr:muRfac=2.0 }", "Beams:eCM = 91.2"],
         ["EnhancedSplittings:List += {fsr:G2GG=2}"],
         ["25:m0 = 125.", "25:onMode = off", "25:onIfMatch = 22 22", "9000005:new = a0 a0 1 0 0 20. 0 0 0 0"],
-        ["111:addChannel = 1 0.1 0 22 22", "111:0:bRatio 0.9", "9000005:all a0", "25:mayDecay no"],
+        [
+            "111:addChannel = 1 0.1 0 22 22",
+            "111:0:bRatio 0.9 # much",
+            "25:m0=125 GeV",
+            "111:0:onMode 3",
+            "25:name = H",
+            "9000005:all a0",
+            "25:mayDecay no",
+        ],
         ["Beams:frameType = 2", "Beams:eA = 920.", "Beams:eB=27.5", "Beams:idB=11"],
         ["Beams:frameType = 3", "Beams:pzA = 100.", "Tune:ee = 7", "Tune:pp = 21", "Beams:eCM force = 1."],
     ],
@@ -158,7 +166,12 @@ def test_lines_as_pythia8_reads_them(lines):
         (["HardQCD:all = on!comment"], "is read as off by Pythia8; put a blank"),
         (["99999:m0 = 3"], "no such particle"),
         (["25:m0 = heavy"], "expected a number"),
+        (["25:m0 ! nothing"], "expected a number"),
         (["25:mayDecay = of"], "expected on or off"),
+        (["25:onMode = of"], "expected on or off"),
+        (["25:3:bRatio = x"], "expected a number"),
+        (["25:3:onMode"], "expected on or off"),
+        (["9000005:new = a0 a0 1 0 0 2O.0 0 0 0 0"], "expected a number"),
         (["25:nothing = 3"], "no such particle or particle property"),
         (["521:doExternalDecay = on"], "acts only through a program for decays"),
         (["Beams:eCM = 1\nSLHA:file = x"], "expected one line"),
@@ -210,12 +223,6 @@ def test_settings_of_the_tables_exist_and_are_off_by_default():
     assert not any(value_of(pythia, name) for hook in HOOKS for name in hook.settings)
 
 
-def test_settings_that_the_tables_must_know():
-    """Every setting of which the manual says that it acts through user hooks, plugins or the main program, by group."""
-    known = {row.setting.split(":")[0] for row in MISSING} | {n.split(":")[0] for hook in HOOKS for n in hook.settings}
-    assert {"Alpgen", "JetMatching", "Merging", "POWHEG", "ResonanceDecayFilter", "SetLHEDecayProduct"} <= known
-
-
 def test_questions_to_pythia8():
     lines = ["partonlevel:MPI off", "JETMATCHING:MERGE = on", "Merging:doDynamicMerging = on", "Tune:pp = 14"]
     pythia = engine.settings_of([*lines, "HiggsSM:ff2Hff(t:WW) = on", "TimeShower:alphaSvalue = 0.12"])
@@ -239,6 +246,8 @@ def test_a_file_has_the_hard_processes_and_beams():
         engine.start(["HardQCD:gg2gg = on"], None, own=["Beams:frameType = 4"])
     with pytest.raises(InputError, match="`Beams:frameType = 1` is about beams, which are those of the event file"):
         engine.start(["Beams:frameType = 1"], None, own=["Beams:frameType = 4"])
+    with pytest.raises(InputError, match="`Beams:nSkipLHEFatInit`: the plan says which events"):
+        engine.start(["Beams:nSkipLHEFatInit = 3"], None, own=["Beams:frameType = 4"])
 
 
 NAMES = ["Beams:eCM", "PartonLevel::MPI", "hardqcd:ALL", "Tune:pp", "Main:subrun", "PDF:pSet", "Merging:Process"]

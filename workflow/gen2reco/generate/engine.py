@@ -75,6 +75,8 @@ def _check_source(pythia: "pythia8mc.Pythia") -> None:
     from_file = pythia.mode("Beams:frameType") == 4
     if from_file and (processes := hard_processes(pythia)):
         raise InputError(f"Pythia8 setting `{processes[0]}`: the event file has the hard processes already; remove it")
+    if from_file and pythia.mode("Beams:nSkipLHEFatInit"):
+        raise InputError("Pythia8 setting `Beams:nSkipLHEFatInit`: the plan says which events are taken; remove it")
     if merges(pythia) and not from_file:
         raise InputError("Pythia8 settings `Merging:do…` act only on the events of an LHE file; remove them")
 

@@ -4,7 +4,7 @@ The table was made from all pages of the Pythia8 8.317 manual that speak of user
 program.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Missing:
     """Values of a setting that ask for what is not installed."""
 
     setting: str
-    values: tuple
+    values: Sequence
     through: str
     when: Callable[[Pythia], bool] = lambda pythia: True
 
@@ -50,6 +50,7 @@ MISSING = (
     Missing("Alpgen:setLightMasses", (True,), _ALPGEN),
     Missing("Alpgen:setMLM", (False,), _ALPGEN),
     Missing("Alpgen:setNjet", (False,), _ALPGEN),
+    Missing("Angantyr:cascadeMode", (True,), f"{_MAIN} changes beams between events"),
     Missing("Beams:allowIDAswitch", (True,), f"{_MAIN} changes beams between events"),
     Missing("Beams:allowVariableEnergy", (True,), f"{_MAIN} changes energies between events"),
     Missing("JetMatching:doVeto", (False,), f"{_MAIN} vetoes events", lambda p: p.flag("JetMatching:merge")),
@@ -57,14 +58,22 @@ MISSING = (
     Missing("Merging:doMerging", (True,), "a shower from outside Pythia8"),
     Missing("Merging:doUserMerging", (True,), "a merging scale written in C++"),
     Missing("Merging:runtimeAMCATNLOInterface", (True,), "an interface to aMC@NLO"),
-    Missing("Merging:unlopsTMSdefinition", tuple(range(10)), "a merging scale written in C++"),
+    Missing("Merging:unlopsTMSdefinition", range(2**31), "a merging scale written in C++"),
     Missing("Merging:useShowerPlugin", (True,), "a shower from outside Pythia8"),
+    Missing("LHAPDF:bSymmetric", (False,), "LHAPDF"),
+    Missing("LHAPDF:cSymmetric", (False,), "LHAPDF"),
+    Missing("LHAPDF:sSymmetric", (True,), "LHAPDF"),
     Missing("ProcessLevel:all", (False,), f"{_MAIN} fills the event"),
     Missing("SpaceShower:pdfMode", (1, 2), "an interface to aMC@NLO"),
     Missing("TimeShower:pdfMode", (1, 2), "an interface to aMC@NLO"),
+    Missing("Tune:preferLHAPDF", (1, 2, 3), "LHAPDF"),
     Missing(
-        "Vincia:EWmode", (3,), "matrix elements of a MadGraph library", lambda p: p.mode("PartonShowers:model") == 2
+        "Vincia:EWmode", (3,), "a MadGraph library of matrix elements", lambda p: p.mode("PartonShowers:model") == 2
     ),
+    Missing(
+        "Vincia:modeMECs", (1,), "a MadGraph library of matrix elements", lambda p: not p.flag("Vincia:useInternalMEs")
+    ),
+    Missing("WeakShower:externalSetup", (True,), "merging", lambda p: not p.flag("Merging:allowWeakClustering")),
 )
 
 

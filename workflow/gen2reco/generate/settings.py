@@ -27,8 +27,20 @@ _SWITCHES = re.compile(r"beams:(frametype|newlhefsameinit)|slha:readfrom|.*reuse
 _OURS = re.compile(r"(random|main|print|next|stat|parallelism):.*|init:show.*")
 _YES, _NO = {"true", "1", "on", "yes", "ok"}, {"false", "0", "off", "no"}
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?(?![\w.,])", re.IGNORECASE)
-_NUMERIC = {"m0", "mwidth", "mmin", "mmax", "tau0", "chargetype", "coltype", "spintype"}
-_SWITCHED = {"isresonance", "maydecay", "taucalc", "isvisible", "doforcewidth"}
+_NUMERIC = {
+    "m0",
+    "mwidth",
+    "mmin",
+    "mmax",
+    "tau0",
+    "chargetype",
+    "coltype",
+    "spintype",
+    "bratio",
+    "memode",
+    "rescalebr",
+}
+_SWITCHED = {"isresonance", "maydecay", "taucalc", "isvisible", "doforcewidth", "onmode", "addchannel", "onechannel"}
 
 
 def read(pythia: "pythia8mc.Pythia", lines: Iterable[str]) -> None:
@@ -97,8 +109,10 @@ def _paths(settings: "pythia8mc.Settings") -> dict[str, str]:
 def _path_problem(name: str, value: Any, before: Any) -> str:
     if name == "Beams:frameType" and before == 4:
         return "is about beams, which are those of the event file; remove it"
-    frames = name == "Beams:frameType" and value in (1, 2, 3)  # 4 and 5 read event files
-    if frames or (_PDF_SET.fullmatch(name.lower()) and (value.isdigit() or value.lower() == "void")):
+    safe = {"Beams:frameType": (1, 2, 3), "SLHA:readFrom": (0, 1)}  # others read files
+    if value in safe.get(name, ()) or (
+        _PDF_SET.fullmatch(name.lower()) and (value.isdigit() or value.lower() == "void")
+    ):
         return ""
     return (
         f"opens files or loads libraries (it sets {name} = {value}), which a card may not; remove it "
@@ -147,13 +161,17 @@ def _number_problem(value: str) -> str:
 
 def _particle_problem(line: str) -> str:
     """What is wrong with a line of particle data, `25:m0 = 125.`, that Pythia8 would take for 0 or off."""
-    words = re.sub("[:=]", " ", line).split()
-    key, value = (words[1].lower(), words[2]) if len(words) > 2 else ("", "")
-    if key == "doexternaldecay" and value.lower() in _YES:
+    words = re.split(r"[!#]", re.sub("[:=]", " ", line))[0].split()[1:]
+    if words and words[0].isdigit():  # of a decay channel
+        words = words[1:]
+    key, values = (words[0].lower() if words else ""), words[1:]
+    if key == "doexternaldecay" and values[:1] and values[0].lower() in _YES:
         return "acts only through a program for decays, which is not installed; remove it"
-    if key in _NUMERIC:
-        return _number_problem(value)
-    return _flag_problem(value) if key in _SWITCHED else ""
+    if key in _SWITCHED and (not values or values[0].lower() not in _YES | _NO | set("23")):
+        return "has a value not accepted, expected on or off"
+    numbers = values[:1] if key in _NUMERIC else values[2:10] if key in ("new", "all") else []
+    wrong = (key in _NUMERIC and not values) or not all(_NUMBER.match(word) for word in numbers)
+    return "has a value not accepted, expected a number" if wrong else ""
 
 
 def _reason(settings: "pythia8mc.Settings", name: str) -> str:
