@@ -223,6 +223,18 @@ def test_settings_of_the_tables_exist_and_are_off_by_default():
     assert not any(value_of(pythia, name) for hook in HOOKS for name in hook.settings)
 
 
+def test_a_filter_of_decays_acts():
+    hard = ["Beams:eCM = 13000.", "WeakDoubleBoson:ffbar2WW = on", "PartonLevel:all = off"]
+    wanted = [f"ResonanceDecayFilter:{line}" for line in ("filter = on", "mothers = {24}", "daughters = {11,13}")]
+    for lines, all_pass in ((hard, False), ([*hard, *wanted], True)):
+        pythia, passed = engine.start(lines, False), []
+        for _ in range(12):
+            assert pythia.next()
+            codes = {abs(pythia.process[i].id()) for i in range(pythia.process.size())}
+            passed.append({11, 13} <= codes)
+        assert all(passed) == all_pass
+
+
 def test_questions_to_pythia8():
     lines = ["partonlevel:MPI off", "JETMATCHING:MERGE = on", "Merging:doDynamicMerging = on", "Tune:pp = 14"]
     pythia = engine.settings_of([*lines, "HiggsSM:ff2Hff(t:WW) = on", "TimeShower:alphaSvalue = 0.12"])

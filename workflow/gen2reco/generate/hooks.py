@@ -12,6 +12,7 @@ import pythia8mc
 
 from gen2reco.errors import InputError
 from gen2reco.generate import powheg
+from gen2reco.generate.settings import entries
 
 Pythia = "pythia8mc.Pythia"
 
@@ -91,9 +92,19 @@ def add_hooks(pythia: Pythia) -> list[Any]:
     for hook, name in wanted:
         if hook.only_files and pythia.mode("Beams:frameType") != 4:
             raise InputError(f"Pythia8 setting `{name}` acts only on the events of an LHE file; remove it")
-    made = [hook.make(pythia) for hook in dict.fromkeys(hook for hook, _ in wanted)]
+    made = [_made(hook, pythia) for hook in dict.fromkeys(hook for hook, _ in wanted)]
     for hook in made:
         pythia.addUserHooksPtr(hook)
+    return made
+
+
+def _made(hook: Hook, pythia: Pythia) -> Any:
+    """The hook, made without loss of its settings, which some of Pythia8's own reset when they are made."""
+    groups = tuple({name.partition(":")[0] + ":" for name in hook.settings})
+    before = [(kind, name, e.valNow) for kind, name, e in entries(pythia.settings) if name.startswith(groups)]
+    made = hook.make(pythia)
+    for kind, name, value in before:
+        getattr(pythia.settings, kind.lower())(name, value)
     return made
 
 
