@@ -181,7 +181,7 @@ def test_facts_of_a_shard_are_those_of_its_chunks():
     assert total["cross_section_error_pb"] == pytest.approx(np.hypot(0.75, 3.0))
 
 
-def test_particles_of_other_properties_are_told_by_code():
+def test_particles_of_other_properties_are_listed_by_code():
     common = ["Beams:eCM = 13000.", "HiggsSM:gg2H = on", "130:tau0 = 2998."]
     new = ["9000005:new = a0 a0 1 0 0 20. 0 0 0 0", "9000005:isVisible = off", "25:onMode = off"]
     infos = []
@@ -200,7 +200,7 @@ def test_particles_of_other_properties_are_told_by_code():
     assert properties.unseen([9000005, -9000005, 22]).tolist() == [True, True, False]
 
 
-def test_ordinary_events_tell_no_properties(ee):
+def test_ordinary_events_list_no_properties(ee):
     assert "particle_properties" not in ee.run(Chunk(0, 5, 0, 5)).info
 
 

@@ -88,9 +88,9 @@ def test_every_name_of_pythia8_is_read():
     assert len(lines) == 1998
     assert {kind for kind, *_ in lines} == set(KINDS)
     out_of_its_range = {"Vincia:nPointsCheck"}  # by its own default, so that Pythia8 refuses the line
-    told = [(name, value) for _, name, value in lines if name not in {"include", "Main:subrun", *out_of_its_range}]
+    pairs = [(name, value) for _, name, value in lines if name not in {"include", "Main:subrun", *out_of_its_range}]
     for style in ("{} = {}", "{}\t{}"):
-        given_lines = [style.format(name.lower() if "\t" in style else name, value) for name, value in told]
+        given_lines = [style.format(name.lower() if "\t" in style else name, value) for name, value in pairs]
         assert same(engine.settings_of(given_lines), bare(given_lines))
 
 

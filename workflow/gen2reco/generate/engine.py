@@ -82,7 +82,7 @@ def _check_source(pythia: "pythia8mc.Pythia") -> None:
 
 
 def settings_of(settings: Iterable[str], own: Iterable[str] = ()) -> "pythia8mc.Pythia":
-    """Pythia8 with these lines read and not initialised (50 ms), to ask what they set; `own` lines come first.
+    """Pythia8 with these lines read and not initialised (50 ms), to look up what they set; `own` lines come first.
 
     Raises InputError naming the line that Pythia8 does not take, that opens files, or that acts through something that
     is not installed.
@@ -278,6 +278,6 @@ def engine_output() -> Iterator[list[str]]:
 def _complaint(said: list[str], otherwise: str = "no reason given") -> str:
     """The engine's own last errors on one line, without those that only say that an event failed."""
     found = re.findall(r"PYTHIA (?:Error|Abort)(?: (?:in|from) \S+)?: *(.+)", "".join(said))
-    told = list(dict.fromkeys(line.strip() for line in found))
-    told = [line for line in told if not _NO_REASON.search(line)] or told
-    return "; ".join(told[-3:]) or otherwise
+    words = list(dict.fromkeys(line.strip() for line in found))
+    words = [line for line in words if not _NO_REASON.search(line)] or words
+    return "; ".join(words[-3:]) or otherwise

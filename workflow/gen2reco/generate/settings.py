@@ -2,7 +2,7 @@
 
 Pythia8 ignores a line that does not start with a letter or digit, so that `!` and `#` begin comments, and takes names
 in any case, values after `=` or blanks, and vectors in {} over several lines
-(https://pythia.org/latest-manual/SettingsScheme.html). What a line did is asked of Pythia8 afterwards.
+(https://pythia.org/latest-manual/SettingsScheme.html). What a line did is read back from Pythia8.
 """
 
 import difflib
@@ -95,7 +95,7 @@ def entries(settings: "pythia8mc.Settings") -> Iterator[tuple[str, str, Any]]:
 
 
 def _paths(settings: "pythia8mc.Settings") -> dict[str, str]:
-    """The settings through which Pythia8 opens files or loads libraries, by the method that tells their value.
+    """The settings through which Pythia8 opens files or loads libraries, by the method that gives their value.
 
     Words, and vectors of words, are paths unless known as safe, also those that a later Pythia8 brings.
     """
