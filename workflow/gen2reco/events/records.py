@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import awkward as ak
@@ -19,7 +20,9 @@ from gen2reco.events.story import STORY_KEY, story_of
 
 SCHEMA_KEY = "gen2reco.schema"
 ROWS = 250
-"""Events of a row group, and of what is read at once."""
+"""Events that are read at once."""
+GROUP_ROWS, GROUP_BYTES = 1000, 1 << 25
+"""Size of a row group, in events and in memory: as large as is quick to pass over, for each takes a kB a column."""
 _WRITER = {
     "compression": "zstd",
     "compression_level": 1,
@@ -76,20 +79,21 @@ def write(path: Path | str, events: pa.Table, record: str, metadata: Mapping[str
 def write_stream(
     path: Path | str, tables: Iterator[pa.Table], record: str, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tables as one file, in row groups of at most `ROWS` events: temporary name, then an atomic rename.
+    """Write tables as one file, in row groups of at most `GROUP_ROWS` events: temporary name, then an atomic rename.
 
     Nothing is left on failure. Raises InputError for a table that is not of the record, InfrastructureError when the
     folder or disk refuses.
     """
     with whole(Path(path)) as temporary:
-        first = next(tables, None)
-        first = empty(record) if first is None else first
+        groups = _grouped(_fitted(events, record, path) for events in tables)
+        first = next(groups, empty(record))
         extra = {SCHEMA_KEY: f"{record}/{VERSIONS[record]}", **(metadata or {})}
-        schema = schema_of(record, first.schema.names)
-        with pq.ParquetWriter(temporary, schema.with_metadata(extra), **_WRITER) as writer:
-            writer.write_table(_fitted(first, record, path), row_group_size=ROWS)
-            for events in tables:
-                writer.write_table(_fitted(events, record, path), row_group_size=ROWS)
+        with pq.ParquetWriter(temporary, first.schema.with_metadata(extra), **_WRITER) as writer:
+            for events in chain([first], groups):
+                if events.schema != first.schema:
+                    names = set(events.schema.names) ^ set(first.schema.names)
+                    raise InputError(f"{path}: column `{min(names)}` is in some tables and not in others")
+                writer.write_table(events, row_group_size=GROUP_ROWS)
 
 
 def read(path: Path | str, record: str | None = None, columns: list[str] | None = None) -> pa.Table:
@@ -122,7 +126,7 @@ class Source:
         stop = min(stop, self.num_rows)
         start = min(start, stop)
         if os.getpid() != self._process or start < self._first or self._group(start) > self._group(self._next):
-            self._forget(self._group(start))
+            self._forget(self._group(start), min(stop - start, ROWS))
         while self._next < stop and (part := next(self._stream, None)) is not None:
             self._parts.append(part)
             self._next += part.num_rows
@@ -156,16 +160,16 @@ class Source:
     def _group(self, row: int) -> int:
         return int(np.searchsorted(self._starts, row, side="right")) - 1
 
-    def _forget(self, group: int = 0) -> None:
-        """Begin again at a row group: the events kept are those of rows [_first, _next), those of this process."""
+    def _forget(self, group: int = 0, rows: int = ROWS) -> None:
+        """Begin again at a row group, to read by so many rows: the events kept are those of [_first, _next)."""
         self._process, self._parts = os.getpid(), []
         self._first = self._next = int(self._starts[min(group, len(self._starts) - 1)])
-        self._stream = self._read_from(group)
+        self._stream = self._read_from(group, max(rows, 1))
 
-    def _read_from(self, group: int) -> Iterator[pa.Table]:
+    def _read_from(self, group: int, rows: int) -> Iterator[pa.Table]:
         groups = list(range(group, len(self._starts) - 1))
         with open_file(self.path, self.record, buffer_size=_BUFFER, pre_buffer=False) as file, _reading(self.path):
-            for batch in file.iter_batches(ROWS, groups, self._schema.names, use_threads=False):
+            for batch in file.iter_batches(rows, groups, self._schema.names, use_threads=False):
                 yield _table({name: batch[name] for name in self._schema.names}, self._schema, f"{self.path}: ")
 
     def _expected(self, names: list[str]) -> pa.Schema:
@@ -223,6 +227,19 @@ def _record_of(facts: Mapping[str, str], names: list[str], path: Path) -> str:
 def _known(declared: str, record: str) -> bool:
     """Whether a declared schema is a version of the record that can be read."""
     return declared in {f"{record}/{version}" for version in range(1, VERSIONS[record] + 1)}
+
+
+def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Tables put together as long as they fit into a row group."""
+    kept: list[pa.Table] = []
+    for events in tables:
+        rows, size = (sum(values) for values in zip(*((len(t), t.nbytes) for t in (*kept, events))))
+        if kept and (rows > GROUP_ROWS or size > GROUP_BYTES or events.schema != kept[0].schema):
+            yield pa.concat_tables(kept)
+            kept = []
+        kept.append(events)
+    if kept:
+        yield pa.concat_tables(kept)
 
 
 def _fitted(events: pa.Table, record: str, source: Path | str) -> pa.Table:
