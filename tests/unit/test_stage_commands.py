@@ -230,6 +230,8 @@ READERS = {
     "settings": ("validate", "gun.parquet", "--settings", "IN.yaml"),
     "check": ("check", "IN.yaml"),
     "plan": ("plan", "IN.yaml"),
+    "lock": ("verify", "IN.json", "sample", "x.json"),
+    "planned": ("generate", "x.parquet", "--plan", "IN.json", "--sample", "a", "--shard", "0"),
     "recipe": ("train", "fused", "data", "model", "--model", "IN.yaml"),
     "tune": ("tune", "cluster", "IN.parquet", "--output", "x.yaml"),
 }

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from gen2reco.campaign.plan import Plan
-from gen2reco.campaign.sidecar import file_digest, parse_sidecar, sidecar_path, write_text
-from gen2reco.campaign.whole import put_in_place, read_text
+from gen2reco.campaign.sidecar import file_digest, read_facts, sidecar_path, write_text
+from gen2reco.campaign.whole import put_in_place
 from gen2reco.errors import InputError
 
 
@@ -38,7 +38,7 @@ def bring_back(output: Path, partial: Path, events: range, made_by: str) -> dict
     done, facts_file = (_done(partial, events, suffix) for suffix in (output.suffix, ".json"))
     draft = output.with_name(f".{output.name[:50]}.{uuid.uuid4().hex}.tmp")
     try:
-        facts = parse_sidecar(read_text(facts_file), facts_file)
+        facts = read_facts(facts_file)
         whole = facts["sha256"] == file_digest(done) and facts["events_in"] == len(events)
         if not whole or facts["status"] != "ok" or facts.get("made_by") != made_by:
             return None

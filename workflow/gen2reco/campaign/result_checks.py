@@ -26,7 +26,9 @@ def blamed(backend: Backend) -> Iterator[None]:
         if backend.model_digest is None or classified(error) is not None:
             raise
         reason = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"{_who(backend)} fails on these events: {reason}; check or train the model again") from error
+        raise InputError(
+            f"{name_of(backend)} fails on these events: {reason}; check or train the model again"
+        ) from error
 
 
 def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: Result) -> Result:
@@ -34,9 +36,9 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
 
     Raises InputError where values are no valid record, and Gen2recoError where rows, counts and event numbers differ.
     """
-    who = f"{_who(backend)}, events {chunk.start} to {chunk.stop - 1}"
+    who = f"{name_of(backend)}, events {chunk.start} to {chunk.stop - 1}"
     records.check(result.table, RECORDS[backend.stage][1], who)
-    _check_plain(result.info, who)
+    check_plain(result.info, who)
     rows, vetoed = result.table.num_rows, int(result.info.get("events_vetoed", 0))
     failed = chunk.stop - chunk.start - rows - vetoed
     if failed < 0 or int(result.info.get("events_failed", failed)) != failed:
@@ -48,7 +50,7 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
     return result
 
 
-def _check_plain(info: dict, who: str) -> None:
+def check_plain(info: dict, who: str) -> None:
     """Raises InputError for facts that JSON does not hold: NaN, infinity, objects."""
     try:
         json.dumps(info, allow_nan=False)
@@ -66,6 +68,7 @@ def _taken(numbers: np.ndarray, given: np.ndarray) -> bool:
     return np.array_equal(numbers, given if len(numbers) == len(given) else given[np.isin(given, numbers)])
 
 
-def _who(backend: Backend) -> str:
+def name_of(backend: Backend) -> str:
+    """The backend in an error: its stage, its name and its model."""
     model = f" (model {backend.model_digest[:12]})" if backend.model_digest else ""
     return f"{backend.stage} backend `{backend.name}`{model}"

@@ -24,7 +24,7 @@ from gen2reco.campaign.config import digest
 from gen2reco.campaign.forks import run_forked
 from gen2reco.campaign.kept import bring_back, keep
 from gen2reco.campaign.progress import Progress
-from gen2reco.campaign.result_checks import blamed, checked
+from gen2reco.campaign.result_checks import blamed, check_plain, checked, name_of
 from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.campaign.sidecar import (
     SIDECAR_KEYS,
@@ -266,6 +266,7 @@ def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> t
     summary = {**job.backend.summary(facts), "failure_reasons": failure_reasons(facts)}
     if not summary["failure_reasons"]:
         del summary["failure_reasons"]
+    check_plain(summary, name_of(job.backend))
     job.confirm()
     rows = _write(job, given, chunks if status == "ok" else [], files, summary)
     return summary, {"status": status, "events_in": events_in, "events_out": rows, "events_failed": failed}

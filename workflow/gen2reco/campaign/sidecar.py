@@ -8,11 +8,12 @@ import resource
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from gen2reco import __version__
-from gen2reco.campaign.whole import read_text, regular_file, whole
-from gen2reco.errors import InputError, first_line
+from gen2reco.campaign.config import load_json, parse_block
+from gen2reco.campaign.whole import MAX_TEXT, regular_file, whole
+from gen2reco.errors import InputError
 
 SIDECAR_KEYS = ("status", "stage", "sha256", "events_in", "events_out")
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -60,20 +61,13 @@ def read_sidecar(output: Path | str) -> dict:
     path = sidecar_path(output)
     if not path.exists():
         raise InputError(f"{path}: no such file; every stage writes one beside its output")
-    return parse_sidecar(read_text(path), path)
+    return read_facts(path)
 
 
-def parse_sidecar(text: str, path: Path) -> dict:
-    """The facts of a sidecar's text. Raises InputError naming `path`."""
-    try:
-        facts = json.loads(text)
-        Sidecar.model_validate(facts)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise InputError(f"{path}: no sidecar of a stage: `{where}`: {first['msg']}; make the stage again") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged sidecar: {first_line(error)}; make the stage again") from None
+def read_facts(path: Path) -> dict:
+    """The facts in a sidecar file. Raises InputError if it is damaged or none of ours."""
+    facts = load_json(path, MAX_TEXT)
+    parse_block(facts, Sidecar, f"{path}: no sidecar of a stage, make the stage again")
     return facts
 
 
