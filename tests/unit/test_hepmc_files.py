@@ -260,6 +260,23 @@ def test_parton_level_files_are_refused(tmp_path, codes, refused):
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("3 0 4 5 0 1", "3 0 4 1 0 1", r"`particles\.energy`.*momentum 5 GeV, energy 1 GeV.*expected \|p\| <= E"),
+        ("3 0 4 5 0 1", "3 0 4 -5 0 1", "expected an energy >= 0"),
+        ("3 0 4 5 0 1", "3 0 4 inf 0 1", "expected a finite number"),
+        ("3 0 4 5 0 1", "3 0 4 1e999 0 1", "expected a finite number"),
+        ("[1,2]", "[1,2] @ 0 0 nan 0", "expected a finite number"),
+        ("[1,2]", "[1,2] @ 0 0 0 1e60", "expected a finite number"),  # ct of a record in 32 bits
+    ],
+)
+def test_unphysical_numbers_are_refused(tmp_path, old, new, match):
+    (tmp_path / "x.hepmc").write_text(HEAD + EVENT + EVENT.replace(old, new) + FOOT)
+    with pytest.raises(InputError, match=rf"x\.hepmc: event 1: .*{match}"):
+        generate(tmp_path / "x.hepmc", 2)
+
+
+@pytest.mark.parametrize(
     ("case", "match"),
     [
         ("partons.hepmc3", r"event 0 ends in partons \(PDG code 21, g\)"),

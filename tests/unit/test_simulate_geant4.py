@@ -201,6 +201,11 @@ def test_events_without_particles_at_the_face_are_valid(simulate, tmp_path):
     [
         (photon() | {"px": float("nan")}, ["event 101", "particles.px", "nan"]),
         (photon() | {"energy": -3.0}, ["event 101", "particles.energy", "-3.0"]),
+        (photon() | {"energy": 1.0}, ["event 101", "particles.energy", "momentum 3 GeV", "energy 1 GeV"]),
+        (
+            photon() | {"energy": 9.0},
+            ["event 101", "code 22 (gamma)", "energy 9 GeV and momentum 3 GeV", "of 0 GeV"],
+        ),
     ],
 )
 def test_bad_particles_are_one_clear_line(simulate, tmp_path, particle, words):

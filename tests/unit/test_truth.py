@@ -27,7 +27,7 @@ def pythia8_table():
         codes += [code, -code] if table.hasAnti(code) else [code]
         code = table.nextId(code)
     rows = {
-        code: (table.chargeType(code), table.colType(code) != 0, table.isVisible(code))
+        code: (table.chargeType(code), table.colType(code) != 0, table.isVisible(code), table.m0(code))
         for code in codes
         if not 81 <= abs(code) <= 100
     }
@@ -35,14 +35,16 @@ def pythia8_table():
 
 
 def test_charge_and_colour_are_pythia8s_for_every_code(pythia8_table):
-    codes, (three_charge, coloured, _) = pythia8_table[0], pythia8_table[1].T
+    codes, (three_charge, coloured, _, mass) = pythia8_table[0], pythia8_table[1].T
     assert len(codes) > 1200 and STANDARD.known(codes).all()
     assert charge(codes).tolist() == np.where(three_charge % 3 == 0, three_charge // 3, 0).tolist()
     assert STANDARD.coloured(codes).tolist() == (coloured != 0).tolist()
+    tracked = np.isin(codes, list(TRACKED))
+    assert STANDARD.mass(codes[tracked]) == pytest.approx(mass[tracked], rel=0.005)
 
 
 def test_what_pythia8_cannot_see_is_invisible_here_unless_it_is_charged(pythia8_table):
-    codes, (three_charge, coloured, theirs) = pythia8_table[0], pythia8_table[1].T
+    codes, (three_charge, coloured, theirs, _) = pythia8_table[0], pythia8_table[1].T
     ours = visible(codes)
     assert codes[ours & (theirs == 0) & (three_charge == 0)].tolist() == []
     neutral = codes[~ours & (theirs != 0)]  # Pythia8 takes every neutral particle that it does not list as visible

@@ -41,7 +41,7 @@ class ParticleProperties(Block):
     coloured: bool
     """Whether it carries colour, as quarks and gluons do; hadrons are colourless."""
     visible: bool
-    mass: float = Field(default=0.0, ge=0)
+    mass: float | None = Field(default=None, ge=0)
     """GeV."""
     lifetime: float | None = Field(default=None, ge=0)
     """Mean proper lifetime, ns."""
@@ -69,12 +69,13 @@ class _Facts(NamedTuple):
     coloured: bool
     known: bool
     unseen: bool
+    mass: float
     name: str
 
 
 _INTERNAL = ParticleProperties(name="generator's own", charge=0, coloured=True, visible=True)
 """Codes 81 to 100: clusters, strings and systems."""
-_UNKNOWN = _Facts(charge=0, visible=False, coloured=False, known=False, unseen=False, name="unknown")
+_UNKNOWN = _Facts(charge=0, visible=False, coloured=False, known=False, unseen=False, mass=np.nan, name="unknown")
 
 
 class Properties:
@@ -107,6 +108,10 @@ class Properties:
     def known(self, pdg: ArrayLike) -> NDArray[np.bool_]:
         """Whether any table holds each code."""
         return self._lookup(pdg, lambda facts: facts.known).astype(bool)
+
+    def mass(self, pdg: ArrayLike) -> NDArray[np.float64]:
+        """Mass in GeV, NaN where no table has it."""
+        return self._lookup(pdg, lambda facts: facts.mass)
 
     def incident_energy(self, pdg: ArrayLike, energy: ArrayLike) -> NDArray[np.float64]:
         """True energy of an object in the calorimeter, GeV, from the particles' codes and total energies.
@@ -156,7 +161,8 @@ def _facts_of(code: int, p: ParticleProperties) -> _Facts:
     visible = p.charge != 0 or (p.visible and (p.coloured or code == 22 or _strong(code)))
     decays = 23 <= abs(code) <= 49 and abs(code) != 39  # Z and Higgs bosons: final ones are not simulated, not unseen
     whole = int(p.charge) if float(p.charge).is_integer() else 0
-    return _Facts(whole, visible, p.coloured, True, not visible and not p.visible and not decays, p.name)
+    unseen = not visible and not p.visible and not decays
+    return _Facts(whole, visible, p.coloured, True, unseen, np.nan if p.mass is None else p.mass, p.name)
 
 
 def _strong(code: int) -> bool:
@@ -180,7 +186,7 @@ def _of_pdg(code: int) -> ParticleProperties | None:
             return None
         return ParticleProperties(name=f"nucleus {code}", charge=pdgid.Z, coloured=False, visible=True)
     coloured = bool(p.pdgid.is_quark or p.pdgid.is_diquark or code == 21)
-    values = {"name": p.name, "charge": p.three_charge / 3, "mass": (p.mass or 0.0) / 1000}
+    values = {"name": p.name, "charge": p.three_charge / 3, "mass": None if p.mass is None else p.mass / 1000}
     lifetime = p.lifetime if p.lifetime is not None and np.isfinite(p.lifetime) else None
     visible = bool(p.three_charge) or code == 22 or coloured or _strong(code)
     return ParticleProperties(**values, coloured=coloured, visible=visible, lifetime=lifetime)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gen2reco.campaign.detector import Detector
+from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
 from gen2reco.events.truth import STANDARD, Properties, simulated
@@ -11,6 +13,8 @@ from gen2reco.simulate.digitise import Deposits, deposit_lists, digitise
 from gen2reco.simulate.propagate import AtFace, propagate
 from gen2reco.simulate.tracks import make_tracks
 
+HEAVY = 0.01
+"""Excess of energy over that of a particle's mass and momentum, as a share and in GeV, that event files may have."""
 NAMED = 5
 """Codes that a line names."""
 
@@ -21,8 +25,28 @@ def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.ran
 
 
 def enter(events: pa.Table, detector: Detector, properties: Properties = STANDARD) -> AtFace:
-    """The particles of a chunk at the front face, also those that no simulation takes (see `truth.simulated`)."""
+    """The particles of a chunk at the front face, also those that no simulation takes (see `truth.simulated`). Raises
+    InputError naming a particle whose energy and momentum are not those of its code."""
+    _check_masses(events, properties)
     return propagate(records.awkward(events.select(["particles"])).particles, detector, properties)
+
+
+def _check_masses(events: pa.Table, properties: Properties) -> None:
+    column = events["particles"].combine_chunks()
+    flat = column.flatten()
+    pdg = flat.field("pdg").to_numpy()
+    px, py, pz, energy = (flat.field(name).to_numpy().astype(float) for name in ("px", "py", "pz", "energy"))
+    momentum = np.hypot(np.hypot(px, py), pz)
+    wrong = energy - np.hypot(momentum, properties.mass(pdg)) > HEAVY * energy + HEAVY
+    wrong &= simulated(pdg, energy)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        event = events["event"][int(pc.list_parent_indices(column)[at].as_py())].as_py()
+        name, mass = properties.name(int(pdg[at])), properties.mass([pdg[at]])[0]
+        raise InputError(
+            f"event {event}: a particle of code {pdg[at]} ({name}) has energy {energy[at]:.4g} GeV and momentum "
+            f"{momentum[at]:.4g} GeV, expected a mass of {mass:.4g} GeV; remake or drop the event"
+        )
 
 
 def face_facts(events: pa.Table, at_face: AtFace, properties: Properties = STANDARD) -> dict:
