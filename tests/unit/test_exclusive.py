@@ -20,6 +20,7 @@ from gen2reco.campaign.runner import run
 from gen2reco.campaign.status import failed_files, verify_sample
 from gen2reco.cli import cli
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.validate.samples import open_sample
 
 
 @pytest.fixture
@@ -224,6 +225,14 @@ def test_files_of_another_configuration_are_refused_and_made_again(campaign, tmp
         )
     with pytest.raises(InputError, match=r"00001.parquet: its sidecar has `shard` = 0, the plan 1"):
         verify_sample(plan, "a")
+
+
+def test_files_of_an_earlier_plan_take_no_part_in_a_comparison(campaign, capsys):
+    make(1)
+    assert len(open_sample("results/tiny/a").shards["particles"]) == 2
+    make_plan(campaign(a={"events": 10}), new_revision=True)
+    assert len(open_sample("results/tiny/a").shards["particles"]) == 1
+    assert "results/tiny/a/generate: 1 files of an earlier plan are left out" in capsys.readouterr().err
 
 
 def test_a_release_with_another_version_of_a_backend_makes_nothing(campaign):

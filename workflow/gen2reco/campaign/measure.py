@@ -14,8 +14,9 @@ from gen2reco.campaign.campaign import StageChoice, load_campaign
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.device import usable_device
+from gen2reco.campaign.paths import make_folder
 from gen2reco.campaign.pinned import pin_models
-from gen2reco.campaign.rates import known_rates, rate_keys, rates_file
+from gen2reco.campaign.rates import known_rates, rate_keys, rates_file, site_rates
 from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.campaign.sidecar import write_text
 from gen2reco.campaign.stage import RECORDS, Chunk, make_backend
@@ -68,11 +69,11 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
 def keep(measured: dict[str, dict]) -> None:
     """Add rates to the site's own; a stage measured for one process serves others as well."""
     path = rates_file()
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = site_rates()
     for key, rate in measured.items():
         known[key] = rate
         known["/".join(key.split("/")[:3])] = rate
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_text(path, json.dumps(known, indent=1) + "\n")
     known_rates.cache_clear()
 

@@ -5,12 +5,28 @@ import os
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from gen2reco.campaign.caches import cache_folder
-from gen2reco.errors import InputError
+from gen2reco.campaign.config import load_json, parse_block
 
 FALLBACK_SECONDS = 1.0
 MAX_SHARD_EVENTS = 1_000_000
+MAX_BYTES = 10_000_000
+Rate = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class _Measured(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    cpu_seconds: Rate = 0.0
+    bytes: Rate = 0.0
+
+
+class _Rates(BaseModel):
+    rates: dict[str, _Measured]
 
 
 def rates_file() -> Path:
@@ -22,13 +38,16 @@ def rates_file() -> Path:
 def known_rates() -> dict[str, dict]:
     """Key → {cpu_seconds, bytes} per event: shipped figures, overridden by the site's. Raises InputError."""
     rates = json.loads(files("gen2reco.campaign").joinpath("rates.json").read_text(encoding="utf-8"))
+    return rates | site_rates()
+
+
+def site_rates() -> dict[str, dict]:
+    """The site's own figures; none where nothing was measured. Raises InputError for a damaged file."""
     site = rates_file()
-    if site.is_file():
-        try:
-            rates.update(json.loads(site.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise InputError(f"{site}: damaged rates ({error}); delete it or measure again") from None
-    return rates
+    if not site.exists():
+        return {}
+    found = parse_block({"rates": load_json(site, MAX_BYTES)}, _Rates, str(site))
+    return {key: rate.model_dump(exclude_unset=True) for key, rate in found.rates.items()}
 
 
 def rate_keys(stage: str, entry: dict, generated: dict) -> list[str]:

@@ -4,7 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, Field
+
 from gen2reco.campaign import slurm
+from gen2reco.campaign.campaign import MAX_SHARDS
+from gen2reco.campaign.config import load_json, parse_block
 from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.sidecar import read_sidecar
 
@@ -26,6 +30,12 @@ SIGNS = {
     r"DUE TO PREEMPTION": "preempted",
 }
 """What the logs say where the accounting does not tell: a job killed for its memory often counts as failed."""
+
+
+class Submitted(BaseModel):
+    """`submitted.json`: when the campaign was first submitted, seconds since 1970."""
+
+    first: float = Field(ge=0, lt=1e11)
 
 
 @dataclass(frozen=True)
@@ -60,9 +70,8 @@ def gpu_hours(plan: Plan) -> tuple[float, str]:
     """GPU hours spent on a campaign, and by what they were counted: the accounting, or the finished shards."""
     submitted = plan.folder / "submitted.json"
     if submitted.exists() and slurm.available():
-        import json
-
-        spent = slurm.gpu_hours(plan.lock["name"], json.loads(submitted.read_text())["first"])
+        first = parse_block(load_json(submitted, 1000), Submitted, str(submitted)).first
+        spent = slurm.gpu_hours(plan.lock["name"], first)
         if spent is not None:
             return spent, "Slurm's accounting, lost attempts included"
     return sum(_gpu_seconds(plan)) / 3600, "the finished shards"
@@ -95,7 +104,8 @@ def _logs_of_missing(plan: Plan) -> list[tuple[tuple[str, str, int], str]]:
             if plan.owner(sample, stage) != sample:
                 continue
             for log in sorted((plan.folder / "logs" / stage).glob(f"{sample}-[0-9]*.log")):
-                shard = int(log.stem.rpartition("-")[2])
+                number = log.stem.rpartition("-")[2]
+                shard = int(number) if number.isdecimal() and len(number) < 10 else MAX_SHARDS
                 if shard < plan.shards(sample) and not plan.file(sample, stage, shard).is_file():
                     found.append(((sample, stage, shard), log.read_text(errors="replace")))
     return found

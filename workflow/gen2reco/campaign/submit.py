@@ -151,4 +151,5 @@ def _remember(plan: Plan) -> None:
     """Note when the campaign was first submitted: since then its jobs are counted."""
     path = plan.folder / "submitted.json"
     if not path.exists():
-        write_text(path, json.dumps({"first": time.time()}) + "\n")
+        with hold(plan.folder, "`gen2reco submit`"):
+            write_text(path, json.dumps({"first": time.time()}) + "\n")

@@ -1,5 +1,6 @@
 """A sample on disk: which records it holds, its events shard by shard, and what each stage cost."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gen2reco.campaign.config import parse_block
 from gen2reco.campaign.detector import Detector
+from gen2reco.campaign.paths import LOCK_NAME
 from gen2reco.campaign.sidecar import read_sidecar, sidecar_path
 from gen2reco.campaign.stage import RECORDS
 from gen2reco.campaign.validation import Validation
@@ -100,13 +102,34 @@ def open_sample(path: Path | str) -> Sample:
         raise InputError(f"{path}: no such sample; give a folder like results/<campaign>/<sample> or a record file")
     shards: dict[str, list[Path]] = {}
     for folder in sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")):
-        files = sorted(folder.glob("*.parquet"))
-        if files:
+        if files := _of_its_plan(path, sorted(folder.glob("*.parquet"))):
             shards.setdefault(records.record_of(files[0]), []).extend(files)
     if not shards and (files := sorted(path.glob("*.parquet"))):
         for file in files:
             shards.setdefault(records.record_of(file), []).append(file)
     return Sample(path.resolve().name, path, _known(shards, path))
+
+
+def _of_its_plan(path: Path, files: list[Path]) -> list[Path]:
+    """The files of a sample's folder that its campaign's plan means; those of an earlier revision are left out, with
+    one line."""
+    from gen2reco.campaign.plan import read_plan
+
+    lock = path.parent / LOCK_NAME
+    if not files or not lock.is_file():
+        return files
+    try:
+        plan = read_plan(lock)
+    except InputError:  # of another release
+        return files
+    stage = files[0].parent.name
+    if path.name not in plan.samples or stage not in RECORDS:
+        return files
+    owned = stage in plan.stages(path.name) and plan.owner(path.name, stage) == path.name
+    names = {plan.file(path.name, stage, n).name for n in range(plan.shards(path.name))} if owned else set()
+    if left := [file for file in files if file.name not in names]:
+        print(f"{left[0].parent}: {len(left)} files of an earlier plan are left out", file=sys.stderr)
+    return [file for file in files if file.name in names]
 
 
 def open_samples(paths: list[Path]) -> list[Sample]:
@@ -133,9 +156,9 @@ def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Val
 
     Raises InputError where the plan compares nothing with this reference, or a file it promises is missing.
     """
-    from gen2reco.campaign.plan import read_plan
+    from gen2reco.campaign.plan import job_plan
 
-    planned = read_plan(plan)
+    planned = job_plan(plan)
     comparisons = {entry["reference"]: entry["candidates"] for entry in planned.lock["compare"]}
     if reference not in comparisons:
         raise InputError(f"{plan}: `{reference}` is no reference; known: {', '.join(comparisons) or 'none'}")
