@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from gen2reco.campaign.driver import campaign_of, guard, plan_of
+from gen2reco.campaign.driver import campaign_of, guard, plan_of, plan_of_workflow
 from gen2reco.campaign.exclusive import hold, hold_until_exit
 from gen2reco.campaign.plan import VARIABLE, ensure_plan, job_plan, make_plan, planned_job
 from gen2reco.campaign.plan_lock import checksum, write_lock
@@ -241,6 +241,16 @@ def test_a_release_with_another_version_of_a_backend_makes_nothing(campaign):
     write_lock(plan.folder / "plan.lock.json", {**plan.lock, "checksum": checksum(plan.lock)})
     with pytest.raises(InputError, match="planned with version 99 of `generate` by `gun`, this release has version"):
         job(0)
+
+
+def test_a_job_takes_the_plan_of_its_driver_whatever_the_campaign_file_says_by_now(campaign, tmp_path, monkeypatch):
+    plan = ensure_plan("tiny.yaml")
+    monkeypatch.setenv(VARIABLE, f"tiny:{plan.lock['digest']}")
+    (tmp_path / "tiny.yaml").write_text("name: [")
+    given = settings({"campaign": "tiny.yaml"})
+    assert plan_of_workflow(SimpleNamespace(is_main_process=False, config_settings=given)) == plan
+    with pytest.raises(InputError, match="not valid YAML"):
+        plan_of_workflow(SimpleNamespace(is_main_process=True, config_settings=given))
 
 
 def settings(config=(), files=(), args=()):

@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from gen2reco.campaign.caches import settle
-from gen2reco.campaign.driver import campaign_of, guard, or_end, plan_of, start_driver
+from gen2reco.campaign.driver import guard, or_end, plan_of_workflow, start_driver
 from gen2reco.campaign.pinned import use_registry
 from gen2reco.errors import Gen2recoError
 from gen2reco.track.registry import fetch
@@ -18,8 +18,7 @@ from snakemake.settings.types import DeploymentMethod
 use_registry(fetch)
 with or_end():
     settle()
-    CAMPAIGN = campaign_of(workflow.config_settings)
-    PLAN = plan_of(CAMPAIGN, driver=workflow.is_main_process)
+    PLAN = plan_of_workflow(workflow)
 if workflow.is_main_process:
     guard(workflow, PLAN)
 FOLDER = str(PLAN.folder)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gen2reco.campaign.config import load_yaml
 from gen2reco.campaign.exclusive import hold_until_exit
-from gen2reco.campaign.paths import LOCK_NAME
+from gen2reco.campaign.paths import LOCK_NAME, lock_file
 from gen2reco.campaign.pinned import restore_models
 from gen2reco.campaign.plan import VARIABLE, Plan, check_release, ensure_plan, job_plan, lock_of, read_plan
 from gen2reco.errors import InfrastructureError, InputError, classified
@@ -85,6 +85,14 @@ def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
         restore_models(plan.lock)
         return plan
     return job_plan(lock_of(campaign_file))
+
+
+def plan_of_workflow(workflow: "Workflow") -> Plan:
+    """The plan of Snakemake's process: a job takes that of its driver, whatever the campaign file says by now."""
+    name = os.environ.get(VARIABLE, "").partition(":")[0]
+    if name and not workflow.is_main_process:
+        return job_plan(lock_file(name))
+    return plan_of(campaign_of(workflow.config_settings), workflow.is_main_process)
 
 
 def guard(workflow: "Workflow", plan: Plan) -> None:

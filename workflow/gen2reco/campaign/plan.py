@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from gen2reco.campaign.config import Name, load_block
 from gen2reco.campaign.exclusive import hold
-from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, record_file
+from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, lock_file, record_file
 from gen2reco.campaign.plan_lock import read_lock, write_lock
 from gen2reco.campaign.sidecar import file_digest, read_sidecar
 from gen2reco.errors import InfrastructureError, InputError
@@ -99,7 +99,7 @@ class _Named(BaseModel):
 
 def lock_of(campaign_file: Path | str) -> Path:
     """Where the plan of a campaign file stands. Raises InputError."""
-    return campaign_folder(load_block(campaign_file, _Named).name) / LOCK_NAME
+    return lock_file(load_block(campaign_file, _Named).name)
 
 
 def make_plan(campaign_file: Path | str, new_revision: bool = False) -> tuple[Plan, bool]:
