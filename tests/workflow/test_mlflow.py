@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow_server import MLflow, PostgreSQL
+from mlflow_server import MLflow, PostgreSQL, Proxy
 from track_campaign import STAGES, campaign, model_folder, sidecar, spool_steps, sync_often, training
 
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.track import server as track_server
 from gen2reco.track import sync as track_sync
+from gen2reco.track.address import parse
 from gen2reco.track.spool import Spool
 from gen2reco.track.story import tell
 from gen2reco.track.sync import sync
@@ -271,6 +272,19 @@ def live_points(uri, name):
         if run.data.tags["gen2reco.key"].endswith("/training/showers"):
             return len(client.get_metric_history(run.info.run_id, "loss"))
     return 0
+
+
+def test_a_server_known_to_a_proxy_alone(server, tmp_path, name, monkeypatch):
+    uri, results = "http://mlflow.invalid:5000", campaign(tmp_path, name, shards=1, samples=("photons",))
+    with pytest.raises(InfrastructureError, match="cannot be reached"):
+        sync(results, uri)
+    with Proxy(server.uri) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.uri)
+        assert "5 written" in sync(results, uri)
+        assert proxy.asked and all(asked.startswith(uri) for asked in proxy.asked)
+    with pytest.raises(InfrastructureError, match=r"through the proxy http://\*\*\*@127\.0\.0\.1") as caught:
+        sync(results, uri)
+    assert "hunter22" not in str(caught.value)
 
 
 def test_a_deleted_experiment_is_named(server, tmp_path, name):
@@ -540,4 +554,4 @@ def test_damaged_sidecars_and_metrics_are_named_and_left_out(tmp_path, caplog):
 
 def test_explained_errors_are_one_line():
     for error in (OSError("a\nb"), ValueError("")):
-        assert "\n" not in str(track_server.explain(error, "http://u:p@h"))
+        assert "\n" not in str(track_server.explain(error, parse("http://u:p@h")))

@@ -3,7 +3,6 @@
 import functools
 import os
 import platform
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from gen2reco.campaign.stage import RECORDS, make_backend
 from gen2reco.campaign.whole import check_output
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.track.secrets import shown_command
 
 FILE = click.Path(path_type=Path)
 MAX_BLOCKS = 10
@@ -108,7 +108,7 @@ def execute(
 
     Raises InputError by hand where too many events failed; the failures of a plan's shards are counted by `verify`.
     """
-    print(f"$ gen2reco {shlex.join(sys.argv[1:])}", file=sys.stderr)
+    print(f"$ gen2reco {shown_command(sys.argv[1:])}", file=sys.stderr)
     check_output(output)
     if source is not None:
         records.open_file(source, RECORDS[stage][0]).close()

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,6 +13,8 @@ from gen2reco.errors import Gen2recoError
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="Folder of all results.")
+PATIENCE = 900.0
+"""Seconds that a campaign waits for its tracking at most."""
 URI = click.option("--uri", help="MLflow server; default: MLFLOW_TRACKING_URI, else mlflow.db beside the results.")
 
 
@@ -22,36 +26,56 @@ def track() -> None:
 @track.command()
 @click.argument("results", type=FOLDER)
 @URI
+@click.option(
+    "--upgrade", is_flag=True, help="Migrate the database of an older MLflow; an SQLite file is copied first."
+)
 @click.option("--receipt", type=click.Path(path_type=Path), help="Write what was done here; failing is a warning then.")
-def sync(results: Path, uri: str | None, receipt: Path | None) -> None:
+def sync(results: Path, uri: str | None, upgrade: bool, receipt: Path | None) -> None:
     """Replay the campaign in RESULTS (results/CAMPAIGN) into MLflow; may be repeated at will."""
-    from gen2reco.campaign.sidecar import write_text
-    from gen2reco.campaign.whole import check_output
     from gen2reco.track.sync import sync as replay
 
-    if receipt:
-        check_output(receipt, own=("status", "message"))
+    if receipt is None:
+        print(replay(results, uri, upgrade))
+    else:
+        _sync_or_wait(receipt, results, lambda: replay(results, uri, upgrade))
+
+
+def _sync_or_wait(receipt: Path, results: Path, replay: Callable[[], str]) -> None:
+    """Sync as the last step of a campaign, which no server, address or damaged file may fail or hold up."""
+    from gen2reco.campaign.runner import leave
+    from gen2reco.campaign.sidecar import write_text
+    from gen2reco.campaign.whole import check_output
+    from gen2reco.track.patience import TookTooLong, within
+
+    check_output(receipt, own=("status", "message"))
+
+    late = False
     try:
-        status, line = "synced", replay(results, uri)
-    except Gen2recoError as error:
-        if receipt is None:
-            raise
-        status, line = "waiting", " ".join(str(error).split())
-        print(f"gen2reco: warning: {line}; later: gen2reco track sync {results}", file=sys.stderr)
+        status, line = "synced", within(PATIENCE, replay)
+    except Exception as error:
+        late = isinstance(error, TookTooLong)
+        known = isinstance(error, Gen2recoError)
+        status, line = (
+            "waiting",
+            " ".join(str(error).split()) if known else f"tracking broke off: {type(error).__name__}",
+        )
+        print(f"gen2reco: warning: {line}; later: gen2reco track sync {shlex.quote(str(results))}", file=sys.stderr)
     print(line)
-    if receipt:
-        write_text(receipt, json.dumps({"status": status, "message": line}, indent=1) + "\n")
+    write_text(receipt, json.dumps({"status": status, "message": line}, indent=1) + "\n")
+    if late:  # an exit by the usual way would wait for what was left behind
+        leave(0)
 
 
 @track.command()
 @RESULTS
+@URI
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to listen on.")
-def ui(results: Path, host: str, port: int) -> None:
-    """Open MLflow's pages on the database beside the results."""
+def ui(results: Path, uri: str | None, host: str, port: int) -> None:
+    """Open MLflow's pages on the database that `sync` writes."""
     from gen2reco.track.server import serve
 
-    serve(results, host, port)
+    serve(results, host, port, uri)
 
 
 @click.group()

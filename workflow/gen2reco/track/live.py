@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from gen2reco.track.address import Address, parse
 from gen2reco.track.server import reachable
 
 FIRST, PERIOD, LATE = 2.0, 10.0, 60.0
@@ -28,25 +29,25 @@ def watch(folder: Path, run_key: str) -> subprocess.Popen | bool:
         return False
 
 
-def follow(folder: Path, run_key: str, uri: str) -> None:
+def follow(folder: Path, run_key: str, address: Address) -> None:
     """Replay the run again and again until standard input closes, then once more."""
     wait, sent = FIRST, set()
     ended = False
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], wait)[0])
         wait = LATE
-        if reachable(uri, 1.0):
-            _replay(folder, run_key, uri, sent)
+        if reachable(address, 1.0):
+            _replay(folder, run_key, address, sent)
             wait = PERIOD
 
 
-def _replay(folder: Path, run_key: str, uri: str, sent: set) -> None:
+def _replay(folder: Path, run_key: str, address: Address, sent: set) -> None:
     from gen2reco.track.sync import sync_training
 
     with suppress(Exception):  # a server's trouble is no trouble of the training; the campaign's own sync reports it
-        sync_training(folder, run_key, uri, sent)
+        sync_training(folder, run_key, address, sent)
 
 
 if __name__ == "__main__":
     os.nice(10)
-    follow(Path(sys.argv[1]), sys.argv[2], os.environ["MLFLOW_TRACKING_URI"])
+    follow(Path(sys.argv[1]), sys.argv[2], parse(os.environ["MLFLOW_TRACKING_URI"]))

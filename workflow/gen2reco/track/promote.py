@@ -9,8 +9,9 @@ from pydantic import Field
 from gen2reco.campaign.config import Block, load_yaml, parse_block
 from gen2reco.campaign.promotion import Criterion
 from gen2reco.errors import InputError
+from gen2reco.track.address import tracking_address
 from gen2reco.track.registry import CANDIDATE, CHAMPION, evaluation, resolve
-from gen2reco.track.server import connect, explained, tracking_uri
+from gen2reco.track.server import connect, explained
 
 
 class Criteria(Block):
@@ -59,18 +60,18 @@ def promote(name: str, criteria: list[Criterion], uri: str | None, results: Path
 
     Without a champion the criteria's limits alone decide. Returns the verdicts and whether the alias moved.
     """
-    uri = tracking_uri(results, uri)
-    client = connect(uri)
-    new = resolve(f"models:/{name}@{CANDIDATE}", uri)
-    with explained(uri):
+    address = tracking_address(results, uri)
+    client = connect(address)
+    new = resolve(f"models:/{name}@{CANDIDATE}", uri, results)
+    with explained(address):
         aliases = client.get_registered_model(name).aliases
     if aliases.get(CHAMPION) == aliases[CANDIDATE]:
         raise InputError(f"model {name}: version {aliases[CANDIDATE]} is candidate and champion already")
-    old = evaluation(resolve(f"models:/{name}@{CHAMPION}", uri).path) if CHAMPION in aliases else None
+    old = evaluation(resolve(f"models:/{name}@{CHAMPION}", uri, results).path) if CHAMPION in aliases else None
     verdicts = compare(evaluation(new.path), old, criteria)
     moved = all(v.holds for v in verdicts) and (old is None or any(v.better for v in verdicts))
     if moved:
-        with explained(uri):
+        with explained(address):
             client.set_registered_model_alias(name, CHAMPION, aliases[CANDIDATE])
     return verdicts, moved
 

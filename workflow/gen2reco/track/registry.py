@@ -23,8 +23,9 @@ from gen2reco.campaign.models import (
     model_files,
 )
 from gen2reco.errors import InputError
+from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.secrets import scrub
-from gen2reco.track.server import connect, explained, tracking_uri
+from gen2reco.track.server import connect, explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,14 +51,14 @@ def resolve(reference: str, uri: str | None = None, results: Path | str = "resul
     match its digest, InfrastructureError if a server is needed and away.
     """
     if match := _REFERENCE.fullmatch(reference):
-        return _from_registry(reference, match, tracking_uri(results, uri))
+        return _from_registry(reference, match, tracking_address(results, uri))
     if reference.startswith("models:"):
         raise InputError(f"model `{reference}`: expected models:/NAME@ALIAS or models:/NAME/VERSION")
     folder = Path(reference)
     if folder.is_dir():
         return Resolved(folder, model_digest(folder))
     if match := _HEX.fullmatch(reference):
-        return _from_digest(reference, match["digest"], tracking_uri(results, uri))
+        return _from_digest(reference, match["digest"], tracking_address(results, uri))
     raise InputError(
         f"model `{reference}`: no such folder; give a folder, a digest, models:/NAME@ALIAS or models:/NAME/VERSION"
     )
@@ -71,12 +72,12 @@ def fetch(reference: str) -> Path:
 def register(folder: Path | str, name: str, uri: str | None = None, results: Path | str = "results") -> Any:
     """Register a model folder as a new version of `name` and its candidate; the same content stays one version."""
     folder = Path(folder)
-    uri = tracking_uri(results, uri)
-    client = connect(uri)
+    address = tracking_address(results, uri)
+    client = connect(address)
     from gen2reco.track.sync import experiment_id
 
-    with explained(uri):
-        experiment = experiment_id(client, "models", uri, Path(results) / "models")
+    with explained(address):
+        experiment = experiment_id(client, "models", address, Path(results) / "models")
         return register_files(client, name, model_files(folder), experiment)
 
 
@@ -131,10 +132,10 @@ def version_of_digest(client: "MlflowClient", digest: str) -> Any | None:
 
 def listing(uri: str | None = None, results: Path | str = "results") -> list[dict]:
     """All versions of all models: name, version, aliases, digest, run."""
-    uri = tracking_uri(results, uri)
-    client = connect(uri)
+    address = tracking_address(results, uri)
+    client = connect(address)
     rows = []
-    with explained(uri):
+    with explained(address):
         for model in client.search_registered_models():
             aliases: dict[str, list[str]] = {}
             for alias, version in model.aliases.items():
@@ -161,11 +162,11 @@ def evaluation(folder: Path) -> dict:
         raise InputError(f"{path}: damaged evaluation: {error!r}; evaluate the model again") from None
 
 
-def _from_registry(reference: str, match: re.Match, uri: str) -> Resolved:
+def _from_registry(reference: str, match: re.Match, address: Address) -> Resolved:
+    client = connect(address)
     from mlflow.exceptions import MlflowException
 
-    client = connect(uri)
-    with explained(uri):
+    with explained(address):
         try:
             if match["alias"]:
                 version = client.get_model_version_by_alias(match["name"], match["alias"])
@@ -175,24 +176,24 @@ def _from_registry(reference: str, match: re.Match, uri: str) -> Resolved:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             raise InputError(
-                f"model `{reference}`: not in the registry {scrub(uri)}; `gen2reco models list` shows what is"
+                f"model `{reference}`: not in the registry {address}; `gen2reco models list` shows what is"
             ) from None
         return _download(client, version, reference)
 
 
-def _from_digest(reference: str, digest: str, uri: str) -> Resolved:
+def _from_digest(reference: str, digest: str, address: Address) -> Resolved:
     cached = sorted(kept_models().glob(f"{digest}*")) if kept_models().is_dir() else []
     if len(cached) == 1:
         return Resolved(located(cached[0].name), cached[0].name)
-    client = connect(uri)
-    with explained(uri):
+    client = connect(address)
+    with explained(address):
         if len(digest) == 64:
             found = client.search_model_versions(f"tags.`{DIGEST}` = '{digest}'")
         else:
             found = [v for v in client.search_model_versions() if v.tags.get(DIGEST, "").startswith(digest)]
         if len({v.tags[DIGEST] for v in found}) != 1:
             number = "no registered model" if not found else "several registered models"
-            raise InputError(f"model `{reference}`: {number} of this digest in {scrub(uri)}; give all 64 digits")
+            raise InputError(f"model `{reference}`: {number} of this digest in {address}; give all 64 digits")
         return _download(client, found[0], reference)
 
 

@@ -1,23 +1,22 @@
-"""Which MLflow server, is it there, and what its failures mean, in one line each."""
+"""Is the MLflow server there, and what do its failures mean: one line each, without credentials."""
 
-import fcntl
 import os
 import socket
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
+from gen2reco.track.address import Address, tracking_address
+from gen2reco.track.database import prepare
 from gen2reco.track.secrets import scrub
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DATABASE, ARTIFACTS = "mlflow.db", "mlflow.artifacts"
+ARTIFACTS = "mlflow.artifacts"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
@@ -26,95 +25,106 @@ _QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+_AWAY = (502, 503, 504)
+"""What a proxy answers when it cannot reach the server."""
 
 
 class Deleted(Gen2recoError):
     """The run was deleted while it was being written."""
 
 
-def tracking_uri(results: Path | str, given: str | None = None) -> str:
-    """Where to track: as given, else MLFLOW_TRACKING_URI, else `mlflow.db` in the folder that holds all results."""
-    found = given or os.environ.get("MLFLOW_TRACKING_URI")
-    if not found:
-        return f"sqlite:///{(Path(results).resolve() / DATABASE)}"
-    if urlsplit(found).scheme.partition("+")[0] not in ("http", "https", "sqlite", "postgresql", "mysql", "mssql"):
-        raise InputError(
-            f"tracking URI `{scrub(found)}`: expected http(s)://HOST:PORT, sqlite:///FILE or postgresql://…; "
-            "give --uri or set MLFLOW_TRACKING_URI"
-        )
-    return found
+def reachable(address: Address, seconds: float = 3.0) -> bool:
+    """Whether something answers at the address, through the proxies of the environment as MLflow goes; needs no mlflow.
 
-
-def reachable(uri: str, seconds: float = 3.0) -> bool:
-    """Whether something listens at the address (plain files always do); needs no mlflow."""
-    parts = urlsplit(uri)
-    if parts.scheme.startswith("sqlite"):
+    Files always do. A server that takes the connection and then is slow counts as there.
+    """
+    if address.remote:
+        return _answers(address.uri, seconds)
+    if not address.host:
         return True
-    scheme = parts.scheme.partition("+")[0]
-    port = parts.port or {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}[scheme]
     try:
-        socket.create_connection((parts.hostname or "localhost", port), seconds).close()
-    except OSError:
+        socket.create_connection((address.host, address.port), seconds).close()
+    except (OSError, ValueError):
         return False
     return True
 
 
-def connect(uri: str) -> "MlflowClient":
-    """A client of the server, its tables made or brought up to date if it is a file of ours.
+def _answers(uri: str, seconds: float) -> bool:
+    import requests
 
-    Raises InfrastructureError if it cannot be reached, InputError for wrong credentials or a foreign database.
+    try:
+        with requests.get(uri, timeout=seconds, allow_redirects=False, stream=True) as answer:
+            return answer.status_code not in _AWAY
+    except (requests.exceptions.SSLError, requests.exceptions.ReadTimeout):
+        return True
+    except (requests.RequestException, OSError, ValueError):
+        return False
+
+
+def connect(address: Address, upgrade: bool = False) -> "MlflowClient":
+    """A client of the server; a database that it opens directly is made if it is missing, and migrated if `upgrade`.
+
+    Raises InfrastructureError if it cannot be reached, InputError for wrong credentials or another MLflow's database.
     """
-    if not reachable(uri):
+    if not reachable(address):
         raise InfrastructureError(
-            f"tracking server {scrub(uri)}: cannot be reached; start it, check the address, or sync later: "
-            "nothing is lost, the results keep their own story"
+            f"tracking server {address}: cannot be reached{_proxy(address)}; start it, check the address, or sync "
+            "later: nothing is lost, the results keep their own story"
         )
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    with explained(uri):
-        _quiet_logs()
+    with explained(address):
         from mlflow import MlflowClient
 
-        if uri.startswith("sqlite:///"):
-            _migrate(uri)
-        if uri.startswith("http"):
-            _knock(uri)
-        client = MlflowClient(uri, registry_uri=uri)
+        _quiet_logs()
+        if address.remote:
+            _knock(address)
+        else:
+            prepare(address, upgrade)
+        client = MlflowClient(address.uri, registry_uri=address.uri)
         client.search_experiments(max_results=1)
     return client
 
 
-def _knock(uri: str) -> None:
+def _proxy(address: Address) -> str:
+    """Which proxy of the environment is between, for a message."""
+    if not address.remote:
+        return ""
+    from requests.utils import get_environ_proxies, select_proxy
+
+    found = select_proxy(address.uri, get_environ_proxies(address.uri))
+    return f" through the proxy {scrub(found)}" if found else ""
+
+
+def _knock(address: Address) -> None:
     """Ask once, to tell refused credentials from other troubles."""
     from mlflow.tracking._tracking_service.utils import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
     asked = "/api/2.0/mlflow/experiments/search?max_results=1"
-    answer = http_request(get_default_host_creds(uri), asked, "GET", max_retries=1, raise_on_status=False)
+    answer = http_request(get_default_host_creds(address.uri), asked, "GET", max_retries=1, raise_on_status=False)
     if answer.status_code in (401, 403):
-        raise _refused(f"tracking server {scrub(uri)}")
+        raise _refused(f"tracking server {address}")
+    if answer.status_code == 407:
+        raise InputError(f"tracking server {address}: the proxy of the environment wants a login; check http(s)_proxy")
     if answer.status_code == 404:
-        raise InputError(
-            f"tracking server {scrub(uri)}: something answers there, but it is no MLflow; check the address"
-        )
+        raise InputError(f"tracking server {address}: something answers there, but it is no MLflow; check the address")
 
 
 @contextmanager
-def explained(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow raises inside into one clear error."""
-    import requests
-    import sqlalchemy.exc
-    from mlflow.exceptions import MlflowException
-
+def explained(address: Address) -> Iterator[None]:
+    """Turn whatever MLflow and the libraries below it raise inside into one clear error."""
     try:
         yield
-    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
-        raise explain(error, uri) from None
+    except (Gen2recoError, MemoryError):
+        raise
+    except Exception as error:
+        raise explain(error, address) from None
 
 
-def explain(error: Exception, uri: str) -> Gen2recoError:
+def explain(error: Exception, address: Address) -> Gen2recoError:
     """The error of a server as one of ours, in one line, without credentials."""
-    where, text = f"tracking server {scrub(uri)}", scrub(str(error))
+    where, text = f"tracking server {address}", scrub(str(error), *address.secrets)
     code = getattr(error, "error_code", "")
     status = getattr(error, "get_http_status_code", lambda: 0)()
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)[:300]
@@ -122,10 +132,6 @@ def explain(error: Exception, uri: str) -> Gen2recoError:
         return Deleted(f"{where}: {line}")
     if status in (401, 403) or code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _mentions(text, "401", "403"):
         return _refused(where)
-    if "out-of-date database schema" in text or "Can't locate revision" in text:
-        return InputError(
-            f"{where}: its database belongs to another version of MLflow; back it up and run `mlflow db upgrade`"
-        )
     if "Connection" in type(error).__name__ or "Max retries" in text or "Connection aborted" in text:
         return InfrastructureError(f"{where}: went away ({line}); sync again: what is there already stays single")
     return InfrastructureError(f"{where}: {line}")
@@ -142,60 +148,27 @@ def _mentions(text: str, *codes: str) -> bool:
     return any(f"error code {code}" in text or f"{code} Client Error" in text for code in codes)
 
 
-def _migrate(uri: str) -> None:
-    """Make a SQLite file whole before it appears, or upgrade ours; one process at a time."""
-    from mlflow.store.db import utils
-
-    path = Path(uri.removeprefix("sqlite:///"))
-    with locked(path.with_name(path.name + ".lock")):
-        if not path.exists():
-            draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-            engine = utils.create_sqlalchemy_engine_with_retry(f"sqlite:///{draft}")
-            utils._initialize_tables(engine)
-            engine.dispose()
-            draft.replace(path)
-        elif path.name == DATABASE:
-            engine = utils.create_sqlalchemy_engine_with_retry(uri)
-            if utils._get_schema_version(engine) != utils._get_latest_schema_revision():
-                utils._upgrade_db(engine)
-            engine.dispose()
-
-
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock file; yields whether it is held (never, where the folder is read-only or knows no locks)."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError:
-        yield False
-        return
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except OSError:
-            held = False
-        yield held
-
-
-def serve(results: Path, host: str, port: int) -> None:
-    """Replace this process by MLflow's UI on the embedded database, on the loopback address by default."""
-    uri = tracking_uri(results)
-    if not uri.startswith("sqlite"):
-        raise InputError(f"MLFLOW_TRACKING_URI is set: open {scrub(uri)} in a browser; unset it for the local database")
-    connect(uri)
-    artifacts = (results.resolve() / ARTIFACTS).as_uri()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
-    command += ["--artifacts-destination", artifacts, "--host", host, "--port", str(port), "--workers", "1"]
+def serve(results: Path, host: str, port: int, uri: str | None = None) -> None:
+    """Replace this process by MLflow's UI on the database that `sync` writes, on the loopback address by default."""
+    address = tracking_address(results, uri)
+    if address.remote:
+        raise InputError(
+            f"tracking server {address}: open it in a browser; for the local database unset MLFLOW_TRACKING_URI"
+        )
+    connect(address)
+    artifacts = (results.absolute() / ARTIFACTS).as_uri()
+    command = [sys.executable, "-m", "mlflow", "server", "--artifacts-destination", artifacts]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, **_QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment["MLFLOW_BACKEND_STORE_URI"] = address.uri  # arguments are for all to see
     print(f"open http://{host}:{port} in a browser; stop with Ctrl-C", file=sys.stderr)
     sys.stderr.flush()
     os.execve(sys.executable, command, environment)
 
 
 def _quiet_logs() -> None:
+    """What MLflow and Alembic log besides what they raise may quote an address."""
     import logging
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

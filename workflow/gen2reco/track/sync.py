@@ -8,15 +8,17 @@ and delete the others. Metric values carry their own time, so that a server keep
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
 from gen2reco.track import spool
+from gen2reco.track.address import Address, tracking_address
+from gen2reco.track.database import alone, locked
 from gen2reco.track.registry import register_files, version_of_digest
-from gen2reco.track.secrets import scrub
-from gen2reco.track.server import ARTIFACTS, Deleted, connect, explained, locked, tracking_uri
+from gen2reco.track.server import ARTIFACTS, Deleted, connect, explained
 from gen2reco.track.story import Point, Run, Story, read_lock, tell, top_run, training_run
 
 if TYPE_CHECKING:
@@ -29,28 +31,29 @@ _LONGEST = {"param": 6000, "tag": 8000, "key": 250, "digest": 36}
 _log = logging.getLogger(__name__)
 
 
-def sync(results: Path | str, uri: str | None = None) -> str:
+def sync(results: Path | str, uri: str | None = None, upgrade: bool = False) -> str:
     """Replay the story of a results folder; returns what was done, in one line.
 
-    Raises InfrastructureError when the server is away or refuses a file, InputError for a wrong token, a deleted
-    experiment, or a run that tells of another campaign; all that can be replayed has been by then.
+    `upgrade` allows to migrate the database of an older MLflow. Raises InfrastructureError when the server is away or
+    refuses a file, InputError for an address that cannot be read, a wrong token, a deleted experiment, a database of
+    another MLflow, or a run that tells of another campaign; all that can be replayed has been by then.
     """
     results = Path(results)
+    address = tracking_address(results.absolute().parent, uri)
     story = tell(results)
-    uri = tracking_uri(results.resolve().parent, uri)
-    with _one_at_a_time(results, uri):
-        client = connect(uri)
-        with explained(uri):
-            experiment = experiment_id(client, story.campaign, uri, results)
-        replay = Replay(client, uri, story, experiment)
-        replay.all()
-    line = f"{scrub(uri)}: {len(story.runs)} runs of {story.campaign}, {replay.written} written"
+    with _one_at_a_time(results, address):
+        client = connect(address, upgrade)
+        with explained(address):
+            experiment = experiment_id(client, story.campaign, address, results)
+            replay = Replay(client, address, story, experiment)
+            replay.all()
+    line = f"{address}: {len(story.runs)} runs of {story.campaign}, {replay.written} written"
     if replay.problems:
         raise type(replay.problems[0])(f"{line}; {len(replay.problems)} problems, the first: {replay.problems[0]}")
     return line
 
 
-def sync_training(results: Path, run_key: str, uri: str, sent: set[Point]) -> None:
+def sync_training(results: Path, run_key: str, address: Address, sent: set[Point]) -> None:
     """Replay one training while it runs; `sent` remembers what this process has replayed. Never waits for a lock."""
     events = spool.read(results, run_key).get(run_key)
     if not events:
@@ -63,20 +66,20 @@ def sync_training(results: Path, run_key: str, uri: str, sent: set[Point]) -> No
     with locked(results / spool.FOLDER / ".sync.lock", wait=False) as held:
         if not held:
             return
-        client = connect(uri)
-        with explained(uri):
-            experiment = experiment_id(client, lock["name"], uri, results)
-        replay = Replay(client, uri, Story(lock["name"], top.key, [top, run]), experiment)
+        client = connect(address)
+        with explained(address):
+            experiment = experiment_id(client, lock["name"], address, results)
+        replay = Replay(client, address, Story(lock["name"], top.key, [top, run]), experiment)
         run.points, run.artifacts, run.models = new, [], []
         replay.part(top, run)
     sent.update(new)
 
 
-def experiment_id(client: "MlflowClient", name: str, uri: str, results: Path) -> str:
+def experiment_id(client: "MlflowClient", name: str, address: Address, results: Path) -> str:
     """The experiment of that name, made if it is missing. Raises InputError if someone deleted it."""
     from mlflow.exceptions import MlflowException
 
-    place = None if uri.startswith("http") else (results.resolve().parent / ARTIFACTS / name).as_uri()
+    place = None if address.remote else (results.absolute().parent / ARTIFACTS / name).as_uri()
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -88,7 +91,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str, results: Path) ->
             found = client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         raise InputError(
-            f"tracking server {scrub(uri)}: experiment `{name}` was deleted there; restore it with "
+            f"tracking server {address}: experiment `{name}` was deleted there; restore it with "
             f"`mlflow experiments restore -x {found.experiment_id}`, or give the campaign another name"
         )
     return found.experiment_id
@@ -97,8 +100,8 @@ def experiment_id(client: "MlflowClient", name: str, uri: str, results: Path) ->
 class Replay:
     """One replay of a story into one experiment."""
 
-    def __init__(self, client: "MlflowClient", uri: str, story: Story, experiment: str):
-        self.client, self.uri, self.story, self.experiment = client, uri, story, experiment
+    def __init__(self, client: "MlflowClient", address: Address, story: Story, experiment: str):
+        self.client, self.address, self.story, self.experiment = client, address, story, experiment
         self.written, self.problems = 0, []
         self.there: dict[str, Any] = {}
         """Run key → the run on the server."""
@@ -116,7 +119,7 @@ class Replay:
                     return
             except Deleted:
                 continue
-        raise InfrastructureError(f"tracking server {scrub(self.uri)}: runs are being deleted meanwhile; sync again")
+        raise InfrastructureError(f"tracking server {self.address}: runs are being deleted meanwhile; sync again")
 
     def part(self, top: Run, run: Run) -> None:
         """Replay one run below its parent, which is only made sure of."""
@@ -208,7 +211,7 @@ class Replay:
             if self._refused_files > 2:
                 return
             try:
-                with explained(self.uri):
+                with explained(self.address):
                     self.client.log_artifact(run_id, str(path), folder or None)
             except (Deleted, InputError):
                 raise
@@ -219,7 +222,7 @@ class Replay:
     def _register(self, run: Run, run_id: str) -> None:
         for name, files in run.models:
             try:
-                with explained(self.uri):
+                with explained(self.address):
                     register_files(self.client, name, files, self.experiment, run_id)
             except Gen2recoError as error:
                 self.problems.append(error)
@@ -237,7 +240,7 @@ class Replay:
         from mlflow.exceptions import MlflowException
 
         for attempt in range(_TRIES):
-            with explained(self.uri):
+            with explained(self.address):
                 try:
                     return function(*given, **named)
                 except MlflowException as error:
@@ -249,16 +252,11 @@ class Replay:
         raise AssertionError("unreachable")
 
 
-def _one_at_a_time(results: Path, uri: str) -> Any:
+@contextmanager
+def _one_at_a_time(results: Path, address: Address) -> Iterator[None]:
     """Replays of the same folder, or into the same SQLite file, wait for each other: cheaper than to tidy up."""
-    from contextlib import ExitStack
-
-    stack = ExitStack()
-    stack.enter_context(locked(results / spool.FOLDER / ".sync.lock"))
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        stack.enter_context(locked(database.with_name(f"{database.name}.sync.lock")))
-    return stack
+    with locked(results / spool.FOLDER / ".sync.lock"), alone(address):
+        yield
 
 
 def _ids(runs: dict[str, Any]) -> dict[str, str]:
