@@ -1,5 +1,7 @@
 """Records: round trips, strictness, one clear line for each kind of damage."""
 
+import os
+
 import awkward as ak
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from gen2reco.campaign.sidecar import write_text
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
+from gen2reco.events.publish import publish_file
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS
 
 PHOTON = {"pdg": 22, "px": 1.0, "py": 2.0, "pz": 3.0, "energy": 4.0, "vx": 0.0, "vy": 0.0, "vz": 0.0, "time": 0.0}
@@ -89,6 +92,52 @@ def test_wrong_columns_are_refused(changed, message):
         particles(**changed)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    sizes=st.lists(st.integers(0, 7), min_size=1, max_size=5),
+    spans=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=6),
+    page=st.integers(1, 4),
+)
+def test_any_slices_of_a_source_are_those_of_the_table(tmp_path_factory, sizes, spans, page):
+    count = sum(sizes)
+    table = particles([[{**PHOTON, "vx": float(i)}] * (i % 3) for i in range(count)])
+    path = tmp_path_factory.mktemp("source") / "x.parquet"
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for start, size in zip(np.cumsum([0, *sizes]), sizes):
+            writer.write_table(table.slice(start, size))
+    source = records.Source(path, "particles")
+    assert source.num_rows == count
+    for start, stop in spans:
+        assert source.slice(start, stop).equals(table.slice(start, max(stop - start, 0)).combine_chunks())
+    assert pa.concat_tables([table.slice(0, 0), *source.tables(page)]).equals(table)
+
+
+def test_children_read_a_source_of_their_own(tmp_path):
+    records.write(tmp_path / "x.parquet", particles([[PHOTON]] * 9), "particles")
+    source = records.Source(tmp_path / "x.parquet")
+    source.slice(0, 4)
+    child = os.fork()
+    if not child:
+        os._exit(source.slice(4, 9)["event"].to_pylist() != [4, 5, 6, 7, 8])
+    assert os.waitpid(child, 0)[1] == 0
+    assert source.slice(4, 9)["event"].to_pylist() == [4, 5, 6, 7, 8]
+
+
+def test_row_groups_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "GROUP_ROWS", 4)
+    tables = (particles([[PHOTON]] * n) for n in (1, 2, 1, 9, 1))
+    records.write_stream(tmp_path / "x.parquet", tables, "particles")
+    file = pq.ParquetFile(tmp_path / "x.parquet").metadata
+    assert [file.row_group(i).num_rows for i in range(file.num_row_groups)] == [4, 4, 4, 1, 1]
+
+
+def test_tables_of_one_file_have_the_same_columns(tmp_path):
+    tables = iter([particles(), particles(weights=[[1.0], [2.0]])])
+    with pytest.raises(InputError, match="column `weights` is in some tables and not in others"):
+        records.write_stream(tmp_path / "x.parquet", tables, "particles")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -101,6 +150,66 @@ def test_bad_values_name_event_and_field(field, value, message):
     table = particles(rows=[({**PHOTON, field: value},)])
     with pytest.raises(InputError, match=message):
         records.check(table, "particles", "f.parquet")
+
+
+def cluster_columns(**changed):
+    columns = {name: [[]] for name in COLUMNS["clusters"]} | {"event": [0], "weight": [1.0]}
+    return records.table("clusters", {**columns, **changed})
+
+
+@pytest.mark.parametrize(
+    ("record", "table", "message"),
+    [
+        ("particles", lambda: particles(event=[3, 3]), "event number 3 is there 2 times"),
+        ("particles", lambda: particles(weights=[[1.0], [1.0, 2.0]]), "event 1: `weights` holds 2 values, expected 1"),
+        ("particles", lambda: particles(weight=[1.0, np.nan]), "event 1: `weight` = nan"),
+        ("particles", lambda: particles([[{**PHOTON, "energy": 3.7}]]), "event 0: .*momentum 3.741657 GeV, energy 3.7"),
+        ("clusters", lambda: cluster_columns(cluster_trackster=[[0]]), "`cluster_trackster` points outside"),
+        ("clusters", lambda: cluster_columns(cluster_trackster=[[-1]]), "holds 1 values, .* the 0 of `layer_clusters`"),
+        ("clusters", lambda: cluster_columns(deposited=[[1.0]]), "event 0: `deposited` holds 1 values"),
+        (
+            "clusters",
+            lambda: cluster_columns(deposited=[[-1.0]]),
+            "event 0: `deposited` = -1.0, expected an energy >= 0",
+        ),
+        ("hits", particles, "unknown column `partons`"),
+    ],
+)
+def test_records_that_contradict_themselves_are_refused(tmp_path, record, table, message):
+    with pytest.raises(InputError, match=message):
+        records.check(table(), record, "f.parquet")
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3, 6500.0])
+def test_rounding_of_files_is_no_contradiction(scale):
+    rng = np.random.default_rng(1)
+    p = rng.normal(size=(1000, 3)) * scale
+    light = np.linalg.norm(p, axis=1)
+    for rounded in (np.float32, lambda x: np.array([f"{v:.5e}" for v in x.ravel()], float).reshape(x.shape)):
+        columns = dict(zip(("px", "py", "pz", "energy"), [*rounded(p).T, rounded(light)]))
+        rest = {name: np.zeros(1000) for name in ("vx", "vy", "vz", "time")}
+        fields = {"pdg": np.full(1000, 22), **columns, **rest}
+        table = records.table("particles", {**_bare(1), "particles": records.structs([0, 1000], fields)})
+        records.check(table, "particles", "f.parquet")
+
+
+def _bare(events):
+    return {"event": np.arange(events), "weight": np.ones(events), "partons": records.no_lists(events)}
+
+
+def test_a_number_that_comes_again_later_is_found(tmp_path):
+    tables = (particles([[PHOTON]] * 200, event=np.arange(200) + start) for start in (0, 200, 399))
+    records.write_stream(tmp_path / "x.parquet", tables, "particles")
+    with pytest.raises(InputError, match=r"x\.parquet: event number 399 is there 2 times"):
+        records.Source(tmp_path / "x.parquet").check()
+
+
+@pytest.mark.parametrize("suffix", ["hepmc", "hepmc.gz"])
+def test_what_is_not_valid_is_not_published(tmp_path, suffix):
+    records.write(tmp_path / "x.parquet", particles([[{**PHOTON, "px": np.nan}]]), "particles")
+    with pytest.raises(InputError, match=r"event 0: `particles\.px` = nan"):
+        publish_file(tmp_path / "x.parquet", tmp_path / f"out.{suffix}")
+    assert [file.name for file in tmp_path.iterdir()] == ["x.parquet"]
 
 
 def test_an_index_outside_its_column_is_refused():

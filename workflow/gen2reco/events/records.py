@@ -177,8 +177,8 @@ class Source:
         try:
             if self._columns is None:
                 return schema_of(self.record, names)
-            if missing := [name for name in self._columns if name not in names]:
-                raise InputError(f"column `{missing[0]}` is missing")
+            if wrong := [name for name in self._columns if names.count(name) != 1]:
+                raise InputError(f"column `{wrong[0]}` is {'there twice' if wrong[0] in names else 'missing'}")
         except InputError as error:
             raise InputError(f"{self.path}: {error}") from None
         kinds = {**COLUMNS[self.record], **OPTIONAL[self.record]}
