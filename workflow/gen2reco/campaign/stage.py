@@ -121,19 +121,17 @@ def failure_reasons(infos: list[dict], most: int = 20, length: int = 300) -> dic
 
 
 def backend_class(stage: str, name: str) -> type[Backend]:
-    """The backend class of that name: built in, or announced by an installed package as entry point
+    """The backend class of that name: built in, or else announced by an installed package as entry point
     `gen2reco.<stage>`. Raises InputError naming the known ones."""
-    known: dict[str, Any] = {}
-    if stage in RECORDS:
-        known.update(importlib.import_module(f"gen2reco.{stage}").BACKENDS)
-    known.update({entry.name: entry for entry in entry_points(group=f"gen2reco.{stage}")})
-    if name not in known:
-        raise InputError(f"`{stage}` has no backend `{name}`; known: {', '.join(sorted(known)) or 'none'}")
-    target = known[name]
-    if not isinstance(target, str):
-        return target.load()
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    built_in = importlib.import_module(f"gen2reco.{stage}").BACKENDS if stage in RECORDS else {}
+    if name in built_in:
+        module, _, attribute = built_in[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    announced = {entry.name: entry for entry in entry_points(group=f"gen2reco.{stage}")}
+    if name not in announced:
+        known = ", ".join(sorted({*built_in, *announced})) or "none"
+        raise InputError(f"`{stage}` has no backend `{name}`; known: {known}")
+    return announced[name].load()
 
 
 def make_backend(stage: str, name: str, options: dict | None = None, detector: "Detector | None" = None) -> Backend:
