@@ -139,6 +139,20 @@ def test_our_own_files_and_links_to_files_are_replaced(command, gun, tmp_path):
         assert (tmp_path / name).is_symlink() and records.read(name, "particles").num_rows == 6
 
 
+def test_a_small_stage_loads_neither_pandas_nor_torch(gun, tmp_path):
+    code = f"""
+import sys
+from gen2reco import cli
+sys.argv = ["gen2reco", "generate", "out.parquet", "--process", {str(gun)!r}, "--events", "5"]
+try:
+    cli.main()
+except SystemExit as left:
+    print(left.code, {{"pandas", "torch", "mlflow", "numba"}} & {{*sys.modules}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "0 set()\n", done.stderr
+
+
 WRITERS = {
     "publish": ("publish", "p.parquet", "OUT"),
     "validate": ("validate", "p.parquet", "--out", "OUT"),

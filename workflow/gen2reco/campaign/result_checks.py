@@ -10,6 +10,7 @@ import numpy as np
 from gen2reco.campaign.stage import RECORDS, Backend, Chunk, Result
 from gen2reco.errors import Gen2recoError, InputError, classified, first_line
 from gen2reco.events import records
+from gen2reco.events.arrow import numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,8 +45,8 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
     if failed < 0 or int(result.info.get("events_failed", failed)) != failed:
         counts = f"{result.info.get('events_failed', 0)} failed and {vetoed} vetoed"
         raise Gen2recoError(f"{who}: {rows} rows made, {counts}: the counts do not add up; report it")
-    numbers = result.table["event"].to_numpy()
-    if not (_generated(numbers, chunk) if events is None else _taken(numbers, events["event"].to_numpy())):
+    made = numbers(result.table["event"])
+    if not (_generated(made, chunk) if events is None else _taken(made, numbers(events["event"]))):
         raise Gen2recoError(f"{who}: its rows have other event numbers than the chunk; report it")
     return result
 
@@ -58,14 +59,14 @@ def check_plain(info: dict, who: str) -> None:
         raise InputError(f"{who}: its facts are not plain and finite: {first_line(error)}; remake its input") from None
 
 
-def _generated(numbers: np.ndarray, chunk: Chunk) -> bool:
-    inside = (numbers >= chunk.start) & (numbers < chunk.stop)
-    return bool(inside.all() and (np.diff(numbers) > 0).all())
+def _generated(made: np.ndarray, chunk: Chunk) -> bool:
+    inside = (made >= chunk.start) & (made < chunk.stop)
+    return bool(inside.all() and (np.diff(made) > 0).all())
 
 
-def _taken(numbers: np.ndarray, given: np.ndarray) -> bool:
-    """Whether these are the given numbers, in their order, failed events left out."""
-    return np.array_equal(numbers, given if len(numbers) == len(given) else given[np.isin(given, numbers)])
+def _taken(made: np.ndarray, given: np.ndarray) -> bool:
+    """Whether these are the numbers of the events given, in their order, failed ones left out."""
+    return np.array_equal(made, given if len(made) == len(given) else given[np.isin(given, made)])
 
 
 def name_of(backend: Backend) -> str:

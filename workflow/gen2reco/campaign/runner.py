@@ -155,6 +155,7 @@ def _read_input(job: Job) -> _Input:
     if sidecar_path(source).resolve() == sidecar_path(job.output).resolve():
         raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
     sha256 = check_source(source, failed=job.planned)
+    sha256 = check_source(source, failed=job.planned)
     events = records.Source(source, record)
     return _Input(events.check(), events.story, sha256)
 

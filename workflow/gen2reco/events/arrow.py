@@ -64,6 +64,12 @@ def fit(values: pa.Array, kind: pa.DataType) -> pa.Array:
     return values.cast(kind)
 
 
+def numbers(column: "pa.Array | pa.ChunkedArray") -> np.ndarray:
+    """A column of numbers without missing values as an array, uint8 for bool; pyarrow's own way imports pandas."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(column.cast(pa.uint8()) if pa.types.is_boolean(column.type) else column)
+
+
 def leaves(name: str, column: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield (label, flat values (n,), their places by row (rows + 1,)) of the numeric leaves of a column.
 
@@ -71,14 +77,14 @@ def leaves(name: str, column: pa.Array) -> Iterator[tuple[str, np.ndarray, np.nd
     """
     places = np.arange(len(column) + 1)
     while pa.types.is_large_list(column.type):
-        offsets = column.offsets.to_numpy()
+        offsets = numbers(column.offsets)
         places, column = (offsets - offsets[0])[places], column.flatten()
     if pa.types.is_struct(column.type):
         for field, child in zip(column.type, column.flatten()):
             for label, values, inner in leaves(f"{name}.{field.name}", child):
                 yield label, values, inner[places]
     else:
-        yield name, column.to_numpy(zero_copy_only=False), places
+        yield name, numbers(column), places
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from gen2reco.campaign.whole import regular_file, whole
 from gen2reco.errors import InputError, first_line
-from gen2reco.events.arrow import array, arrow, fit, leaves, lists, no_lists, structs
+from gen2reco.events.arrow import array, arrow, fit, leaves, lists, no_lists, numbers, structs
 from gen2reco.events.checks import check_values, distinct
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS, VERSIONS
 from gen2reco.events.story import STORY_KEY, story_of
@@ -147,12 +147,12 @@ class Source:
 
     def check(self) -> "Source":
         """Check the values of all events; returns itself. Raises InputError naming the first bad one."""
-        numbers, sizes = [np.empty(0, np.int64)], set()
+        event, sizes = [np.empty(0, np.int64)], set()
         for events in self.tables():
             check_values(events, self.record, str(self.path))
-            numbers.append(events["event"].to_numpy())
+            event.append(numbers(events["event"]))
             sizes |= {len(events["weights"][0])} if "weights" in events.schema.names else set()
-        distinct(np.concatenate(numbers), str(self.path))
+        distinct(np.concatenate(event), str(self.path))
         if len(sizes) > 1:
             raise InputError(f"{self.path}: `weights` holds {' or '.join(map(str, sizes))} values, expected one number")
         return self
