@@ -7,13 +7,13 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gen2reco import errors
 from gen2reco.campaign.stage import Chunk
+from gen2reco.campaign.stopping import interrupts_noted
 
 _PR_SET_PDEATHSIG = 1
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP}
@@ -35,7 +35,7 @@ def run_forked(
     todo, running, oom_kills = list(reversed(chunks)), {}, _oom_kills()
     usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
     try:
-        with _interrupts_noted() as interrupts:
+        with interrupts_noted() as interrupts:
             while running or (todo and not stopping):
                 while todo and len(running) < max(workers, 1) and not stopping:
                     chunk = todo.pop()
@@ -53,23 +53,6 @@ def run_forked(
             os.waitpid(pid, 0)
             os.close(pipe)
     return usage
-
-
-@contextmanager
-def _interrupts_noted() -> Iterator[list[int]]:
-    """A list that Ctrl-C is noted in, as it may come between the start of a child and the record of it."""
-    noted: list[int] = []
-    try:
-        old = signal.getsignal(signal.SIGINT)
-        if old is signal.default_int_handler:
-            signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
-    except ValueError:  # not the main thread, which gets it
-        old = None
-    try:
-        yield noted
-    finally:
-        if old is signal.default_int_handler:
-            signal.signal(signal.SIGINT, old)
 
 
 def _start(make: Callable[[Chunk], None], chunk: Chunk) -> tuple[int, int]:

@@ -6,15 +6,13 @@ Kill it at any moment and start it again, run it twice at once, with any number 
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import pyarrow as pa
 
@@ -35,16 +33,13 @@ from gen2reco.campaign.sidecar import (
     write_sidecar,
 )
 from gen2reco.campaign.stage import RECORDS, Backend, Chunk, failure_reasons
+from gen2reco.campaign.stopping import Interrupted, stop_requested
 from gen2reco.campaign.whole import check_output
 from gen2reco.errors import Gen2recoError, InfrastructureError, InputError, classified
 from gen2reco.events import records
 
 PROVENANCE_KEY = "gen2reco.provenance"
 ATTEMPTS = 4
-
-
-class Interrupted(InfrastructureError):
-    """Asked to stop (SIGTERM, SIGUSR1): finished chunks are kept, a restart goes on from them."""
 
 
 @dataclass
@@ -102,7 +97,7 @@ def run(job: Job) -> dict:
     if job.planned and (before := bring_back(job.output, files.folder, span, made_by)):
         return before
     try:
-        with _stop_requested() as stopping:
+        with stop_requested() as stopping:
             usage, summary, counts = _make_and_merge(job, given, chunks, files, stopping)
     except Exception as error:
         if not isinstance(classified(error), InfrastructureError):  # starting again would not get further
@@ -287,28 +282,6 @@ def _write(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, summ
 
     records.write_stream(job.output, tables(), job.record, {PROVENANCE_KEY: json.dumps(story, sort_keys=True)})
     return rows
-
-
-@contextmanager
-def _stop_requested() -> Iterator[list[str]]:
-    """A list that receives the signal's name when the job is asked to stop."""
-    asked: list[str] = []
-    wanted, here = (signal.SIGTERM, signal.SIGUSR1), os.getpid()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == here:  # not a forked child, which finishes its chunk
-            asked.append(signal.Signals(number).name)
-            os.write(2, f"{asked[-1]}: stops after the chunk at work\n".encode())
-
-    try:
-        old = {number: signal.signal(number, ask) for number in wanted}
-    except ValueError:  # not the main thread
-        old = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def leave(code: int) -> None:

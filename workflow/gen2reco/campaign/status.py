@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from gen2reco.campaign.plan import Plan, check_file
-from gen2reco.campaign.sidecar import file_digest, read_sidecar, sidecar_path
+from gen2reco.campaign.sidecar import failure, file_digest, read_sidecar, sidecar_path
 from gen2reco.errors import Gen2recoError, InputError
 
 RUNNING_SECONDS = 900.0
@@ -61,7 +61,7 @@ def print_status(plan: Plan) -> None:
 
 def _failed_note(file: Path) -> str:
     facts = read_sidecar(file)
-    return f"failed: {file} (data: {facts.get('events_failed', 0)} of {facts['events_in']} events cannot be processed)"
+    return f"failed: {file} ({failure(facts)})"
 
 
 def _cluster_notes(plan: Plan) -> list[str]:

@@ -80,7 +80,7 @@ def whole(path: Path, what: str = "") -> Iterator[Path]:
     temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        put_in_place(temporary, target)
+        put_in_place(temporary, path)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InfrastructureError(f"{path}: {what}cannot be written: {reason}") from None
@@ -90,12 +90,13 @@ def whole(path: Path, what: str = "") -> Iterator[Path]:
 
 
 def put_in_place(file: Path, path: Path) -> None:
-    """Rename a finished file of the same folder or disk to `path`, its data on the disk before and its name after.
-    Raises OSError."""
+    """Rename a finished file of the same disk to `path`, or what it links to, its data on the disk before and its name
+    after. Raises OSError."""
+    target = path.resolve() if path.is_symlink() else path
     _to_disk(file)
-    file.replace(path)
+    file.replace(target)
     with suppress(OSError):  # some filesystems take no folder
-        _to_disk(path.parent)
+        _to_disk(target.parent)
 
 
 def _to_disk(path: Path) -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from gen2reco.campaign.whole import put_in_place
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
 
@@ -23,7 +24,7 @@ def publish_file(source: Path, output: Path, shard: int = 0) -> int:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
             draft = Path(folder) / output.name  # writers keep the name; it appears whole or not at all
             _write(given, draft, shard)
-            draft.replace(output)
+            put_in_place(draft, output)
     except OSError as error:
         raise InfrastructureError(f"{output}: cannot be written: {error.strerror or error}") from None
     return given.num_rows
