@@ -17,12 +17,11 @@ from gen2reco.campaign.campaign import (
 from gen2reco.campaign.config import digest, load_yaml
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.pinned import known_models, pin_models, within
-from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum
+from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
 from gen2reco.campaign.rates import shard_events
 from gen2reco.campaign.sidecar import file_digest
-from gen2reco.campaign.stage import RECORDS, backend_class, make_backend
+from gen2reco.campaign.stage import backend_class, make_backend
 from gen2reco.errors import InputError
-from gen2reco.events.schemas import VERSIONS
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,7 @@ def _stage_entry(stage: str, choice: StageChoice, detector: Detector, seed: int)
         "chunk_events": choice.chunk_events,
         "model": model,
     }
-    known = {**fixed, "seed": seed, "detector": detector.digest() if cls.needs_detector else None}
-    known["record"] = VERSIONS[RECORDS[stage][1]]
-    return {**fixed, "device": choice.device, "digest": digest(known)}
+    return {**fixed, "device": choice.device, "digest": stage_digest(stage, fixed, cls, seed, detector.digest())}
 
 
 def changes(old: dict, new: dict) -> list[str]:

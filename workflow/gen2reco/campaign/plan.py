@@ -4,6 +4,7 @@ It holds ranges, not lists of shards, for every job reads it. A larger `events` 
 and digests stay. Any other change needs a new revision.
 """
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from gen2reco.campaign.config import Name, load_block
+from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.exclusive import hold
 from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, lock_file, record_file
 from gen2reco.campaign.plan_lock import read_lock, write_lock
@@ -31,6 +33,11 @@ class Plan:
 
     folder: Path
     lock: dict
+
+    @functools.cached_property
+    def detector(self) -> Detector:
+        """The detector of the campaign."""
+        return Detector.model_validate(self.lock["detector"])
 
     @property
     def samples(self) -> dict[str, dict]:
@@ -147,22 +154,24 @@ def _refuse_stranger(path: Path, old: dict, campaign_file: Path | str) -> None:
 
 
 def check_release(plan: Plan, only: str | None = None) -> None:
-    """Raises InputError if a backend of the plan, or of `only` one stage, is not of the version that was planned."""
+    """Raises InputError if this release makes other files of the plan, or of `only` one stage, than were planned."""
+    from gen2reco.campaign.plan_lock import stage_digest
     from gen2reco.campaign.stage import backend_class
 
-    planned = {
-        (stage, entry["backend"], entry["version"])
-        for sample in plan.samples.values()
-        for stage, entry in sample["stages"].items()
-        if stage == (only or stage)
-    }
-    for stage, backend, version in sorted(planned):
-        if (found := backend_class(stage, backend).version) != version:
-            raise InputError(
-                f"{plan.folder}: planned with version {version} of `{stage}` by `{backend}`, this release has version "
-                f"{found}; finish with the release that planned it, or run `gen2reco plan CAMPAIGN --new-revision` to "
-                "remake what depends on it"
-            )
+    backend, detector = functools.cache(backend_class), plan.detector.digest()
+    for sample, entry in plan.samples.items():
+        for stage, choice in entry["stages"].items():
+            if stage != (only or stage):
+                continue
+            cls = backend(stage, choice["backend"])
+            found = stage_digest(stage, choice, cls, plan.lock["seed"], detector)
+            if cls.version != choice["version"] or found != choice["digest"]:
+                raise InputError(
+                    f"{plan.folder}: {sample}.{stage} was planned with version {choice['version']} of "
+                    f"`{choice['backend']}`, this release has version {cls.version} or another record; finish with "
+                    "the release that planned it, or run `gen2reco plan CAMPAIGN --new-revision` to remake what "
+                    "depends on it"
+                )
 
 
 def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | None = None) -> dict:
@@ -188,7 +197,6 @@ def planned_job(
     lock: Path, stage: str, sample: str | None, shard: int | None, output: Path, source: Path | None, workers: int
 ) -> "Job":
     """The job of one stage of one shard, all its settings from the plan. Raises InputError."""
-    from gen2reco.campaign.detector import Detector
     from gen2reco.campaign.runner import Job
     from gen2reco.campaign.stage import make_backend
 
@@ -197,18 +205,17 @@ def planned_job(
         raise InputError(f"{lock}: no stage `{stage}` of a sample `{sample}`; known samples: {', '.join(plan.samples)}")
     if shard is None or shard >= plan.shards(sample):
         raise InputError(f"{lock}: sample `{sample}` has {plan.shards(sample)} shards; there is no shard {shard}")
-    check_release(plan, stage)
     if source is not None:
         stages = plan.stages(sample)
         check_file(plan, sample, stages[stages.index(stage) - 1], shard, source)
     choice = plan.choice(sample, stage)
-    detector = Detector.model_validate(plan.lock["detector"])
-    backend = make_backend(stage, choice["backend"], choice["options"], detector)
+    backend = make_backend(stage, choice["backend"], choice["options"], plan.detector)
     if backend.model_digest != choice["model"]:
         raise InputError(
             f"{lock}: {sample}.{stage} was planned with model {choice['model']}, here it is {backend.model_digest}; "
             "put the planned one back, or run `gen2reco plan CAMPAIGN --new-revision`"
         )
+    check_release(plan, stage)
     return Job(
         backend,
         Path(output),

@@ -10,7 +10,7 @@ from gen2reco.campaign.campaign import MAX_EVENTS, MAX_SAMPLES, Comparison, line
 from gen2reco.campaign.config import Block, Name, digest, load_json, parse_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.sidecar import write_text
-from gen2reco.campaign.stage import RECORDS
+from gen2reco.campaign.stage import RECORDS, Backend
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
 
@@ -145,6 +145,16 @@ def read_lock(path: Path) -> dict:
         raise InputError(f"{path}: was edited since it was written; restore it, or remove it and plan anew")
     parse_block(lock, Lock, str(path))
     return lock
+
+
+def stage_digest(stage: str, choice: dict, backend: type[Backend], seed: int, detector: str) -> str:
+    """The digest of all that decides what the files of a stage hold, by the backend and records of this release;
+    `detector` is the detector's own."""
+    from gen2reco.events.schemas import VERSIONS
+
+    known = {key: choice[key] for key in ("backend", "options", "chunk_events", "model")}
+    known |= {"version": backend.version, "record": VERSIONS[RECORDS[stage][1]], "seed": seed}
+    return digest({**known, "detector": detector if backend.needs_detector else None})
 
 
 def write_lock(path: Path, lock: dict) -> None:
