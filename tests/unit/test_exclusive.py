@@ -239,7 +239,7 @@ def test_a_release_with_another_version_of_a_backend_makes_nothing(campaign):
     plan = ensure_plan("tiny.yaml")
     plan.samples["a"]["stages"]["generate"]["version"] = 99
     write_lock(plan.folder / "plan.lock.json", {**plan.lock, "checksum": checksum(plan.lock)})
-    with pytest.raises(InputError, match="a.generate was planned with version 99 of `gun`, this release"):
+    with pytest.raises(InputError, match=r"a\.generate was planned with version 99 of `gun`, this release"):
         job(0)
 
 
