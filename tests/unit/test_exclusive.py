@@ -227,6 +227,11 @@ def test_files_of_another_configuration_are_refused_and_made_again(campaign, tmp
         verify_sample(plan, "a")
 
 
+def test_a_sample_that_the_plan_does_not_know(campaign):
+    with pytest.raises(InputError, match=r"results/tiny: no sample `\.\./a`; known: a"):
+        verify_sample(ensure_plan("tiny.yaml"), "../a")
+
+
 def test_files_of_an_earlier_plan_take_no_part_in_a_comparison(campaign, capsys):
     make(1)
     assert len(open_sample("results/tiny/a").shards["particles"]) == 2

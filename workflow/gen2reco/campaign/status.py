@@ -101,6 +101,8 @@ def _to_be_remade(plan: Plan, sample: str, stage: str, shard: int) -> bool:
 def verify_sample(plan: Plan, sample: str) -> dict:
     """Check every shard of a sample against its sidecar and the plan. Raises Gen2recoError naming the first damaged
     shard, or the sample if more of its shards failed than the campaign tolerates."""
+    if sample not in plan.samples:
+        raise InputError(f"{plan.folder}: no sample `{sample[:80]}`; known: {', '.join(list(plan.samples)[:10])}")
     failed, shards = set(), plan.shards(sample)
     for stage in plan.stages(sample):
         for shard in range(shards):
