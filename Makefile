@@ -37,4 +37,6 @@ ui: .venv/.ready
 	touch $@
 
 clean:
+	@for held in results/*/.driver; do test ! -e "$$held" || flock -n "$$held" true || \
+		{ echo "$$held: a running campaign holds it; wait for it or stop it" >&2; exit 75; }; done
 	rm -rf .venv results .snakemake
