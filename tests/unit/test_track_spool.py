@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gen2reco.errors import InputError
 from gen2reco.track import spool
 from gen2reco.track.spool import Spool, read
 from gen2reco.track.story import Point, top_run, training_run
+from gen2reco.track.sync import _key
 
 TOP = top_run(Path("nowhere"), {"name": "pilot", "revision": 1})
 
@@ -235,3 +238,112 @@ def test_a_spool_imports_no_mlflow(tmp_path):
         [sys.executable, "-c", "import json\n" + code], capture_output=True, text=True, check=True, env=environment
     )
     assert json.loads(done.stdout) == []
+
+
+GOOD = {"attempt": "a", "n": 1, "t": 2}
+FOREIGN = [
+    {"kind": "metrics", "step": 1, "values": {"loss": 1.0}, "n": -1},
+    {"kind": "metrics", "step": 1, "values": {"loss": 1.0}, "t": 10**400},
+    {"kind": "metrics", "step": 1, "values": {"loss": 1.0}, "attempt": "../a"},
+    {"kind": "metrics", "step": 10**20, "values": {"loss": 1.0}},
+    {"kind": "metrics", "step": 1.5, "values": {"loss": 1.0}},
+    {"kind": "metrics", "step": 1, "values": {"loss": True}},
+    {"kind": "metrics", "step": 1, "values": {"": 1.0}},
+    {"kind": "metrics", "step": 1, "values": {"loss": 1.0}, "more": 1},
+    {"kind": "params", "values": {"a": 1}},
+    {"kind": "params", "values": {"a": "\0"}},
+    {"kind": "params", "values": {"a": "\ud800"}},
+    {"kind": "tags", "values": {"a": {"b": "c"}}},
+    {"kind": "dataset", "name": "d", "digest": None, "context": "training"},
+    {"kind": "artifact", "file": "../../x", "folder": ""},
+    {"kind": "model", "name": "../x", "files": {}},
+    {"kind": "model", "name": "x" * 101, "files": {}},
+    {"kind": "end", "status": "DONE"},
+    {"kind": "other"},
+    {"kind": "params", "values": json.loads('{"a":' * 90 + "1" + "}" * 90)},
+]
+
+
+@pytest.mark.parametrize("event", FOREIGN)
+def test_foreign_lines_are_left_out_and_counted(tmp_path, caplog, event):
+    log = Spool(tmp_path, "showers", live=False)
+    log.metrics({"loss": 1.0}, 7)
+    with log.path.open("a") as file:
+        file.write(json.dumps(GOOD | event) + "\n")
+    assert [found["step"] for found in read(tmp_path)["showers"]] == [7]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{log.path}: 1 of 2 lines are no events of a spool, left out"
+    ]
+
+
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+ANY = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+KINDS = st.sampled_from(["params", "tags", "metrics", "dataset", "artifact", "model", "end"])
+FIELDS = st.dictionaries(
+    st.sampled_from(
+        ["values", "step", "name", "digest", "context", "source", "facts", "file", "folder", "files", "status"]
+    ),
+    ANY,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(KINDS, FIELDS)
+def test_whatever_a_line_holds_a_run_can_be_told_of_it(tmp_path, kind, fields):
+    log = Spool(tmp_path, "any", live=False)
+    log.metrics({"loss": 1.0}, 7)
+    with log.path.open("a") as file:
+        file.write(json.dumps({**GOOD, "kind": kind, **fields}) + "\n")
+    run = told(tmp_path, "any")
+    assert ("loss", 7) in {(point.key, point.step) for point in run.points} and len(run.digest()) == 64
+    shutil.rmtree(tmp_path / ".spool")
+
+
+def test_a_spool_is_read_up_to_its_largest_size(tmp_path, monkeypatch, caplog):
+    log = Spool(tmp_path, "showers", live=False)
+    for step in range(10):
+        log.metrics({"loss": 1.0}, step)
+    monkeypatch.setattr(spool, "MAX_SPOOL", log.path.stat().st_size // 2)
+    assert 3 < len(read(tmp_path)["showers"]) < 7 and "all beyond" in caplog.text
+
+
+def test_what_is_too_long_or_no_json_is_one_warning(tmp_path, caplog):
+    log = Spool(tmp_path, "showers", live=False)
+    log.params({"a": "x" * 2**21})
+    log.dataset("d", "1", facts={("a", "b"): 1})
+    log.metrics({"loss": 1.0}, 7)
+    assert [event["kind"] for event in read(tmp_path)["showers"]] == ["metrics"]
+    assert len(caplog.records) == 1 and "2097" in caplog.text and "goes on" in caplog.text
+
+
+def test_no_model_folder_stops_a_training(tmp_path, caplog):
+    log = Spool(tmp_path, "showers", live=False)
+    log.model("showers", tmp_path / "nowhere")
+    assert "no such folder" in caplog.text and "goes on" in caplog.text
+
+
+def test_a_kept_file_of_another_content_is_left_out(tmp_path):
+    with Spool(tmp_path, "showers", live=False) as log:
+        log.artifact(__file__)
+    ((path, _),) = told(tmp_path).artifacts
+    path.write_text("changed")
+    assert told(tmp_path).artifacts == []
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("a/b.c d", "a/b.c d"),
+        ("../../x", "x"),
+        ("a/../b//./c/", "a/b/c"),
+        ("ü:?", "___"),
+        ("..", "unnamed"),
+        ("", "unnamed"),
+    ],
+)
+def test_names_in_mlflow_lead_nowhere(name, key):
+    assert _key(name) == key and len(_key(name * 500)) <= 250

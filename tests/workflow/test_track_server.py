@@ -179,4 +179,4 @@ def test_whatever_breaks_in_tracking_is_a_warning_of_the_campaign(tmp_path, monk
     monkeypatch.setattr("gen2reco.track.sync.tell", broken)
     done = CliRunner().invoke(commands.track, ["sync", str(small(tmp_path / "results")), "--receipt", "t.json"])
     assert done.exception is None and "hunter2" not in done.output
-    assert json.loads((tmp_path / "t.json").read_text())["message"] == "tracking broke off: KeyError"
+    assert json.loads((tmp_path / "t.json").read_text())["message"] == "broke off: KeyError"

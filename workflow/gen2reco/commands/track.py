@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gen2reco.errors import Gen2recoError
+from gen2reco.errors import classified
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="Folder of all results.")
@@ -46,19 +46,15 @@ def _sync_or_wait(receipt: Path, results: Path, replay: Callable[[], str]) -> No
     from gen2reco.campaign.sidecar import write_text
     from gen2reco.campaign.whole import check_output
     from gen2reco.track.patience import TookTooLong, within
+    from gen2reco.track.secrets import scrub
 
     check_output(receipt, own=("status", "message"))
-
     late = False
     try:
         status, line = "synced", within(PATIENCE, replay)
     except Exception as error:
-        late = isinstance(error, TookTooLong)
-        known = isinstance(error, Gen2recoError)
-        status, line = (
-            "waiting",
-            " ".join(str(error).split()) if known else f"tracking broke off: {type(error).__name__}",
-        )
+        late, known = isinstance(error, TookTooLong), classified(error)
+        status, line = "waiting", scrub(" ".join(str(known or f"broke off: {type(error).__name__}").split()))
         print(f"gen2reco: warning: {line}; later: gen2reco track sync {shlex.quote(str(results))}", file=sys.stderr)
     print(line)
     write_text(receipt, json.dumps({"status": status, "message": line}, indent=1) + "\n")

@@ -3,7 +3,6 @@
 A version carries the content digest of its folder as tag `gen2reco.digest`; what is downloaded is checked against it.
 """
 
-import json
 import re
 import shutil
 import tempfile
@@ -12,18 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gen2reco.campaign.models import (
-    CARD,
-    EVALUATION,
-    SUFFIXES,
-    keep_model,
-    kept_models,
-    located,
-    model_digest,
-    model_files,
-)
+from pydantic import ValidationError
+
+from gen2reco.campaign.models import CARD, EVALUATION, keep_model, kept_models, located, model_digest
+from gen2reco.campaign.whole import read_text
 from gen2reco.errors import InputError
 from gen2reco.track.address import Address, tracking_address
+from gen2reco.track.modelfiles import NAMES, PLACES, files_of
+from gen2reco.track.records import NAME, Evaluation, first_mistake
 from gen2reco.track.secrets import scrub
 from gen2reco.track.server import connect, explained
 
@@ -71,14 +66,13 @@ def fetch(reference: str) -> Path:
 
 def register(folder: Path | str, name: str, uri: str | None = None, results: Path | str = "results") -> Any:
     """Register a model folder as a new version of `name` and its candidate; the same content stays one version."""
-    folder = Path(folder)
-    address = tracking_address(results, uri)
+    address, files = tracking_address(results, uri), files_of(Path(folder), _named(name))
     client = connect(address)
     from gen2reco.track.sync import experiment_id
 
     with explained(address):
         experiment = experiment_id(client, "models", address, Path(results) / "models")
-        return register_files(client, name, model_files(folder), experiment)
+        return register_files(client, name, files, experiment)
 
 
 def register_files(
@@ -86,17 +80,13 @@ def register_files(
 ) -> Any:
     """Register the files of a model folder, by their names in it; the same content stays one version.
 
-    Raises InputError for kinds of files that could carry code.
+    Raises InputError for files that are none of a model's.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise InputError(f"model name `{name}`: expected letters, digits, `_` and `-` only")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / name
+        folder = Path(temporary) / _named(name)
         for place, path in files.items():
-            if path.suffix not in SUFFIXES:
-                raise InputError(
-                    f"model {name}: {place} is refused: only {', '.join(sorted(SUFFIXES))} files are registered"
-                )
+            if place not in PLACES:
+                raise InputError(f"model {name}: {place[:100]} is refused: only {', '.join(NAMES)} are registered")
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / place)
         digest = model_digest(folder)
@@ -107,7 +97,7 @@ def register_files(
         made = client.create_logged_model(experiment, name, run_id, tags, model_type="safetensors")
         client.log_model_artifacts(made.model_id, str(folder))
         client.finalize_logged_model(made.model_id, "READY")
-        cards = [path.read_text(encoding="utf-8") for place, path in model_files(folder).items() if path.name == CARD]
+        cards = [(folder / place).read_text("utf-8", "replace") for place in sorted(files) if Path(place).name == CARD]
         remote = client._tracking_client.tracking_uri.startswith("http")
         client.create_model_version(
             name,
@@ -151,15 +141,22 @@ def listing(uri: str | None = None, results: Path | str = "results") -> list[dic
 
 
 def evaluation(folder: Path) -> dict:
-    """The evaluation of a model folder: {"sample": {"name", "digest"}, "metrics": [{"name", "value", …}]}."""
+    """The evaluation of a model folder: {"sample": {"name", "digest"}, "metrics": {name: {"value", …}}}."""
     path = folder / EVALUATION
+    if not path.exists():
+        raise InputError(f"{path}: no such file; a model is compared by its evaluation on held-out events")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {"sample": dict(found["sample"]), "metrics": {row["name"]: row for row in found["metrics"]}}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a model is compared by its evaluation on held-out events") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged evaluation: {error!r}; evaluate the model again") from None
+        found = Evaluation.model_validate_json(read_text(path))
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged evaluation: {first_mistake(error)}; evaluate the model again") from None
+    return {"sample": found.sample.model_dump(), "metrics": {row.name: row.model_dump() for row in found.metrics}}
+
+
+def _named(name: str) -> str:
+    """A name for a model. Raises InputError for one that could not be a folder everywhere."""
+    if not re.match(NAME, name):
+        raise InputError(f"model name `{name[:100]}`: expected at most 100 lower-case letters, digits and `_`")
+    return name
 
 
 def _from_registry(reference: str, match: re.Match, address: Address) -> Resolved:
@@ -241,4 +238,4 @@ def _evaluation_tags(folder: Path) -> dict[str, str]:
         return {}
     found = evaluation(folder)
     numbers = {f"eval.{name}": f"{row['value']:.6g}" for name, row in list(found["metrics"].items())[:50]}
-    return {"eval.sample": str(found["sample"].get("name", "")), **numbers}
+    return {"eval.sample": found["sample"]["name"], **numbers}

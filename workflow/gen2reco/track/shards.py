@@ -4,12 +4,18 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from gen2reco.campaign.sidecar import parse_sidecar
+from gen2reco.errors import InputError
+from gen2reco.track.regular import NotTaken, read
+
+_SHARD, _LARGEST = re.compile(r"[0-9]{5,9}\.json"), 2**24
 _PER_SHARD = ("wall_seconds", "cpu_seconds", "peak_memory_mb", "events_out")
 
 
@@ -94,17 +100,15 @@ def shards_of(results: Path, sample: str, stage: str) -> Shards | None:
     facts: dict[int, dict] = {}
     try:
         with os.scandir(results / sample / stage) as entries:
-            found = sorted(e.path for e in entries if e.name.endswith(".json") and e.name[:-5].isdecimal())
+            found = sorted(e.path for e in entries if _SHARD.fullmatch(e.name))
     except OSError:
         return None
     for path in found:
         try:
-            fact = json.loads(Path(path).read_bytes())
-            if not isinstance(fact, dict):
-                raise ValueError("expected a mapping")
-            facts[int(Path(path).stem)] = fact
-        except (OSError, ValueError, RecursionError) as error:
-            logging.getLogger(__name__).warning("%s: damaged sidecar, left out: %s", path, error)
+            content = read(Path(path), results, _LARGEST).decode("utf-8", "replace")
+            facts[int(Path(path).stem)] = parse_sidecar(content, Path(path))
+        except (NotTaken, InputError) as error:
+            logging.getLogger(__name__).warning("%s: left out: %s", path, error)
     return Shards(sample, stage, facts) if facts else None
 
 
@@ -114,8 +118,8 @@ def _number(value: object) -> float:
 
 def _started(fact: dict) -> int:
     try:
-        return int(datetime.fromisoformat(fact["started"]).timestamp() * 1000)
-    except (KeyError, TypeError, ValueError):
+        return max(int(datetime.fromisoformat(fact["started"]).timestamp() * 1000), 0)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return 0
 
 

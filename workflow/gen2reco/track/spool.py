@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,12 +18,14 @@ from typing import Any
 
 from gen2reco.campaign.sidecar import file_digest
 from gen2reco.errors import InputError
-from gen2reco.track.secrets import scrub
+from gen2reco.track.regular import NotTaken, check
+from gen2reco.track.secrets import scrub_value
 
 FOLDER, FILES = ".spool", "files"
-RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+RUN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
-MAX_LINE = 2**20
+MAX_LINE, MAX_SPOOL, MAX_FILE = 2**20, 2**28, 2**32
+"""Bytes of a line, of what is read of one process's lines, and of a file kept in the spool."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -35,7 +38,7 @@ class Spool:
 
     def __init__(self, folder: Path | str, run_key: str, live: bool = True):
         if not RUN_KEY.fullmatch(run_key):
-            raise InputError(f"training `{run_key}`: expected letters, digits, `_` and `-` only; rename it")
+            raise InputError(f"training `{run_key}`: expected at most 100 letters, digits, `_` and `-`; rename it")
         self.root, self.key, self.live = Path(folder) / FOLDER, run_key, live
         self.attempt = f"{time.time_ns() // 10**6:x}-{uuid.uuid4().hex[:12]}"
         self.path = self.root / f"{run_key}.{self.attempt}.jsonl"
@@ -43,11 +46,11 @@ class Spool:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings of the run: nested mappings become dotted names; the first value told of a name stays."""
-        self._tell("params", values={k: scrub(str(v)) for k, v in flatten(values)})
+        self._tell("params", values={k: scrub_value(str(v), k) for k, v in flatten(values)})
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Labels of the run; later ones replace earlier ones."""
-        self._tell("tags", values={k: scrub(str(v)) for k, v in flatten(values)})
+        self._tell("tags", values={k: scrub_value(str(v), k) for k, v in flatten(values)})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Numbers at a step; of a name and step told again (a resumed training) the first stays."""
@@ -59,7 +62,7 @@ class Spool:
 
     def dataset(self, name: str, digest: str, context: str = "training", source: str = "", **facts: Any) -> None:
         """A data set that the run uses: its content digest, where it lies, and plain facts (events, range)."""
-        self._tell("dataset", name=name, digest=digest, context=context, source=scrub(str(source)), facts=facts)
+        self._tell("dataset", name=name, digest=digest, context=context, source=scrub_value(str(source)), facts=facts)
 
     def artifact(self, path: Path | str, folder: str = "") -> None:
         """A file to keep with the run as it is now; `folder` groups it. Raises InputError if it is no file."""
@@ -70,10 +73,14 @@ class Spool:
 
     def model(self, name: str, folder: Path | str) -> None:
         """A model folder to register as a new version of `name`, candidate for its place."""
-        from gen2reco.campaign.models import model_files
+        from gen2reco.track.modelfiles import files_of
 
-        files = {place: self._keep(path) for place, path in model_files(Path(folder)).items()}
-        self._tell("model", name=name, files=files)
+        try:
+            files = {place: self._keep(path) for place, path in files_of(Path(folder), name).items()}
+        except InputError as error:
+            self._warn(error)
+        else:
+            self._tell("model", name=name, files=files)
 
     def end(self, status: str = FINISHED) -> None:
         """How this attempt ended."""
@@ -94,12 +101,12 @@ class Spool:
     def _keep(self, path: Path) -> str | None:
         """Copy a file into the spool under its digest; returns its path in the spool."""
         try:
-            kept = f"{file_digest(path)}/{_UNSAFE.sub('_', path.name).lstrip('.') or 'file'}"
+            kept = f"{file_digest(path)}/{_UNSAFE.sub('_', path.name).lstrip('.')[-100:] or 'file'}"
             target = self.root / FILES / kept
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-                temporary.write_bytes(path.read_bytes())
+                shutil.copyfile(path, temporary)
                 temporary.replace(target)
             return kept
         except OSError as error:
@@ -109,8 +116,10 @@ class Spool:
     def _tell(self, kind: str, **content: Any) -> None:
         event = {"attempt": self.attempt, "n": self._count, "t": time.time_ns() // 10**6, "kind": kind, **content}
         self._count += 1
-        line = json.dumps(event, separators=(",", ":"), default=str).encode() + b"\n"
         try:
+            line = json.dumps(event, separators=(",", ":"), default=str).encode() + b"\n"
+            if len(line) > MAX_LINE:
+                raise ValueError(f"{kind} of {len(line)} bytes, more than {MAX_LINE}")
             if self._file < 0:
                 self.root.mkdir(parents=True, exist_ok=True)
                 self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -119,19 +128,29 @@ class Spool:
         except OSError as error:
             self._torn = True
             self._warn(error)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._warn(error)
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: Exception) -> None:
         if not self._warned:
             logging.getLogger(__name__).warning("%s: tracking is incomplete: %s; the run goes on", self.path, error)
         self._warned = True
 
 
 def read(folder: Path | str, run_key: str | None = None) -> dict[str, list[dict]]:
-    """All events spooled under a results folder, by run key: each once, in order of time, torn lines left out."""
+    """All events spooled under a results folder, by run key: each once, in order of time.
+
+    Lines torn by a kill, and those that no spool of ours would hold, are left out: of the latter a warning tells how
+    many. Files that are links, or are reached through one, are not read.
+    """
     root, runs, seen = Path(folder) / FOLDER, {}, set()
     for path in sorted(root.glob(f"{run_key or '*'}.*.jsonl")):
         key = path.name.partition(".")[0]
-        if path.is_symlink() or not path.is_file() or not RUN_KEY.fullmatch(key):
+        try:
+            check(path, Path(folder), 2**62)
+        except NotTaken:
+            continue
+        if not RUN_KEY.fullmatch(key):
             continue
         for event in _events(path):
             identity = (key, event["attempt"], event["n"])
@@ -143,11 +162,16 @@ def read(folder: Path | str, run_key: str | None = None) -> dict[str, list[dict]
     return runs
 
 
-def spooled_file(folder: Path | str, name: object) -> Path | None:
-    """The file kept in the spool under that name; None if the name leads out of the spool or to nothing."""
-    root = (Path(folder) / FOLDER / FILES).resolve()
-    path = (root / str(name)).resolve()
-    return path if path.is_relative_to(root) and path.is_file() else None
+def spooled_file(folder: Path | str, name: str | None) -> Path | None:
+    """The file kept in the spool as `digest/name`; None if it is not there, is a link, or is not of that content."""
+    if name is None:
+        return None
+    path = Path(folder) / FOLDER / FILES / name
+    try:
+        check(path, Path(folder), MAX_FILE)
+        return path if file_digest(path) == path.parent.name else None
+    except (NotTaken, OSError):
+        return None
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -160,35 +184,28 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def safe_path(folder: str) -> str:
-    """A relative path of plain names, whatever was given: no root, no `..`, no odd characters."""
-    parts = (_UNSAFE.sub("_", part).lstrip(".") for part in str(folder).replace("\\", "/").split("/"))
-    return "/".join(part for part in parts if part)
+    """A relative path of plain names, whatever was given: no root, no `..`, no odd characters, not deep, not long."""
+    parts = (_UNSAFE.sub("_", part).lstrip(".")[:100] for part in str(folder).replace("\\", "/").split("/"))
+    return "/".join([part for part in parts if part][:8])
 
 
 def _events(path: Path) -> Iterator[dict]:
     """The whole, well-formed events of one file."""
+    from pydantic import ValidationError
+
+    from gen2reco.track.records import EVENT
+
+    lines = skipped = size = 0
     with path.open("rb") as file:
-        while line := file.readline(MAX_LINE):
-            if not line.endswith(b"\n"):
-                continue
+        while (line := file.readline(MAX_LINE)) and (size := size + len(line)) <= MAX_SPOOL:
+            if (not line.endswith(b"\n") and len(line) < MAX_LINE) or not line.strip():
+                continue  # the last line, torn or being written; the end of a torn one
+            lines += 1
             try:
-                event = json.loads(line)
-                if _well_formed(event):
-                    yield event
-            except (ValueError, RecursionError):
-                continue
-
-
-def _well_formed(event: object) -> bool:
-    if not isinstance(event, dict) or not all(isinstance(event.get(k), int) for k in ("n", "t")):
-        return False
-    if not all(isinstance(event.get(k), str) for k in ("attempt", "kind")):
-        return False
-    if event["kind"] == "metrics":
-        numbers = event.get("values")
-        return (
-            isinstance(event.get("step"), int)
-            and isinstance(numbers, dict)
-            and all(isinstance(v, (int, float)) for v in numbers.values())
-        )
-    return event["kind"] not in ("params", "tags") or isinstance(event.get("values"), dict)
+                yield EVENT.validate_json(line).model_dump()
+            except ValidationError:
+                skipped += 1
+    if skipped or size > MAX_SPOOL:
+        rest = f", and all beyond {MAX_SPOOL} bytes" if size > MAX_SPOOL else ""
+        message = "%s: %d of %d lines are no events of a spool, left out%s"
+        logging.getLogger(__name__).warning(message, path, skipped, lines, rest)

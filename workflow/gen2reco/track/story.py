@@ -6,10 +6,14 @@ The same folder always tells the same story, so that replaying it twice, or at o
 
 import json
 import logging
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.paths import LOCK_NAME
@@ -17,12 +21,15 @@ from gen2reco.campaign.sidecar import file_digest
 from gen2reco.errors import InputError
 from gen2reco.track import spool
 from gen2reco.track.figures import extract
+from gen2reco.track.records import NAME, PlanLock, Row, first_mistake
+from gen2reco.track.regular import NotTaken, check, read
 from gen2reco.track.secrets import scrub
 from gen2reco.track.shards import Shards, shards_of
 
 REPORT = "report"
 _REPORT_FILES = {".html", ".json", ".png", ".svg", ".pdf", ".md", ".txt", ".csv"}
-_LARGEST_ARTIFACT = 2**28
+_LARGEST_ARTIFACT, _LARGEST_PLAN, _LARGEST_METRICS = 2**28, 2**28, 2**26
+"""Bytes."""
 
 
 class Point(NamedTuple):
@@ -96,18 +103,28 @@ def tell(results: Path | str) -> Story:
 
 
 def read_lock(results: Path) -> dict:
-    """The plan beside the results; for a folder without one (a training by hand) a stand-in named after the folder."""
+    """The plan beside the results; for a folder without one (a training by hand) a stand-in named after the folder.
+
+    Raises InputError for a missing folder, and for a plan that is damaged or names what no plan would.
+    """
     if not results.is_dir():
         raise InputError(f"{results}: no such results folder; expected results/CAMPAIGN")
+    from gen2reco.campaign.plan_lock import checksum
+
+    path = results / LOCK_NAME
+    plain = re.sub(r"[^a-z0-9_]+", "_", results.resolve().name.lower())[:100] or "results"
+    if not os.path.lexists(path):
+        return {"name": plain, **PlanLock().model_dump(exclude_none=True)}
     try:
-        lock = json.loads((results / LOCK_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        lock = {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{results / LOCK_NAME}: damaged plan: {error}; plan the campaign again") from None
-    if not isinstance(lock, dict) or not isinstance(lock.get("samples", {}), dict):
-        raise InputError(f"{results / LOCK_NAME}: damaged plan: expected a mapping with `samples`")
-    return {"name": results.resolve().name, "revision": 1, "samples": {}, **lock}
+        found = json.loads(read(path, results, _LARGEST_PLAN))
+        known = PlanLock.model_validate(found).model_dump(exclude_none=True)
+        if checksum(found) != found.get("checksum", checksum(found)):
+            raise ValueError("was edited since it was written")
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged plan: {first_mistake(error)}; plan the campaign again") from None
+    except (NotTaken, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged plan: {error}; plan the campaign again") from None
+    return {"name": plain, **found, **known}
 
 
 def top_run(results: Path, lock: dict) -> Run:
@@ -134,18 +151,24 @@ def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
                 run.params = {**values, **run.params}
             case {"kind": "tags", "values": values}:
                 run.tags.update(values)
-            case {"kind": "dataset", "name": str(name), "digest": str(found), "context": str(context)}:
-                facts = json.dumps(event.get("facts", {}), sort_keys=True)
-                run.datasets.append(Data(name, found, context, str(event.get("source", "")), facts))
+            case {
+                "kind": "dataset",
+                "name": name,
+                "digest": found,
+                "context": context,
+                "source": source,
+                "facts": facts,
+            }:
+                run.datasets.append(Data(name, found, context, source, json.dumps(facts, sort_keys=True)))
             case {"kind": "artifact", "file": name, "folder": folder}:
                 if path := spool.spooled_file(results, name):
                     run.artifacts.append((path, spool.safe_path(folder)))
-            case {"kind": "model", "name": str(name), "files": dict(names)}:
+            case {"kind": "model", "name": name, "files": names}:
                 files = {spool.safe_path(place): spool.spooled_file(results, kept) for place, kept in names.items()}
                 if files and all(files.values()):
                     run.models.append((name, files))
             case {"kind": "end", "status": status, "t": time}:
-                if run.status != spool.FINISHED and status in (spool.FINISHED, spool.FAILED, spool.KILLED):
+                if run.status != spool.FINISHED:
                     run.status, run.end = status, time
     if run.status != spool.FINISHED and events[-1]["kind"] != "end":
         run.status, run.end = "RUNNING", None
@@ -168,8 +191,8 @@ def _top(results: Path, lock: dict) -> Run:
     top.tags |= {f"gen2reco.{key}": scrub(str(lock[key])) for key in changeable if key in lock}
     top.params = {"seed": str(lock["seed"])} if "seed" in lock else {}
     for name, entry in lock["samples"].items():
-        for stage, choice in entry.get("stages", {}).items():
-            top.params[f"{name}.{stage}"] = str(choice.get("backend", ""))
+        for stage, choice in entry["stages"].items():
+            top.params[f"{name}.{stage}"] = choice["backend"]
     return top
 
 
@@ -181,14 +204,13 @@ def _inherited(top: Run) -> dict[str, str]:
 def stage_folders(results: Path, lock: dict) -> Iterator[tuple[str, str]]:
     """(sample, stage) that hold files of their own, in the order of the plan; without a plan what lies there."""
     planned = lock["samples"].items()
-    pairs = [
-        (s, stage) for s, entry in planned for stage, c in entry.get("stages", {}).items() if c.get("owner", s) == s
-    ]
+    pairs = [(s, stage) for s, entry in planned for stage, c in entry["stages"].items() if c.get("owner", s) == s]
     if pairs or lock["samples"]:
         yield from pairs
         return
     for folder in sorted(results.glob("*/*/")):
-        if not folder.relative_to(results).parts[0].startswith((".", REPORT)):
+        names = folder.relative_to(results).parts
+        if names[0] != REPORT and all(re.match(NAME, name) for name in names):
             yield folder.parent.name, folder.name
 
 
@@ -257,22 +279,26 @@ def _physics(results: Path) -> Iterator[Point]:
     """Metrics of the reports, `reference/stage/sample/name`, with their uncertainties and floors."""
     for path in sorted((results / REPORT).rglob("metrics.json")):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            time = path.stat().st_mtime_ns // 10**6
-        except (OSError, ValueError) as error:
-            logging.getLogger(__name__).warning("%s: damaged metrics, left out: %s", path, error)
+            found = json.loads(read(path, results, _LARGEST_METRICS))
+            rows = TypeAdapter(list[Row]).validate_python(found.get("metrics") if isinstance(found, dict) else found)
+        except ValidationError as error:
+            _left_out(path, f"damaged metrics, {first_mistake(error)}")
             continue
-        rows = found.get("metrics", []) if isinstance(found, dict) else found
+        except (NotTaken, ValueError, RecursionError) as error:
+            _left_out(path, f"damaged metrics, {error}")
+            continue
+        time = path.stat().st_mtime_ns // 10**6
         group = "/".join(path.relative_to(results / REPORT).parts[:-1])
-        for row in rows if isinstance(rows, list) else []:
-            if not isinstance(row, dict) or not {"stage", "name", "value"} <= row.keys():
-                continue
-            samples = row.get("samples") or [""]
-            parts = (group, str(row["stage"]), str(samples[-1]), str(row["name"]))
+        for row in rows:
+            parts = (group, row.stage, row.samples[-1] if row.samples else "", row.name)
             key = "/".join(part for part in parts if part)
-            for suffix, name in (("", "value"), (".uncertainty", "uncertainty"), (".floor", "floor")):
-                if isinstance(row.get(name), (int, float)) and not isinstance(row[name], bool):
-                    yield Point(key + suffix, float(row[name]), time, 0)
+            for suffix, value in (("", row.value), (".uncertainty", row.uncertainty), (".floor", row.floor)):
+                if value is not None:
+                    yield Point(key + suffix, value, time, 0)
+
+
+def _left_out(path: Path, why: str) -> None:
+    logging.getLogger(__name__).warning("%s: left out: %s", path, why)
 
 
 def _files(results: Path) -> Iterator[tuple[Path, str]]:
@@ -281,25 +307,28 @@ def _files(results: Path) -> Iterator[tuple[Path, str]]:
         yield results / LOCK_NAME, "plan"
     for path in sorted((results / REPORT).rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
-        if path.suffix in _REPORT_FILES and not hidden and path.is_file() and not _through_link(path, results):
-            if path.stat().st_size > _LARGEST_ARTIFACT:
-                logging.getLogger(__name__).warning("%s: larger than 256 MiB, left out", path)
-                continue
-            place = spool.safe_path("/".join(path.parent.relative_to(results).parts))
-            yield path, place
-            if path.suffix == ".html":
-                yield from ((figure, f"{place}/figures") for figure in _figures(results, path))
+        if path.suffix not in _REPORT_FILES or hidden or path.is_dir():
+            continue
+        try:
+            check(path, results, _LARGEST_ARTIFACT)
+        except NotTaken as error:
+            _left_out(path, str(error))
+            continue
+        place = spool.safe_path("/".join(path.parent.relative_to(results).parts))
+        yield path, place
+        if path.suffix == ".html":
+            yield from ((figure, f"{place}/figures") for figure in _figures(results, path))
 
 
 def _figures(results: Path, report: Path) -> list[Path]:
+    """The figures of a report, written into the spool; none where that is a link or cannot be written."""
+    folder = results / spool.FOLDER / spool.FILES
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return []
     try:
-        return list(extract(report, results / spool.FOLDER / spool.FILES))
+        return list(extract(report, folder))
     except OSError:
         return []
-
-
-def _through_link(path: Path, root: Path) -> bool:
-    return not path.resolve().is_relative_to(root.resolve())
 
 
 def _note(lock: dict, runs: list[Run]) -> str:

@@ -270,9 +270,9 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
 
 
 def _key(name: str) -> str:
-    """A name as MLflow allows it."""
+    """A name as MLflow allows it, which takes it for a path: of plain characters, no part empty, `.` or `..`."""
     kept = "".join(c if (c.isalnum() and c.isascii()) or c in "_-. /" else "_" for c in name)
-    return kept.strip("/. ")[: _LONGEST["key"]] or "unnamed"
+    return "/".join(part for part in kept.split("/") if part.strip(". "))[: _LONGEST["key"]].strip("/. ") or "unnamed"
 
 
 def _other_campaign(run: Run, name: str, there: str, here: str) -> InputError:

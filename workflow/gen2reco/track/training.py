@@ -24,7 +24,7 @@ class Training:
 
     def __init__(self, results: Path, name: str, output: Path, settings: dict[str, Any]):
         self.name, self.output = name, output
-        key = "".join(c if c.isalnum() and c.isascii() else "_" for c in output.resolve().name)
+        key = "".join(c if c.isalnum() and c.isascii() else "_" for c in output.resolve().name)[:80]
         self.first = int(os.environ.get("RANK", "0")) == 0
         self.spool = Spool(results, f"{key}-{digest(settings)[:8]}") if self.first else None
         self._tell("params", {"training": name, **settings})
