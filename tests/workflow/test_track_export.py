@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 import zipfile
 
 import pytest
 from rocrate.rocrate import ROCrate
 from track_campaign import campaign, training
 
-from gen2reco.errors import InputError
+from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.track.crate import PROFILES, export
 
 
@@ -95,3 +96,77 @@ def test_mistakes(results, tmp_path):
         export(tmp_path / "nowhere", tmp_path / "x")
     with pytest.raises(InputError, match=r"holds no plan\.lock\.json"):
         export(tmp_path / "there", tmp_path / "x")
+
+
+@pytest.fixture
+def configured(tmp_path, repository):
+    """A campaign with a configuration of its own, and a lock that names more files than belong to it."""
+    results, folder = campaign(tmp_path / "results", shards=1, samples=("photons",)), tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    texts = {
+        "c.yaml": "{name: pilot, detector: det.yaml, licence: notes.txt, samples: {photons: {events: 100, "
+        "generate: {backend: gun, process: sub/gun.yaml, options: {more: ../outside.yaml}}, "
+        "simulate: {backend: geant4}, cluster: {backend: clue, clustering: linked.yaml, a: .hidden.yaml, "
+        "b: changed.yaml, c: pipe.yaml, d: large.yaml}}}}",
+        "det.yaml": "a: 1",
+        "sub/gun.yaml": "see: http://me:hunter22@host",
+        "notes.txt": "private",
+        ".hidden.yaml": "private",
+        "changed.yaml": "planned",
+        "large.yaml": "#" * (2**24 + 1),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    (tmp_path / "outside.yaml").write_text("private")
+    (folder / "linked.yaml").symlink_to(folder / "det.yaml")
+    detector = repository / "configs/detectors/hgcal.yaml"
+    files = [*(folder / name for name in texts), folder / "../outside.yaml", folder / "linked.yaml", detector]
+    digests = {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    digests[str(folder / "pipe.yaml")] = "0" * 64
+    (folder / "changed.yaml").write_text("private")
+    os.mkfifo(folder / "pipe.yaml")
+    lock = json.loads((results / "plan.lock.json").read_text())
+    lock |= {"files": digests, "campaign_file": str(folder / "c.yaml")}
+    (results / "plan.lock.json").write_text(json.dumps(lock))
+    return results
+
+
+def test_only_the_campaigns_own_configuration_is_taken(configured, tmp_path, caplog):
+    out = export(configured, tmp_path / "crate")
+    taken = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {name for name in taken if name.startswith(("campaign/", "configs/"))} == {
+        "campaign/c.yaml",
+        "campaign/det.yaml",
+        "campaign/sub/gun.yaml",
+    }
+    assert "hunter22" not in (out / "campaign/sub/gun.yaml").read_text()
+    told = [record.getMessage().partition(str(tmp_path / "mine") + "/")[2] for record in caplog.records]
+    assert sorted(told)[1:] == [
+        "../outside.yaml: lies outside the campaign's folder and the checkout",
+        ".hidden.yaml: is hidden, or no configuration by its name",
+        "changed.yaml: has changed since it was planned",
+        "large.yaml: is larger than 16 MiB",
+        "linked.yaml: is a link",
+        "notes.txt: is not named by a field that holds a path",
+        "pipe.yaml: is no regular file",
+    ]
+    assert not any("private" in path.read_text(errors="replace") for path in out.rglob("*") if path.is_file())
+
+
+def test_a_report_that_is_a_link_or_endless_stays(tmp_path, caplog):
+    results = campaign(tmp_path, shards=1, samples=("photons",))
+    os.mkfifo(results / "report" / "photons" / "pipe.json")
+    (results / "report" / "photons" / "own.json").symlink_to("metrics.json")
+    out = export(results, tmp_path / "crate")
+    assert not list(out.rglob("pipe.json")) + list(out.rglob("own.json"))
+    assert "pipe.json: left out: is no regular file" in caplog.text and "own.json: left out: is a link" in caplog.text
+
+
+def test_a_crate_is_written_whole_or_not_at_all(results, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ROCrate, "write", full)
+    with pytest.raises(InfrastructureError, match="No space left"):
+        export(results, tmp_path / "crate")
+    assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,9 @@ from track_campaign import model_folder
 
 from gen2reco.commands.track import models
 from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.track.modelfiles import files_of
 from gen2reco.track.promote import Criterion, compare, read_criteria
-from gen2reco.track.registry import evaluation, resolve
+from gen2reco.track.registry import evaluation, register, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +142,44 @@ def test_the_life_of_a_model(tmp_path):
     (good / "weights.pkl").write_bytes(b"cos\nsystem\n")
     code, text = run("register", "showers", good)
     assert code and "weights.pkl is refused" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("Showers", "lower-case"), ("../x", "lower-case"), ("x" * 101, "at most 100"), ("", "lower-case")],
+)
+def test_model_names_are_plain(tmp_path, name, said):
+    with pytest.raises(InputError, match=said):
+        register(model_folder(tmp_path / "m"), name, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("link", ["weights.safetensors", "card.md", "jets"])
+def test_no_link_is_registered(tmp_path, link):
+    folder = model_folder(tmp_path / "m")
+    (folder / link).unlink(missing_ok=True)
+    model_folder(tmp_path / "other")
+    (folder / link).symlink_to(tmp_path / "other" / (link if link != "jets" else ""))
+    with pytest.raises(InputError, match=f"{link}: is a link"):
+        register(folder, "showers", "http://127.0.0.1:9")
+
+
+def test_only_files_of_known_names_are_registered(tmp_path, caplog):
+    folder = model_folder(tmp_path / "m")
+    (folder / "notes.txt").write_text("private")
+    (folder / ".env").write_text("private")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "config.json").write_text("{}")
+    found = files_of(folder, "showers")
+    assert set(found) == {"weights.safetensors", "config.json", "card.md", "evaluation.json"}
+    assert [record.getMessage() for record in caplog.records] == [f"{folder}: not registered: notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"sample": {}, "metrics": [{"name": 1, "value": 2}]}', "{" * 10_000, '{"sample": {"digest": 1}'],
+)
+def test_damaged_evaluations_are_one_line(tmp_path, text):
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(InputError, match="damaged evaluation") as caught:
+        evaluation(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -227,6 +227,16 @@ def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -
     )
 
 
+def named_files(path: Path) -> list[Path]:
+    """The campaign file and what it names in fields that hold paths: the detector, and of each stage its process and
+    the YAML blocks of its options. Raises InputError."""
+    campaign = parse_block(load_yaml(path), Campaign, str(path))
+    choices = [getattr(sample, stage) for sample in campaign.samples.values() for stage in RECORDS]
+    options = [(key, value) for choice in choices if choice for key, value in choice.options.items()]
+    named = [v for k, v in options if isinstance(v, str) and (k == "process" or v.endswith((".yaml", ".yml")))]
+    return [path, *(path.parent / name for name in dict.fromkeys([campaign.detector, *named]))]
+
+
 def _resolve(path: Path, key: str, value: Any) -> Any:
     """Files that options name, relative to the campaign file: a process or YAML block is read in."""
     if not isinstance(value, str):
