@@ -4,33 +4,229 @@ import re
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gen2reco.campaign import profile, reasons, slurm
+from gen2reco.campaign import offer, profile, reasons, slurm
+from gen2reco.campaign import slurm_words as words
 from gen2reco.campaign.measure import measure_rates
-from gen2reco.campaign.profile import Profile, Request, load_profile
+from gen2reco.campaign.profile import Profile, load_profile
 from gen2reco.campaign.rates import known_rates, shard_events, unmeasured
+from gen2reco.campaign.request import Request
+from gen2reco.campaign.slurm_words import Gres
 from gen2reco.errors import InfrastructureError, InputError
 
 
 @pytest.mark.parametrize(
     "text, minutes",
-    [("UNLIMITED", None), ("30:00", 1800), ("01:30:00", 90), ("2-12:00:00", 3600), ("00:00:30", 0.5)],
+    [
+        ("UNLIMITED", None),
+        ("INFINITE", None),
+        ("60", 60),
+        ("0", 0),
+        ("60:30", 60.5),
+        ("01:30:00", 90),
+        ("00:00:30", 0.5),
+        ("2-12", 3600),
+        ("2-12:30", 3630),
+        ("2-12:00:00", 3600),
+        ("30-00:00:00", 43200),
+    ],
 )
 def test_times(text, minutes):
-    assert slurm._minutes(text) == minutes
+    assert words.minutes(text) == minutes
 
 
 @pytest.mark.parametrize(
-    "text, gpus",
+    "text, megabytes",
     [
-        ("(null)", {}),
-        ("gpu:4", {"": 4}),
-        ("gpu:a100:4(S:0-1)", {"a100": 4}),
-        ("gpu:a100:4(S:0-1),gpu:t4:2(S:0),shard:8", {"a100": 4, "t4": 2}),
+        ("4000", 4000),
+        ("4000M", 4000),
+        ("4G", 4096),
+        ("1T", 2**20),
+        ("1P", 2**30),
+        ("1000K", 1),
+        ("4gb", 4096),
+        ("0", 0),
     ],
 )
-def test_gpus_of_a_node(text, gpus):
-    assert slurm._gres(text) == gpus
+def test_sizes(text, megabytes):
+    assert words.megabytes(text) == megabytes
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("(null)", []),
+        ("gpu", [("gpu", "", 1)]),
+        ("gpu:4", [("gpu", "", 4)]),
+        ("gpu:a100:1", [("gpu", "a100", 1)]),
+        ("gpu:1g.10gb:2", [("gpu", "1g.10gb", 2)]),
+        ("gpu:1g.10gb", [("gpu", "1g.10gb", 1)]),
+        ("gpu:nvidia_a100_3g.20gb:2", [("gpu", "nvidia_a100_3g.20gb", 2)]),
+        ("gpu:rtx-6000:2", [("gpu", "rtx-6000", 2)]),
+        ("gpu:a100:4(S:0-1)", [("gpu", "a100", 4)]),
+        ("gpu:a100:4(S:0,1),shard:8", [("gpu", "a100", 4), ("shard", "", 8)]),
+        ("gpu:a100:1,shard:2", [("gpu", "a100", 1), ("shard", "", 2)]),
+        ("gpu:a100:4(IDX:0-3),gpu:t4:2(S:0)", [("gpu", "a100", 4), ("gpu", "t4", 2)]),
+        ("mps:100,bandwidth:lustre:no_consume:4G", [("mps", "", 100), ("bandwidth", "lustre", 4 * 2**30)]),
+        ("gpu:2K", [("gpu", "", 2048)]),
+        ("gres/gpu=2,gres/gpu:t4=1", [("gpu", "", 2), ("gpu", "t4", 1)]),
+        ("gres:gpu:t4:2", [("gpu", "t4", 2)]),
+    ],
+)
+def test_generic_resources(text, found):
+    assert words.gres(text) == found
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("2", [("gpu", "", 2)]),
+        ("volta:3", [("gpu", "volta", 3)]),
+        ("volta:3,kepler:1", [("gpu", "volta", 3), ("gpu", "kepler", 1)]),
+        ("1g.10gb:2", [("gpu", "1g.10gb", 2)]),
+    ],
+)
+def test_gpus(text, found):
+    assert words.gpus(text) == found
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("c1", {"c1"}),
+        ("c1,c2", {"c1", "c2"}),
+        ("n[08-10,12],gpu1", {"n08", "n09", "n10", "n12", "gpu1"}),
+        ("r[1-2]n[1-2]-ib", {"r1n1-ib", "r1n2-ib", "r2n1-ib", "r2n2-ib"}),
+    ],
+)
+def test_node_names(text, names):
+    assert words.hosts(text) == names
+
+
+FEATURES = {"intel", "ib", "a100", "rack1", "80gb"}
+
+
+@pytest.mark.parametrize(
+    "constraint, has",
+    [
+        ("intel", True),
+        ("amd", False),
+        ("intel&ib", True),
+        ("intel&amd", False),
+        ("intel|amd", True),
+        ("[rack1|rack2]", True),
+        ("[rack3|rack2]", False),
+        ("(amd|intel)&80gb", True),
+        ("intel*4", True),
+        ("[rack1*2]", True),
+        (" intel & ib ", True),
+    ],
+)
+def test_features(constraint, has):
+    assert words.has_features(constraint, FEATURES) is has
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("--signal=USR1@120", [("signal", "USR1@120")]),
+        (
+            "-C intel --gres gpu:1 --exclusive -G2",
+            [("constraint", "intel"), ("gres", "gpu:1"), ("exclusive", ""), ("gpus", "2")],
+        ),
+        ("'--mem=4G --nodelist=\"n[1-2]\"'", [("mem", "4G"), ("nodelist", "n[1-2]")]),
+        ("--gpus-per-node=a100:2 --comment 'a b'", [("gpus-per-node", "a100:2"), ("comment", "a b")]),
+    ],
+)
+def test_options(text, found):
+    assert words.options(text) == found
+
+
+UNREADABLE = {
+    words.minutes: ["", "1h", "1:2:3:4", "1-", "x", "-5", "1.5", "9" * 400],
+    words.megabytes: ["", "4 GiB!", "1.5G", "x", "-1"],
+    words.gres: ["gpu:", "gpu::2", ":2", "gpu:a:b:2", "gpu:a100:two", "2", "gpu=", "gpu:a100:1;rm"],
+    words.gpus: ["", "a:b:2", "2;3"],
+    words.hosts: ["", "n[1-", "n[a-b]", "n]1[", "n[1-999999999]"],
+    lambda text: words.has_features(text, FEATURES): ["a&b|c", "[a*2&b*4]", "(a", "a)", "a&", "!a", "a**2", "(" * 99],
+    words.options: ["--", "gpu:1", "--x 'a"],
+    words.tres: ["cpu", "cpu=", "=4", "gres/gpu"],
+}
+
+
+@pytest.mark.parametrize("read, text", [(read, text) for read, texts in UNREADABLE.items() for text in texts])
+def test_what_cannot_be_read_is_never_nothing(read, text):
+    with pytest.raises(ValueError):
+        read(text)
+
+
+READERS = [words.minutes, words.megabytes, words.gres, words.gpus, words.hosts, words.options, words.tres]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from(READERS), st.text("gpu:=,()[]-*&|1209kKMG. '\"/a", max_size=15))
+def test_whatever_is_written_is_read_or_refused(read, text):
+    try:
+        read(text)
+        words.has_features(text, FEATURES)
+    except ValueError:
+        pass
+
+
+GPU, SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
+
+
+@pytest.mark.parametrize(
+    "resources, wanted",
+    [
+        ({"gpu": 2}, {"gpus": 2}),
+        ({"gpu": "2"}, {"gpus": 2}),
+        ({"gpu_model": "a100"}, {"gpus": 1, "gpu_type": "a100"}),
+        ({"gpu": 2, "gpu_model": "a100"}, {"gpus": 2, "gpu_type": "a100"}),
+        ({"gres": "gpu:1g.10gb:2"}, {"gpus": 2, "gpu_type": "1g.10gb"}),
+        ({"gres": "'gpu:a100:1'"}, {"gpus": 1, "gpu_type": "a100"}),
+        ({"gres": '"gpu:1"'}, {"gpus": 1}),
+        ({"gres": "gpu:a100:1,shard:2"}, {"gpus": 1, "gpu_type": "a100", "gres": (SHARD,)}),
+        ({"gres": "shard:2"}, {"gres": (SHARD,)}),
+        ({"gres": "gpu:a100:2,gpu:t4:1"}, {"gpus": 2, "gpu_type": "a100", "gres": (GPU,)}),
+        ({"gres": "gpu:0"}, {}),
+        ({"gres": "gpu=x"}, {"unread": ("gres `gpu=x`",)}),
+        ({"gpus": 1}, {"unread": ("gpus `1`: Slurm is not asked for it; write `gpu`",)}),
+        ({"gpu": 2, "cpus_per_gpu": 4}, {"gpus": 2, "cpus": 8}),
+        ({"threads": 4, "mem_mb_per_cpu": 100}, {"cpus": 4, "memory_mb": 400}),
+        ({"cpus_per_task": -1}, {"cpus": 1}),
+        ({"mem_mb": "4G"}, {"memory_mb": 4096}),
+        ({"mem_mb": "<TBD>"}, {"unread": ("mem_mb `<TBD>`",)}),
+        ({"runtime": "1-00:00:00"}, {"minutes": 1440}),
+        ({"runtime": "soon"}, {"unread": ("runtime `soon`",)}),
+        ({"slurm_partition": "a,b", "slurm_account": "x, y"}, {"partition": "a,b", "account": "x"}),
+        ({"constraint": "'intel&ib'"}, {"constraint": "intel&ib"}),
+        ({"nodes": 2}, {"unread": ("nodes `2`: several nodes",)}),
+        ({"clusters": "other"}, {"unread": ("clusters `other`: another cluster",)}),
+        ({"slurm_extra": "'--gres=gpu:a100:1,shard:2'"}, {"gpus": 1, "gpu_type": "a100", "gres": (SHARD,)}),
+        ({"slurm_extra": "--gpus-per-node=a100:2"}, {"gpus": 2, "gpu_type": "a100"}),
+        ({"slurm_extra": "--gpus-per-task 2", "tasks": 2}, {"gpus": 4}),
+        ({"slurm_extra": "-G t4:1 -C ib -t 2-0"}, {"gpus": 1, "gpu_type": "t4", "constraint": "ib", "minutes": 2880}),
+        (
+            {"slurm_extra": "--tres-per-task=cpu=4,mem=2G,gres/gpu:t4=1"},
+            {"gpus": 1, "gpu_type": "t4", "cpus": 4, "memory_mb": 2048},
+        ),
+        ({"slurm_extra": "--mem-per-cpu=2G", "threads": 2}, {"cpus": 2, "memory_mb": 4096}),
+        ({"slurm_extra": "-w n[1-2] -x n3"}, {"nodes": frozenset({"n1", "n2"}), "excluded": frozenset({"n3"})}),
+        ({"slurm_extra": "--signal=USR1@120 --requeue --mail-type END"}, {}),
+        (
+            {"slurm_extra": "--reservation=x -L matlab:1"},
+            {"unread": ("slurm_extra `--reservation=x`", "slurm_extra `--licenses=matlab:1`")},
+        ),
+        ({"slurm_extra": "--gpus-per-socket=1"}, {"unread": ("slurm_extra `--gpus-per-socket=1`",)}),
+        ({"slurm_extra": "--gres=gpu:"}, {"unread": ("slurm_extra `--gres=gpu:`",)}),
+        ({"slurm_extra": "'unclosed"}, {"unread": ("slurm_extra `'unclosed`",)}),
+    ],
+)
+def test_requests(resources, wanted):
+    assert Request.of("rule r", resources) == Request("rule r", **wanted)
 
 
 @pytest.mark.parametrize(
@@ -87,23 +283,38 @@ def test_unknown_profile_names_the_known_ones():
         load_profile("slrum")
 
 
+MIG = (
+    "NodeName=m1 CPUEfctv=64 CPUTot=64 AvailableFeatures=intel,ib,80gb ActiveFeatures=intel,ib RealMemory=512000 "
+    "Gres=gpu:1g.10gb:7(S:0,1),gpu:3g.40gb:2,shard:8 State=MIXED+PLANNED Partitions=mig,all "
+    "Reason=Gres=gpu:9 State=DOWN by x [root@2026-01-01T00:00:00] Comment=RealMemory=1"
+)
+LIMITED = (
+    "PartitionName=mig AllowGroups=ALL DenyAccounts=chemistry AllowQos=normal,long Default=NO DefaultTime=NONE "
+    "MaxTime=2-00:00:00 MaxCPUsPerNode=32 State=UP DefMemPerCPU=4000 MaxMemPerNode=256000"
+)
 CLUSTER = {
     "partitions": {
         "cpu": slurm.Partition("cpu", True, True, 1440, None),
         "gpu": slurm.Partition("gpu", True, False, None, frozenset({"physics"})),
         "old": slurm.Partition("old", False, False, None, None),
+        "mig": slurm._partition(slurm._fields(LIMITED)),
+        "drained": slurm.Partition("drained", True, False, None, None),
+        "odd": slurm._partition(slurm._fields("PartitionName=odd State=UP MaxTime=soon")),
     },
     "nodes": [
         slurm.Node("c1", frozenset({"cpu"}), 8, 16000, {}),
         slurm.Node("c2", frozenset({"cpu"}), 2, 64000, {}),
         slurm.Node("g1", frozenset({"gpu"}), 8, 16000, {"a100": 2}),
+        slurm._node(slurm._fields(MIG)),
+        slurm._node(slurm._fields("NodeName=d1 Partitions=drained State=IDLE+DRAIN CPUTot=8 RealMemory=16000")),
+        slurm._node(slurm._fields("NodeName=o1 Partitions=odd State=IDLE CPUTot=8 RealMemory=9000 Gres=gpu::4")),
     ],
     "associations": ({"physics", "chemistry"}, {"normal"}),
 }
 BAD = {
     "partition": (
         Request("rule r", partition="cpus"),
-        "partition `cpus` does not exist on this cluster; it has cpu, gpu, old",
+        "partition `cpus` does not exist on this cluster; it has cpu, drained, gpu, mig, odd, old",
     ),
     "partition down": (Request("rule r", partition="old"), "not up"),
     "account": (
@@ -118,6 +329,25 @@ BAD = {
     "memory": (Request("rule r", memory_mb=65000), "65000 MB are more than any node"),
     "CPUs and memory, each had by another": (Request("rule r", cpus=4, memory_mb=32000), "more than any node"),
     "runtime": (Request("rule r", minutes=1441), "beyond the 1440 min"),
+    "one of two partitions": (Request("rule r", partition="cpu,nowhere"), "partition `nowhere` does not exist"),
+    "neither partition": (Request("rule r", partition="cpu,gpu", gpus=3), "more than any node of partition `gpu` has"),
+    "MIG type": (Request("rule r", partition="mig", gpus=1, gpu_type="2g.20gb"), "it has 1g.10gb, 3g.40gb"),
+    "MIGs": (Request("rule r", partition="mig", gpus=3, gpu_type="3g.40gb"), "more than any node"),
+    "shards": (Request("rule r", partition="mig", gres=(Gres("shard", "", 9),)), "9 shard are more than any node"),
+    "no shards": (Request("rule r", partition="cpu", gres=(Gres("shard", "", 1),)), "has no `shard`"),
+    "two types": (
+        Request("rule r", partition="mig", gpus=7, gpu_type="1g.10gb", gres=(Gres("gpu", "a100", 1),)),
+        "no `gpu:a100`",
+    ),
+    "denied account": (Request("rule r", partition="mig", account="chemistry"), "takes no account `chemistry`"),
+    "CPUs of a node": (Request("rule r", partition="mig", cpus=33), "33 CPU are more than the 32 CPU a node"),
+    "memory of a node": (Request("rule r", partition="mig", memory_mb=256001), "more than the 256000 MB a node"),
+    "memory by default": (Request("rule r", partition="mig", cpus=32, minutes=2881), "beyond the 2880 min"),
+    "features": (
+        Request("rule r", partition="mig", constraint="amd|[ib&arm]"),
+        "features `amd|[ib&arm]`; there are 80gb",
+    ),
+    "nodes": (Request("rule r", partition="mig", nodes=frozenset({"m2"})), "partition `mig` has no node m2"),
 }
 
 
@@ -130,7 +360,7 @@ def cluster(monkeypatch):
 @pytest.mark.parametrize("what", BAD)
 def test_what_a_cluster_lacks_is_named_in_one_line(cluster, what):
     request, said = BAD[what]
-    found = profile.problems([request])
+    found = offer.problems([request])
     assert len(found) == 1 and said in found[0] and "\n" not in found[0] and found[0].startswith("rule r: ")
 
 
@@ -139,11 +369,55 @@ def test_what_a_cluster_has_is_no_problem(cluster):
         Request("simulate", None, "physics", "normal", 8, 16000, 1440),
         Request("simulate_gpu", "gpu", "physics", cpus=1, memory_mb=16000, gpus=2, gpu_type="a100"),
     ]
-    assert profile.problems(asked) == []
+    assert offer.problems(asked) == []
+
+
+def test_what_is_not_understood_or_has_to_wait_is_a_line(cluster):
+    asked = [
+        Request("rule a", partition="mig", gpus=1, gpu_type="1g.10gb", gres=(SHARD,), constraint="intel&80gb"),
+        Request("rule b", partition="drained"),
+        Request("rule c", partition="odd", gpus=4, constraint="a&b|c"),
+        Request("rule d", partition="cpu,drained", unread=("gres `gpu=x`",)),
+    ]
+    assert offer.problems(asked) == []
+    assert offer.remarks(asked) == [
+        "rule b: will wait: the nodes that could take it are down or draining: d1",
+        "rule c: not checked: constraint `&` and `|` without brackets",
+        "rule c: not checked: partition `odd` has MaxTime=soon",
+        "rule c: not checked: node o1 has Gres=gpu::4",
+        "rule d: not checked: gres `gpu=x`",
+    ]
+
+
+@pytest.mark.parametrize(
+    "state, usable",
+    [
+        ("IDLE", True),
+        ("MIXED", True),
+        ("ALLOCATED+PLANNED", True),
+        ("IDLE~", True),
+        ("IDLE+CLOUD+POWERED_DOWN", True),
+        ("MAINT", True),
+        ("idle*", False),
+        ("mixed+drain", False),
+        ("DOWN*+DRAIN", False),
+        ("FUTURE", False),
+        ("", True),
+    ],
+)
+def test_states_of_nodes(state, usable):
+    assert slurm._usable(state) is usable
+
+
+def test_a_node_is_read_from_its_own_fields_not_from_free_text():
+    node = slurm._node(slurm._fields(MIG))
+    assert (node.cpus, node.memory_mb, node.gpus) == (64, 512000, {"1g.10gb": 7, "3g.40gb": 2})
+    assert (node.gres, node.usable, node.unread) == ((Gres("shard", "", 8),), True, ())
+    assert node.features == {"intel", "ib", "80gb"}
 
 
 def test_one_mistake_in_many_rules_is_one_line(cluster):
-    found = profile.problems([Request("rule a", partition="x"), Request("rule b", partition="x")])
+    found = offer.problems([Request("rule a", partition="x"), Request("rule b", partition="x")])
     assert len(found) == 1 and found[0].startswith("rule a, rule b: ")
 
 

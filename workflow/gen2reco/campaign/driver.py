@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from snakemake.settings.types import ConfigSettings
     from snakemake.workflow import Workflow
 
-    from gen2reco.campaign.profile import Request
+    from gen2reco.campaign.request import Request
 
 QUICKSTART = "configs/campaigns/quickstart.yaml"
 CHANGES = ("execute", "delete_output", "unlock", "cleanup_metadata", "cleanup_shadow")
@@ -129,7 +129,7 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
     if type(workflow.executor_settings).__module__ != "snakemake_executor_plugin_slurm":
         return
     from gen2reco.campaign import slurm
-    from gen2reco.campaign.profile import problems
+    from gen2reco.campaign.offer import problems
 
     if workflow.resource_settings.cores not in (None, sys.maxsize):
         raise InputError(
@@ -145,7 +145,8 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
 
 def _requests(workflow: "Workflow") -> list["Request"]:
     """What the jobs that are to run ask for, groups as one job; of like jobs the first."""
-    from gen2reco.campaign.profile import Request, job_name
+    from gen2reco.campaign.profile import job_name
+    from gen2reco.campaign.request import Request
 
     kinds, seen = {}, set()
     for job in workflow.dag.needrun_jobs():

@@ -6,13 +6,18 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from gen2reco.campaign import slurm_words as words
+from gen2reco.campaign.slurm_words import Gres
 from gen2reco.errors import InfrastructureError
 
 SECONDS = 60
 """How long a Slurm command may take before it counts as failed."""
+_UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "FUTURE", "ERROR", "INVAL", "UNKNOWN"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,20 @@ class Partition:
     default: bool
     minutes: float | None
     accounts: frozenset[str] | None
+    no_accounts: frozenset[str] = frozenset()
+    qos: frozenset[str] | None = None
+    """The QoS it takes; None: all."""
+    no_qos: frozenset[str] = frozenset()
+    memory_mb: int = 0
+    """What a job gets that asks for none, MB."""
+    memory_per_cpu_mb: int = 0
+    """The same for each CPU."""
+    most_memory_mb: int | None = None
+    """The most on one node; None: no limit."""
+    most_cpus: int | None = None
+    """The most on one node; None: no limit."""
+    unread: tuple[str, ...] = ()
+    """Fields that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,13 @@ class Node:
     cpus: int
     memory_mb: int
     gpus: dict[str, int]
+    gres: tuple[Gres, ...] = ()
+    """Its other generic resources."""
+    features: frozenset[str] = frozenset()
+    usable: bool = True
+    """Whether it is neither down nor draining."""
+    unread: tuple[str, ...] = ()
+    """Fields that could not be read."""
 
 
 @dataclass(frozen=True)
@@ -164,43 +190,84 @@ def _gpus_in(tres: str) -> int:
 
 
 def _fields(line: str) -> dict[str, str]:
-    return dict(word.split("=", 1) for word in line.split() if "=" in word)
+    """`A=1 B=2 Reason=text A=3` → {"A": "1", "B": "2", "Reason": "text"}: free text comes last and may look alike."""
+    return dict(reversed([word.split("=", 1) for word in line.split() if "=" in word]))
+
+
+class _Fields:
+    """The fields of a line of scontrol, as they are understood; what is not is noted."""
+
+    def __init__(self, fields: dict[str, str]):
+        self.fields, self.unread = fields, []
+
+    def read(self, key: str, read: Callable[[str], Any], default: Any) -> Any:
+        """A field; the default if it is not there, and if it cannot be read."""
+        text = self.fields.get(key)
+        if text is None:
+            return default
+        try:
+            return read(text)
+        except ValueError:
+            self.unread.append(f"{key}={text[:80]}")
+            return default
 
 
 def _partition(fields: dict[str, str]) -> Partition:
-    accounts = fields.get("AllowAccounts", "ALL")
+    of = _Fields(fields)
     return Partition(
         fields["PartitionName"],
-        fields.get("State") == "UP",
+        fields.get("State", "UP") == "UP",
         fields.get("Default") == "YES",
-        _minutes(fields.get("MaxTime", "UNLIMITED")),
-        None if accounts == "ALL" else frozenset(accounts.split(",")),
+        of.read("MaxTime", words.minutes, None),
+        of.read("AllowAccounts", _names, None),
+        of.read("DenyAccounts", _names, None) or frozenset(),
+        of.read("AllowQos", _names, None),
+        of.read("DenyQos", _names, None) or frozenset(),
+        of.read("DefMemPerNode", _limit(words.megabytes), None) or 0,
+        of.read("DefMemPerCPU", _limit(words.megabytes), None) or 0,
+        of.read("MaxMemPerNode", _limit(words.megabytes), None) or None,
+        of.read("MaxCPUsPerNode", _limit(int), None),
+        tuple(of.unread),
     )
 
 
 def _node(fields: dict[str, str]) -> Node:
+    of = _Fields(fields)
+    found = of.read("Gres", words.gres, [])
+    gpus: dict[str, int] = {}
+    for one in found:
+        if one.name == "gpu":
+            gpus[one.type] = gpus.get(one.type, 0) + one.count
     return Node(
         fields["NodeName"],
         frozenset(fields.get("Partitions", "").split(",")),
-        int(fields.get("CPUEfctv", fields.get("CPUTot", 0))),
-        int(fields.get("RealMemory", 0)),
-        _gres(fields.get("Gres", "")),
+        of.read("CPUEfctv", int, 0) or of.read("CPUTot", int, 0),
+        of.read("RealMemory", int, 0),
+        gpus,
+        tuple(one for one in found if one.name != "gpu"),
+        _features(fields),
+        _usable(fields.get("State", "")),
+        tuple(of.unread),
     )
 
 
-def _gres(text: str) -> dict[str, int]:
-    """`gpu:a100:4(S:0-1),gpu:t4:2` → {"a100": 4, "t4": 2}; `gpu:4` → {"": 4}."""
-    found: dict[str, int] = {}
-    for kind, count in re.findall(r"gpu(?::([A-Za-z_][^:,()]*))?:(\d+)", text):
-        found[kind] = found.get(kind, 0) + int(count)
-    return found
+def _features(fields: dict[str, str]) -> frozenset[str]:
+    """What a node has or, rebooted, can have."""
+    texts = (fields.get(key, "") for key in ("AvailableFeatures", "ActiveFeatures", "Features"))
+    return frozenset(name for text in texts for name in text.split(",") if name not in ("", "(null)"))
 
 
-def _minutes(text: str) -> float | None:
-    """Slurm's `days-hours:minutes:seconds`, in minutes; None for no limit."""
-    if text in ("UNLIMITED", "NONE", "INFINITE"):
-        return None
-    days, _, clock = text.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    seconds = parts + [0] * (3 - len(parts))
-    return int(days or 0) * 1440 + seconds[0] * 60 + seconds[1] + seconds[2] / 60
+def _usable(state: str) -> bool:
+    """`IDLE`, `MIXED+PLANNED`, `idle~` (asleep) are; `IDLE+DRAIN`, `DOWN*`, `idle*` (not answering) are not."""
+    flags = {flag.rstrip("*~#!%$@^-") for flag in state.upper().split("+")}
+    return not flags & _UNUSABLE and "*" not in state
+
+
+def _names(text: str) -> frozenset[str] | None:
+    """The names of a list; None for all, and for none."""
+    return None if text in ("ALL", "(null)", "") else frozenset(text.split(","))
+
+
+def _limit(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader for which `UNLIMITED` is None."""
+    return lambda text: None if text in ("UNLIMITED", "INFINITE", "(null)", "N/A") else read(text)

@@ -14,8 +14,9 @@ from types import FrameType
 from gen2reco.campaign import slurm
 from gen2reco.campaign.driver import snakemake_command
 from gen2reco.campaign.exclusive import hold
+from gen2reco.campaign.offer import Cluster, problems, remarks
 from gen2reco.campaign.plan import Plan, ensure_plan, lock_of
-from gen2reco.campaign.profile import Profile, load_profile, problems, requests, unseen
+from gen2reco.campaign.profile import Profile, load_profile, requests, unseen
 from gen2reco.campaign.sidecar import write_text
 from gen2reco.errors import InfrastructureError, InputError
 
@@ -26,11 +27,15 @@ WARNING_SECONDS = 120
 
 def check_cluster(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]], folder: Path | None = None) -> None:
     """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for, for samples
-    that go these roads of (stage, device), or that its nodes do not see the results folder."""
+    that go these roads of (stage, device), or that its nodes do not see the results folder. A line each tells what
+    cannot be checked, and what will have to wait for nodes."""
     if not profile.on_slurm:
         return
     asked = requests(profile, roads)
-    found = problems(asked) or (unseen(folder, asked) if folder else [])
+    cluster = Cluster.here()
+    for line in remarks(asked, cluster):
+        print(f"{profile.path}: {line}", file=sys.stderr)
+    found = problems(asked, cluster) or (unseen(folder, asked) if folder else [])
     if found:
         raise InputError(f"{profile.path}: " + "; ".join(found))
 

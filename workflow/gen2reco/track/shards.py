@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gen2reco.campaign.sidecar import parse_sidecar
+from gen2reco.campaign.sidecar import read_facts
 from gen2reco.errors import InputError
-from gen2reco.track.regular import NotTaken, read
+from gen2reco.track.regular import NotTaken, check
 
 _SHARD, _LARGEST = re.compile(r"[0-9]{5,9}\.json"), 2**24
 _PER_SHARD = ("wall_seconds", "cpu_seconds", "peak_memory_mb", "events_out")
@@ -105,10 +105,10 @@ def shards_of(results: Path, sample: str, stage: str) -> Shards | None:
         return None
     for path in found:
         try:
-            content = read(Path(path), results, _LARGEST).decode("utf-8", "replace")
-            facts[int(Path(path).stem)] = parse_sidecar(content, Path(path))
+            check(Path(path), results, _LARGEST)
+            facts[int(Path(path).stem)] = read_facts(Path(path))
         except (NotTaken, InputError) as error:
-            logging.getLogger(__name__).warning("%s: left out: %s", path, error)
+            logging.getLogger(__name__).warning("%s: damaged sidecar, left out: %s", path, error)
     return Shards(sample, stage, facts) if facts else None
 
 
