@@ -1,6 +1,7 @@
 """HepMC events (arXiv:1912.08005): final particles and hard process of HepMC3 and HepMC2 ASCII files, by range."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,22 +98,30 @@ class HepmcFile:
 
     def _one_set_of_names(self, runs: list[int]) -> tuple[str, ...]:
         """The weights' names, which all runs (HepMC3) and events (HepMC2) have in common. Raises InputError."""
-        file = self._file
-        if self.format == "hepmc3":
-            first = np.searchsorted(file.starts, runs)  # event of each run
-            named = [(_names3(file.data[run : file.starts[at]]), at) for run, at in zip(runs, first) if at < len(file)]
-        else:
-            lines = _NAMES2.finditer(file.data)
-            named = [(_names2(line[0]), np.searchsorted(file.starts, line.start()) - 1) for line in lines]
-        names = named[0][0] if named else ()
-        other, at = next(((other, at) for other, at in named if other != names), (names, 0))
-        if other != names:
-            raise InputError(
-                f"{self.path}: the weights' names change at event {at} (counted from 0), from "
-                f"({', '.join(names) or 'none'}) to ({', '.join(other) or 'none'}): runs put together; give each file "
-                "by itself"
-            )
-        return names
+        first = None
+        for names, event in self._headers(runs) if self.format == "hepmc3" else self._name_lines():
+            first = names if first is None else first
+            if names != first:
+                raise InputError(
+                    f"{self.path}: the weights' names change at event {event} (counted from 0), from "
+                    f"({', '.join(first) or 'none'}) to ({', '.join(names) or 'none'}): runs put together; give each "
+                    "file by itself"
+                )
+        return first or ()
+
+    def _headers(self, runs: list[int]) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Names in the header of each run that has events, and its first event."""
+        for run, event in zip(runs, np.searchsorted(self._file.starts, runs).tolist()):
+            if event < len(self):
+                yield _names3(self._file.data[run : self._file.starts[event]]), event
+
+    def _name_lines(self) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Names in the events' own lines, and the event, where a line differs from the one before."""
+        before = None
+        for match in _NAMES2.finditer(self._file.data):
+            if match[0] != before:
+                yield _names2(match[0]), int(np.searchsorted(self._file.starts, match.start())) - 1
+            before = match[0]
 
     def _check_sections(self, runs: list[int]) -> None:
         """Raises InputError where runs put together end with cross sections that contradict each other."""
