@@ -14,7 +14,7 @@ EVENT_LINE = re.compile(rb"^E (?=[\s\d-])", re.MULTILINE)
 _INT, _COUNT = rb" +(-?\d{1,10})", rb" +(\d{1,9})"
 _FLOAT = rb" +([-+]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
 _E3 = re.compile(rb"E" + _INT + _COUNT * 2 + rb"(?: +@" + _FLOAT * 4 + rb")? *")
-_V3 = re.compile(rb"V +(-\d{1,9})" + _INT + rb" +\[((?:\d{1,9},?)*)\](?: +@" + _FLOAT * 4 + rb")? *")
+_V3 = re.compile(rb"V +(-\d{1,9})" + _INT + rb" +\[((?:\d{1,9}(?:,\d{1,9})*)?)\](?: +@" + _FLOAT * 4 + rb")? *")
 _P3 = re.compile(rb"P" + _COUNT + _INT * 2 + _FLOAT * 5 + _INT + rb" *")
 _V2 = re.compile(rb"V +(-\d{1,9})" + _INT + _FLOAT * 4 + _COUNT * 3 + rb"(?:" + _FLOAT + rb")* *")
 _P2 = re.compile(rb"P" + _INT * 2 + _FLOAT * 5 + _INT + _FLOAT * 2 + _INT + _COUNT + rb"((?:" + _INT * 2 + rb")*) *")
