@@ -16,7 +16,7 @@ from gen2reco.campaign.stage import Chunk, make_backend
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import Properties
-from gen2reco.generate import engine, pythia8
+from gen2reco.generate import engine, lhe_shower, pythia8
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "tests" / "data"
@@ -204,7 +204,8 @@ def test_ordinary_events_list_no_properties(ee):
     assert "particle_properties" not in ee.run(Chunk(0, 5, 0, 5)).info
 
 
-def test_events_that_fail_are_counted_by_the_engine_s_own_reason():
+def test_events_that_fail_are_counted_by_the_engine_s_own_reason(monkeypatch):
+    monkeypatch.setattr(lhe_shower.Shower, "unknown", lambda *_: None)
     process = {"kind": "lhe", "file": str(DATA / "cases" / "lhe" / "unknown.lhe"), "mpi": False}
     backend = make_backend("generate", "lhe", {"process": process})
     backend.prepare()
@@ -275,5 +276,5 @@ def test_matching_veto_leaves_no_row_and_is_no_failure():
     backend.prepare()
     result = backend.run(Chunk(0, 1, 0, 3))
     assert result.info["events_vetoed"] == 3 - result.table.num_rows
-    assert "events_failed" not in result.info
+    assert result.info["events_failed"] == 0
     assert isinstance(result.table, pa.Table)

@@ -14,12 +14,11 @@ from gen2reco.errors import InputError
 from gen2reco.events import lhe_text, lhe_weights
 from gen2reco.events.lhe_run import LheRun, differences, read_run
 from gen2reco.events.lhe_weights import Heads, WeightNames
-from gen2reco.events.stream import EventFile, index_events
+from gen2reco.events.stream import MAX_HEADER, EventFile, index_events
 
 INCOMING, BEAM, OUTGOING = -1, -9, 1
-MAX_HEADER = 64 << 20
 _EVENT = re.compile(rb"<event(?=[\s>])")
-_HEAD = re.compile(rb"<event([^<>]*+)>\s*+\S++\s++(\S++)\s++(\S++)")
+_HEAD = re.compile(rb"<event(?=[\s>])([^<>]*+)>\s*+\S++\s++(\S++)\s++(\S++)")
 _UNREADABLE = (b"", b"0", b"nan")
 _ENERGY = re.compile(rb"\n[ \t]*+-?\d++[ \t]++-1[ \t]++(?:\S++[ \t]++){6}(\S++)[ \t]++(\S++)")
 
@@ -76,8 +75,9 @@ class LheFile:
         )
 
     @cached_property
-    def nominal(self) -> np.ndarray:
-        """The weight of every event in a sample of all of them (see `lhe_weights.nominal`). Raises InputError."""
+    def nominal(self) -> tuple[np.ndarray, np.ndarray]:
+        """The weight of every event in a sample of all of them, and the factor on its further ones: see
+        `lhe_weights.nominal`. Raises InputError."""
         try:
             return lhe_weights.nominal(self.run.strategy, self.run.processes, self.heads)
         except InputError as error:

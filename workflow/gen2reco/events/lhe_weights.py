@@ -8,6 +8,8 @@ import numpy as np
 
 from gen2reco.errors import InputError
 
+Processes = Sequence[tuple[float, float, float, int]]
+"""(XSECUP, XERRUP, XMAXUP, LPRUP) of each."""
 SUMS = ("tried", "trials", "tried2", "made", "made2", "made_tried")
 """Sums that cross sections are made of: weights of the events tried, how many attempts these are, the squares; weights
 of the events made, their squares, and the products of both."""
@@ -23,23 +25,30 @@ class Heads:
     trials: np.ndarray
 
 
-def nominal(strategy: int, processes: Sequence[tuple[float, float, float, int]], heads: Heads) -> np.ndarray:
-    """The weight of each event in a sample that keeps all of them: (n,) float64.
+def nominal(strategy: int, processes: Processes, heads: Heads) -> tuple[np.ndarray, np.ndarray]:
+    """The weight of each event in a sample that keeps all of them, and the factor on its further weights: (n,) float64.
 
     IDWTUP ±3: ±1, or as they stand if they are no unit weights; ±4: XWGTUP, in pb. ±1 and ±2 ask the reader to keep
     an event with the chance |XWGTUP| / XMAXUP of its process: instead, it has a weight in proportion to that.
     Raises InputError if these need an XMAXUP that is missing.
     """
+    factor = np.ones(len(heads.weight))
     if abs(strategy) == 3 and _same_size(heads.weight):
-        return np.where(heads.weight < 0, -1.0, 1.0)
-    if abs(strategy) > 2 or len(processes) == 1:
-        return heads.weight
+        factor = 1 / np.where(heads.weight == 0, 1.0, np.abs(heads.weight))
+        return np.where(heads.weight < 0, -1.0, 1.0), factor
+    if abs(strategy) <= 2 and len(processes) > 1:
+        factor = _mixing(strategy, processes, heads)
+    return heads.weight * factor, factor
+
+
+def _mixing(strategy: int, processes: Processes, heads: Heads) -> np.ndarray:
+    """The sum of all XMAXUP over that of the event's process: (n,)."""
     tops = {number: abs(top) for _, _, top, number in processes}
     if zero := [number for number, top in tops.items() if not top]:
         raise InputError(f"XMAXUP = 0 of process {zero[0]} in <init>, expected > 0: IDWTUP = {strategy} mixes by it")
     if missing := set(heads.process.tolist()) - set(tops):
         raise InputError(f"events of process {missing.pop()}, which <init> does not list; IDWTUP = {strategy} needs it")
-    return heads.weight * (sum(tops.values()) / np.array([tops[number] for number in heads.process.tolist()]))
+    return sum(tops.values()) / np.array([tops[number] for number in heads.process.tolist()])
 
 
 def _same_size(weights: np.ndarray) -> bool:
@@ -48,37 +57,27 @@ def _same_size(weights: np.ndarray) -> bool:
 
 
 def sums(tried: np.ndarray, trials: np.ndarray, made: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """The sums of SUMS. tried, trials: (n,) weights and attempts of the events tried; made: (m,) which of these were
-    made, weights: (m,) theirs after the shower."""
-    values = (
-        tried.sum(),
-        trials.sum(),
-        (tried**2).sum(),
-        weights.sum(),
-        (weights**2).sum(),
-        (weights * tried[made]).sum(),
-    )
+    """The sums of SUMS. tried, trials: (n,) weights and attempts of the events tried; made, weights: (m,) weights of
+    those made, before and after the shower."""
+    values = tried.sum(), trials.sum(), tried @ tried, weights.sum(), weights @ weights, weights @ made
     return dict(zip(SUMS, map(float, values), strict=True))
 
 
-def cross_section(
-    strategy: int, processes: Sequence[tuple[float, float, float, int]], of: dict[str, float]
-) -> tuple[float, float]:
-    """Cross section and its error, pb, of the events made, from their SUMS.
+def cross_section(strategy: int, stated: float, error: float, of: dict[str, float]) -> tuple[float, float]:
+    """Cross section and its error, pb, of the events made, from their SUMS and the sum of XSECUP with its error.
 
-    IDWTUP ±2 and ±3: the sum of XSECUP times the fraction that was made; ±1 and ±4: the mean weight of an attempt.
+    IDWTUP ±2 and ±3: XSECUP times the fraction that was made; ±1 and ±4: the mean weight of an attempt.
     """
-    stated, error = total(processes)
-    if abs(strategy) in (2, 3):
-        if not of["tried"]:
-            return stated, error
-        fraction = of["made"] / of["tried"]
-        spread = of["made2"] - 2 * fraction * of["made_tried"] + fraction**2 * of["tried2"]
-        return stated * fraction, float(np.hypot(error * fraction, stated * max(spread, 0) ** 0.5 / of["tried"]))
-    return mean(of["made"], of["made2"], of["trials"], stated, error)
+    if abs(strategy) in (1, 4):
+        return mean(of["made"], of["made2"], of["trials"], stated, error)
+    if not of["tried"]:
+        return stated, error
+    fraction = of["made"] / of["tried"]
+    spread = of["made2"] - 2 * fraction * of["made_tried"] + fraction**2 * of["tried2"]
+    return stated * fraction, float(np.hypot(error * fraction, stated * max(spread, 0) ** 0.5 / of["tried"]))
 
 
-def total(processes: Sequence[tuple[float, float, float, int]]) -> tuple[float, float]:
+def total(processes: Processes) -> tuple[float, float]:
     """The sum of XSECUP and its error, pb."""
     return float(sum(row[0] for row in processes)), float(np.hypot.reduce([row[1] for row in processes]))
 
@@ -94,7 +93,7 @@ def mean(weights: float, squares: float, trials: float, stated: float, error: fl
     return value, spread
 
 
-def remarks(strategy: int, processes: Sequence[tuple[float, float, float, int]], heads: Heads) -> list[str]:
+def remarks(strategy: int, processes: Processes, heads: Heads) -> list[str]:
     """What of the weights contradicts IDWTUP or XSECUP: one line each."""
     found = []
     valid = np.isfinite(heads.weight)
@@ -110,7 +109,7 @@ def remarks(strategy: int, processes: Sequence[tuple[float, float, float, int]],
     if abs(strategy) in (2, 3) and not stated:
         found.append(f"IDWTUP = {strategy} takes the cross section from XSECUP, which is 0")
     if abs(strategy) in (1, 4) and stated and len(weights) > 1:
-        weights = nominal(strategy, processes, heads)[valid]
+        weights = nominal(strategy, processes, heads)[0][valid]
         found += _mean_against_stated(strategy, weights, float(heads.trials[valid].sum()), stated, error)
     return found
 

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -182,16 +181,6 @@ def batches(
         if reasons is not None and (failed := int(np.sum(ak.is_none(batch)))):
             reasons[reason] = reasons.get(reason, 0) + failed
         yield batch
-
-
-def next_file(pythia: "pythia8mc.Pythia", path: Path) -> None:
-    """Go on with another LHE file of the same <init>, without a new start-up. Raises InputError."""
-    with engine_output() as said:
-        pythia.readString("Beams:newLHEFsameInit = on")
-        pythia.readString(f"Beams:LHEF = {path}")
-        ready = pythia.init()
-    if not ready:
-        raise InputError(f"Pythia8 does not read the events: {_complaint(said)}")
 
 
 def weight_names(pythia: "pythia8mc.Pythia") -> list[str]:

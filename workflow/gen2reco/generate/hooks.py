@@ -57,6 +57,7 @@ MISSING = (
     Missing("JetMatching:doVeto", (False,), f"{_MAIN} vetoes events", lambda p: p.flag("JetMatching:merge")),
     Missing("Merging:applyVeto", (False,), f"{_MAIN} vetoes events"),
     Missing("Merging:doMerging", (True,), "a shower from outside Pythia8"),
+    Missing("Merging:doMGMerging", (True,), "MadGraph's own file names; give its ktdurham as Merging:doKTMerging"),
     Missing("Merging:doUserMerging", (True,), "a merging scale written in C++"),
     Missing("Merging:runtimeAMCATNLOInterface", (True,), "an interface to aMC@NLO"),
     Missing("Merging:unlopsTMSdefinition", range(2**31), "a merging scale written in C++"),

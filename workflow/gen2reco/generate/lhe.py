@@ -1,8 +1,6 @@
 """Hard processes from a Les Houches event file, showered, hadronised and decayed by Pythia8."""
 
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,20 +9,21 @@ from gen2reco.campaign.config import Block
 from gen2reco.campaign.process import LheProcess, check_unchanged
 from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
-from gen2reco.events.lhe import LheEvent, LheFile, LheRun, write_clean
-from gen2reco.generate import engine
+from gen2reco.events import lhe_weights
+from gen2reco.events.lhe import LheEvent, LheFile
+from gen2reco.generate.lhe_shower import Shower, Showered
 from gen2reco.generate.pythia8 import assemble, merged, run_facts
-
-TRIES = 3  # showers of a hard process that Pythia8 gives up, before the event counts as failed
 
 
 class Lhe(Backend):
     """Showers events [start, stop) of the file. `event` is the number in the file, counted from 0.
 
-    Events that a matching or merging veto drops leave no row; those that Pythia8 cannot shower count as failed.
+    Weights and cross sections are those of IDWTUP (hep-ph/0109068) times the factors of merging and shower. Events that
+    matching drops leave no row, those that merging gives no weight a row without particles; those that Pythia8 cannot
+    shower count as failed.
     """
 
-    name, stage, isolate, chunk_events = "lhe", "generate", True, 1000
+    name, stage, version, isolate, chunk_events = "lhe", "generate", 2, True, 1000
 
     class Options(Block):
         """What to shower."""
@@ -33,91 +32,129 @@ class Lhe(Backend):
         """The event file and the shower's settings."""
 
     def prepare(self) -> None:
-        """Index the file and start Pythia8 on its header. Raises InputError for a file that is no LHE file."""
+        """Index the file and start Pythia8 on its header, to see that it does. Raises InputError."""
         process = self.options.process
         check_unchanged(process)
         self._file = LheFile(process.file)
-        with tempfile.NamedTemporaryFile(suffix=".lhe") as header:
-            write_clean(header.name, self._file.run, ())
-            own = ["Beams:frameType = 4", f"Beams:LHEF = {header.name}", *self._lepton_beams()]
-            self._pythia = engine.start(process.settings, process.mpi, own=own)
-        self._extra = tuple(next(self._file.events(0, 1)).weights) if len(self._file) else ()
-        self._vetoes = engine.matches(self._pythia) or engine.merges(self._pythia)
-        self._fresh = True
+        own, self._stretch = _beams(self._file)
+        a, b = self._file.run.energies
+        run = replace(self._file.run, energies=(a * self._stretch, b * self._stretch))
+        self._shower = Shower(process.settings, process.mpi, run, own)
+        self._names = tuple(next(self._file.events(0, 1)).weights) if len(self._file) else ()
+        self._remarks = self._file.remarks()
+        if self._shower.loops:
+            self._remarks.append("merging at NLO: weights of Pythia8 for other scales (MUR…) are left out")
+        if self._stretch > 1:
+            self._remarks.append(
+                f"incoming particles have up to {self._stretch:.6g} times the energy of their beams: they collide as "
+                "they are, without further radiation"
+            )
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
-        """Shower events [start, stop). Raises InputError if the file is exhausted, cut off or malformed."""
-        if not self._fresh:
-            self.prepare()
-        self._fresh = False
-        engine.reseed(self._pythia, chunk.seed)
+        """Shower events [start, stop). Raises InputError if the file is exhausted, cut off or malformed, or if Pythia8
+        does not know its particles."""
         given = list(self._file.events(chunk.start, chunk.stop))
-        todo, parts, numbers = np.arange(len(given)), [], []
-        reasons: dict[str, int] = {}
-        for _ in range(1 if self._vetoes else TRIES):
-            reasons.clear()
-            made = self._shower([given[i] for i in todo], parts, reasons)
-            numbers.append(todo[made])
-            todo = todo[~made]
-            if not len(todo):
-                break
-        table = self._table(given, parts, np.concatenate(numbers), chunk.start)
-        failed = {"events_failed": len(todo), "failure_reasons": reasons}
-        missing = {"events_vetoed": len(todo)} if self._vetoes else failed
-        return Result(table, run_facts(self._pythia, table) | self._facts(self._file.run) | missing)
+        self._check_codes(given, chunk)
+        showered = self._shower(given, chunk.seed)
+        table = self._table(given, showered, chunk)
+        return Result(table, self._facts(table, showered, chunk))
 
     def summary(self, infos: list[dict]) -> dict:
-        """Cross section and weights of the shard; with unit weights (IDWTUP 3) its error is the file's."""
-        total = merged(infos)
-        if infos:
-            total |= {"events_out": total["events_accepted"], "idwtup": infos[0]["idwtup"]}
-            if abs(total["idwtup"]) == 3:
-                total["cross_section_error_pb"] = max(info["cross_section_error_pb"] for info in infos)
-        return total
+        """Cross section and weights of the shard."""
+        if not infos:
+            return {}
+        first = infos[0]
+        sums = {key: sum(info["sums"][key] for info in infos) for key in lhe_weights.SUMS}
+        same = {key: first[key] for key in ("idwtup", "xsecup_pb", "xerrup_pb", "remarks")}
+        return merged(infos) | same | _cross_section(same, sums)
 
-    def _lepton_beams(self) -> list[str]:
-        """Leptons that collide with their full energy have no parton densities."""
-        run = self._file.run
-        if not run.unresolved_beams or not len(self._file):
-            return []
-        energy = next(self._file.events(0, 1)).particles[:2, 9]
-        return ["PDF:lepton = off"] if np.allclose(energy, run.energies, rtol=1e-6) else []
+    def notices(self, facts: dict) -> list[str]:
+        """What of the file's weights is remarkable, and what merging and matching dropped."""
+        lines = [f"{self.options.process.file}: {remark}" for remark in facts.get("remarks", [])]
+        for key, what in (("events_vetoed", "dropped by matching or a veto"), ("events_unweighted", "have no weight")):
+            if count := facts.get(key, 0):
+                lines.append(f"{count} of {facts['events_in']} events {what}")
+        return lines
 
-    def _shower(self, events: list[LheEvent], parts: list[dict], reasons: dict[str, int]) -> np.ndarray:
-        """Append the columns of what comes out; returns which events did, (n_events,) bool."""
-        made = []
-        with tempfile.NamedTemporaryFile(suffix=".lhe") as clean:
-            write_clean(clean.name, self._file.run, events)
-            engine.next_file(self._pythia, Path(clean.name))
-            for batch in engine.batches(self._pythia, len(events), "none", reasons):
-                present, batch = engine.without_missing(batch)
-                made.append(present)
-                if len(batch):
-                    parts.append(engine.columns(batch))
-        return np.concatenate(made)
+    def _check_codes(self, given: list[LheEvent], chunk: Chunk) -> None:
+        if unknown := self._shower.unknown(given):
+            code, events = unknown.most_common(1)[0]
+            raise InputError(
+                f"{self._file.path}: {events} of the events {chunk.start} to {chunk.stop - 1} hold PDG code {code}, "
+                "which Pythia8 does not know; put an SLHA block with its mass and decays into the file's header, or "
+                f"give a line `{code}:new = name anti spin charge colour mass` in `settings`"
+            )
 
-    def _facts(self, run: LheRun) -> dict:
-        """What the file knows better than the engine: with unit weights, the error of the cross section."""
-        own = {"weight_names": self._weight_names(), "idwtup": run.strategy}
-        if abs(run.strategy) != 3:
-            return own
-        sections = np.array([process[:2] for process in run.processes])
-        relative = np.hypot.reduce(sections[:, 1]) / max(sections[:, 0].sum(), 1e-300)
-        section = self._pythia.infoPython().sigmaGen() * engine.PB_PER_MB
-        return own | {"cross_section_error_pb": float(section * relative)}
+    def _table(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> pa.Table:
+        """Rows in the order of the file, its further weights after the shower's."""
+        sizes = [len(part["weights"]) for part in showered.parts]
+        weights = np.split(self._weights(given, showered, chunk), np.cumsum(sizes)[:-1])
+        parts = [{**part, "weights": own} for part, own in zip(showered.parts, weights, strict=False)]
+        table = assemble(parts, chunk.start + showered.at, self._weight_names())
+        return table.take(np.argsort(showered.at, kind="stable"))
+
+    def _weights(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> np.ndarray:
+        """(n_rows, n_weights): what IDWTUP makes of the file's weights, times the shower's factors."""
+        further = np.array([self._further(event, chunk.start + i) for i, event in enumerate(given)])
+        factors = showered.factors(len(self._shower.weight_names))
+        nominal, scale = (values[chunk.start + showered.at, None] for values in self._file.nominal)
+        further = further.reshape(len(given), len(self._names))[showered.at]
+        return np.hstack([factors * nominal, factors[:, :1] * scale * further])
+
+    def _further(self, event: LheEvent, number: int) -> list[float]:
+        """An event's weights that have names. Raises InputError where they are not those of the file's first event."""
+        if different := set(self._names) ^ set(event.weights):
+            name = min(different)
+            has = "has no weight" if name in self._names else "has a weight"
+            raise InputError(
+                f"{self._file.path}: event {number} {has} `{name}`, unlike event 0; all events need the same weights"
+            )
+        return [event.weights[name] for name in self._names]
 
     def _weight_names(self) -> list[str]:
-        return engine.weight_names(self._pythia) + list(self._extra)
+        return lhe_weights.distinct([*self._shower.weight_names, *self._names])
 
-    def _table(self, given: list[LheEvent], parts: list[dict], at: np.ndarray, first: int) -> pa.Table:
-        """Rows in the order of the file, its extra weights after the shower's."""
-        extra = np.array([_relative(given[i], self._extra, self._file.path, first + i) for i in at])
-        table = assemble(parts, first + at, self._weight_names(), extra.reshape(len(at), len(self._extra)))
-        return table.take(np.argsort(at, kind="stable"))
+    def _facts(self, table: pa.Table, showered: Showered, chunk: Chunk) -> dict:
+        run, here = self._file.run, slice(chunk.start, chunk.stop)
+        nominal, trials = self._file.nominal[0][here], self._file.heads.trials[here]
+        tried = np.delete(np.arange(len(nominal)), showered.failed)
+        made = np.sort(showered.at)
+        sums = lhe_weights.sums(nominal[tried], trials[tried], nominal[made], table["weight"].to_numpy())
+        stated, error = lhe_weights.total(run.processes)
+        same = {"idwtup": run.strategy, "xsecup_pb": stated, "xerrup_pb": error, "remarks": self._remarks}
+        of_engine = run_facts(self._shower.pythia, table)
+        beams = [[code, energy, mass] for (code, _, mass), energy in zip(of_engine["beams"], run.energies, strict=True)]
+        own = {
+            "hard_processes_tried": len(nominal),
+            "sqrt_s": of_engine["sqrt_s"] / self._stretch,
+            "beams": beams,
+            "weight_names": self._weight_names(),
+            "events_vetoed": showered.vetoed,
+            "events_failed": len(showered.failed),
+            "events_unweighted": showered.unweighted,
+            "failure_reasons": dict(showered.failures),
+            "sums": sums,
+        }
+        return of_engine | own | same | _cross_section(same, sums)
 
 
-def _relative(event: LheEvent, names: Sequence[str], path: Path, number: int) -> list[float]:
-    """The file's extra weights of an event over its nominal one."""
-    if missing := [name for name in names if name not in event.weights]:
-        raise InputError(f"{path}: event {number} has no weight `{missing[0]}`, which event 0 has; remake the file")
-    return [event.weights[name] / event.weight if event.weight else 0.0 for name in names]
+def _cross_section(stated: dict, sums: dict[str, float]) -> dict[str, float]:
+    value, error = lhe_weights.cross_section(stated["idwtup"], stated["xsecup_pb"], stated["xerrup_pb"], sums)
+    return {"cross_section_pb": value, "cross_section_error_pb": error}
+
+
+def _beams(file: LheFile) -> tuple[list[str], float]:
+    """Pythia8's lines for beams of leptons or photons, and a factor on their energies, judged by all events.
+
+    Where all have the full energy, they collide whole; where some have less, Pythia8 makes the radiation that took it.
+    Where some have more, the spread of the beams is in the file: each event's incoming particles collide as they are,
+    and Pythia8, which knows one energy of the beams, is told the largest.
+    """
+    run = file.run
+    if not run.unresolved_beams or not len(file) or min(run.energies) <= 0:
+        return [], 1.0
+    share = np.concatenate([own / beam for own, beam in zip(file.incoming_energies(), run.energies, strict=True)])
+    largest = float(np.nanmax(share, initial=0.0))
+    if largest > 1 + 1e-6:
+        return ["PDF:lepton = off", "Check:epTolErr = 1e9", "Check:epTolWarn = 1e9"], largest
+    return ["PDF:lepton = off"] if np.allclose(share, 1.0, rtol=1e-6) else [], 1.0

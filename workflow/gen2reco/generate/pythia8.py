@@ -79,15 +79,10 @@ class Pythia8(Backend):
         return merged(infos)
 
 
-def assemble(parts: list[dict], numbers: np.ndarray, names: list[str], extra: np.ndarray | None = None) -> pa.Table:
-    """Batches of columns as one particles table; `weight` is the first of the event's weights.
-
-    `names` are those of all weights; `extra`: (n_events, n_extra) further ones relative to the first.
-    """
+def assemble(parts: list[dict], numbers: np.ndarray, names: list[str]) -> pa.Table:
+    """Batches of columns as one particles table; `weight` is the first of its weights, which have these names."""
     data = {name: pa.concat_arrays([part[name] for part in parts]) for name in ("partons", "particles") if parts}
     weights = np.concatenate([part["weights"] for part in parts]) if parts else np.empty((0, len(names)))
-    if extra is not None:
-        weights = np.concatenate([weights, weights[:, :1] * extra], axis=1)
     empty = records.empty("particles")
     columns = {
         "event": numbers,

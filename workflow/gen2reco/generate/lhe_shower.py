@@ -1,0 +1,140 @@
+"""Pythia8 on hard processes that are given: it showers, hadronises and decays a list of Les Houches events."""
+
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pythia8mc
+
+from gen2reco.events.lhe import LheEvent, LheRun, write_clean
+from gen2reco.generate import engine
+
+TRIES = 3  # showers of a hard process that Pythia8 gives up, before the event counts as failed
+_MADE, _VETOED = {0}, {6, 7, 8, 9, 14}  # of Pythia8's PhysicsBase::Status
+_GOLDEN = 0x9E3779B97F4A7C15  # seeds of further attempts lie far from those of other chunks
+_LOOPS = ("Merging:doUNLOPSLoop", "Merging:doUNLOPSSubtNLO")
+
+
+@dataclass
+class Showered:
+    """What came out. `parts`: columns of each batch (see `engine.columns`), whose weights are factors on those of the
+    given events; `at`: (n,) which of the given events each row is; `vetoed`: how many were dropped on purpose;
+    `failed`: which ones Pythia8 gave up; `failures`: why, and how many events for each reason."""
+
+    parts: list[dict] = field(default_factory=list)
+    at: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    vetoed: int = 0
+    failed: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def factors(self, weights: int) -> np.ndarray:
+        """(n, weights) float64: factors of merging and shower, the nominal one first."""
+        return np.concatenate([np.empty((0, weights)), *(part["weights"] for part in self.parts)])
+
+    @property
+    def unweighted(self) -> int:
+        """Rows to which merging gives no weight."""
+        return sum(int((part["weights"][:, 0] == 0).sum()) for part in self.parts)
+
+
+class Shower:
+    """Showers given events by Pythia8, which sees each once with unit weight: as it treats IDWTUP 3.
+
+    Every call starts Pythia8 anew, so that it does as on a file of these events: a second start-up with another file
+    corrupts memory where merging is on, and leaves other random numbers to decays of taus.
+    """
+
+    def __init__(self, settings: Iterable[str], mpi: bool | None, run: LheRun, own: Iterable[str] = ()):
+        """run: beams and header of the events; own: lines of ours. Raises InputError with Pythia8's reason."""
+        self._settings, self._mpi, self._own = [*settings, "Check:abortIfVeto = on"], mpi, tuple(own)
+        self._header = replace(run, strategy=3, processes=((1.0, 0.0, 1.0, 0),))
+        self._start([])
+        self.loops = any(self.pythia.flag(name) for name in _LOOPS)
+        """Whether Pythia8 merges at NLO, where its variations of scales need those of the file, which it does not
+        read: they are left out."""
+
+    def _start(self, events: Sequence[LheEvent]) -> None:
+        self._watch = _Watch()
+        with tempfile.NamedTemporaryFile(suffix=".lhe") as file:
+            write_clean(file.name, self._header, events)
+            own = [*self._own, "Beams:frameType = 4", f"Beams:LHEF = {file.name}"]
+            self.pythia = engine.start(self._settings, self._mpi, self._watch, own)
+        self._watch.pythia = weakref.proxy(self.pythia)
+
+    @property
+    def weight_names(self) -> list[str]:
+        """Names of the shower's weights, the nominal one first."""
+        return [name for name, kept in zip(engine.weight_names(self.pythia), self._kept(), strict=True) if kept]
+
+    def _kept(self) -> list[bool]:
+        return [not (self.loops and name.startswith("MUR")) for name in engine.weight_names(self.pythia)]
+
+    def unknown(self, events: Iterable[LheEvent]) -> Counter[int]:
+        """PDG codes that Pythia8 does not know, and how many of the events hold each."""
+        codes = Counter(code for event in events for code in set(event.particles[:, 0].astype(int).tolist()))
+        known = self.pythia.particleData.isParticle
+        return Counter({code: n for code, n in codes.items() if not known(code)})
+
+    def __call__(self, events: Sequence[LheEvent], seed: int) -> Showered:
+        """Shower the events. Those that Pythia8 gives up are tried again, those that it vetoes are not."""
+        result, left, reasons = Showered(), np.arange(len(events)), {}
+        for attempt in range(TRIES):
+            if not len(left):
+                break
+            self._start([replace(events[i], process=int(i), weight=1.0) for i in left])
+            engine.reseed(self.pythia, (seed + attempt * _GOLDEN) % 2**63)
+            reasons = self._run(len(left), result.parts)
+            made, vetoed = self._watch.numbers(_MADE), self._watch.numbers(_VETOED)
+            result.at = np.concatenate([result.at, made])
+            result.vetoed += len(vetoed)
+            left = np.setdiff1d(left, np.concatenate([made, vetoed]))
+        result.failed = left
+        for reason, count in reasons.items():
+            result.failures[reason] = min(count, len(left) - result.failures.total())
+        return result
+
+    def _run(self, events: int, parts: list[dict]) -> dict[str, int]:
+        """Append the columns of what comes out; returns why others did not."""
+        reasons: dict[str, int] = {}
+        for batch in engine.batches(self.pythia, events, "none", reasons):
+            _, batch = engine.without_missing(batch)
+            if len(batch):
+                columns = engine.columns(batch)
+                parts.append(_without_vetoed({**columns, "weights": columns["weights"][:, self._kept()]}))
+        return reasons
+
+
+class _Watch(pythia8mc.UserHooks):
+    """Notes how each event ended and its process number, for Pythia8 goes on to the next one in the file where it
+    cannot construct a hard process. `ends`: (status, process number) by Pythia8's count of events."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends: dict[int, tuple[int, int]] = {}
+        self.pythia: Any = None
+
+    def onEndEvent(self, status: Any) -> None:
+        """Pythia8 ends an event; it says so twice where there are further hooks."""
+        info = self.pythia.infoPython()
+        self.ends[info.getCounter(3)] = int(status), info.codeSub()
+
+    def numbers(self, statuses: set[int]) -> np.ndarray:
+        """Process numbers of the events that ended so."""
+        return np.array([number for status, number in self.ends.values() if status in statuses], np.int64)
+
+
+def _without_vetoed(columns: dict) -> dict:
+    """Events to which merging gives no weight stay in the sample; Pythia8 stops at their hard process, no particle is
+    final."""
+    vetoed = (columns["weights"] == 0).all(axis=1)
+    if not vetoed.any():
+        return columns
+    particles = columns["particles"]
+    with_empty = pa.concat_arrays([particles, pa.array([[]], particles.type)])
+    rows = np.where(vetoed, len(particles), np.arange(len(particles)))
+    return {**columns, "particles": with_empty.take(pa.array(rows))}
