@@ -21,7 +21,7 @@ from gen2reco.events.story import STORY_KEY, story_of
 SCHEMA_KEY = "gen2reco.schema"
 ROWS = 250
 """Events that are read at once."""
-GROUP_ROWS, GROUP_BYTES = 1000, 1 << 25
+GROUP_ROWS, GROUP_BYTES = 500, 1 << 25
 """Size of a row group, in events and in memory: as large as is quick to pass over, for each takes a kB a column."""
 _WRITER = {
     "compression": "zstd",

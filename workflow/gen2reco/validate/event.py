@@ -34,7 +34,7 @@ def _shard(sample: Sample, record: str, shard: int, columns: list[str]) -> ak.Ar
     if shard >= len(paths):
         return None
     share = max(_SEARCHED // len(paths), 1)
-    return records.awkward(records.read(paths[shard], record, columns=columns).slice(0, share))
+    return records.awkward(records.Source(paths[shard], record, columns).slice(0, share))
 
 
 def _hits(sample: Sample, shard: int, row: int, number: int) -> Hits | None:

@@ -62,7 +62,7 @@ class Sample:
             with records.open_file(path, record) as file:
                 present = set(file.schema_arrow.names)
             wanted = [*columns, *(name for name in optional if name in present)]
-            table = records.read(path, record, columns=wanted).slice(0, most)
+            table = records.Source(path, record, wanted).slice(0, most)
             most -= table.num_rows
             if table.num_rows:
                 yield table
