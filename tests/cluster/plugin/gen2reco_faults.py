@@ -37,6 +37,7 @@ class Faulty(Backend):
         rng, count = np.random.default_rng(chunk.seed), chunk.stop - chunk.start
         fields = {"pdg": np.full((count, self.options.particles), 22, np.int32)}
         fields |= {name: rng.random((count, self.options.particles), np.float32) for name in sorted(EMPTY)}
+        fields["energy"] += 2  # above any momentum
         return Result(_table(chunk, fields), {"events_accepted": count})
 
 

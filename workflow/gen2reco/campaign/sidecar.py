@@ -104,8 +104,9 @@ def failure(facts: dict) -> str:
 
 
 def file_digest(path: Path | str) -> str:
-    """The sha256 (hex) of a regular file's bytes. Raises InputError, OSError."""
-    with regular_file(path).open("rb") as file:
+    """The sha256 (hex) of a file's bytes. Raises InputError where it is no regular file, OSError as `open` does."""
+    path = Path(path)
+    with (regular_file(path) if path.exists() else path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
