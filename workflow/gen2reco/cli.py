@@ -12,7 +12,7 @@ from gen2reco import __version__
 from gen2reco.campaign.caches import settle
 from gen2reco.errors import InfrastructureError, classified
 
-LEAST_ADDRESS_SPACE = 512 << 20
+LEAST_ADDRESS_SPACE = 640 << 20
 
 COMMANDS = {
     "generate": ("stages", "Make particles: Pythia8, a gun, LHE or HepMC files, or a learned generator."),
