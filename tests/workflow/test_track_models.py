@@ -3,6 +3,7 @@
 import json
 import shutil
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,7 @@ from track_campaign import model_folder
 
 from gen2reco.commands.track import models
 from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.track import registry
 from gen2reco.track.modelfiles import files_of
 from gen2reco.track.promote import Criterion, compare, read_criteria
 from gen2reco.track.registry import evaluation, register, resolve
@@ -89,6 +91,7 @@ def test_a_cached_digest_is_checked_and_needs_no_server(tmp_path):
     shutil.copytree(folder, cached)
     for reference in (digest, digest[:12], f"sha256:{digest}"):
         assert resolve(reference, "http://127.0.0.1:9").path == cached
+        assert resolve(reference, "http://me:no/address@h").path == cached
     (cached / "config.json").write_text(json.dumps({"kind": "showers", "width": 5}))
     with pytest.raises(InputError, match=f"digest is [0-9a-f]{{64}}, expected {digest}"):
         resolve(digest, "http://127.0.0.1:9")
@@ -183,3 +186,11 @@ def test_damaged_evaluations_are_one_line(tmp_path, text):
     with pytest.raises(InputError, match="damaged evaluation") as caught:
         evaluation(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("digest", [None, "", "../../models", "/etc", "0" * 63])
+def test_a_version_without_a_digest_of_ours_is_refused(digest):
+    """Whatever a server says: it becomes no path."""
+    version = SimpleNamespace(tags={"gen2reco.digest": digest} if digest is not None else {}, source="file:///nowhere")
+    with pytest.raises(InputError, match="was not registered by gen2reco"):
+        registry._download(None, version, "models:/showers/1")

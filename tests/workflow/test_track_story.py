@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from track_campaign import REPORT, campaign
+from track_campaign import PNG, REPORT, campaign
 
 from gen2reco.errors import InputError
 from gen2reco.track.database import locked
@@ -86,4 +86,16 @@ def test_damaged_metrics_of_a_report_are_left_out(tmp_path, caplog, rows):
     results = campaign(tmp_path, shards=1, samples=("photons",))
     (results / "report" / "photons" / "metrics.json").write_text(json.dumps(rows))
     assert not [point for point in tell(results).runs[0].points if "photons" in point.key]
-    assert "metrics.json: left out: damaged metrics" in caplog.text
+    assert "metrics.json: damaged metrics, left out" in caplog.text
+
+
+def test_a_link_where_a_figure_goes_is_not_followed(tmp_path):
+    results = campaign(tmp_path, shards=1, samples=("photons",))
+    (figure,) = [path for path, _ in tell(results).runs[0].artifacts if path.suffix == ".png"]
+    secret = tmp_path / "secret"
+    secret.write_text("precious")
+    figure.unlink()
+    figure.symlink_to(secret)
+    (again,) = [path for path, _ in tell(results).runs[0].artifacts if path.suffix == ".png"]
+    assert again == figure and not figure.is_symlink() and figure.read_bytes() == PNG
+    assert secret.read_text() == "precious"

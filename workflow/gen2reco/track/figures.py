@@ -4,9 +4,12 @@ import base64
 import binascii
 import hashlib
 import re
+import uuid
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+
+from gen2reco.track.regular import NotTaken, read
 
 _DATA_URI = re.compile(r"data:image/(?P<kind>png|svg\+xml);base64,(?P<content>[A-Za-z0-9+/=\s]+)")
 _SUFFIX = {"png": ".png", "svg+xml": ".svg"}
@@ -38,7 +41,18 @@ def extract(report: Path, folder: Path) -> Iterator[Path]:
             continue
         words = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "figure"
         path = folder / hashlib.sha256(content).hexdigest() / f"{number:02d}_{words}{_SUFFIX[match['kind']]}"
-        if not path.is_file():
+        if not _is_there(path, folder, content):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        yield path
+            temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        if _is_there(path, folder, content):
+            yield path
+
+
+def _is_there(path: Path, folder: Path, content: bytes) -> bool:
+    """Whether a file of that content lies there, through no link."""
+    try:
+        return read(path, folder, len(content)) == content
+    except NotTaken:
+        return False

@@ -53,7 +53,7 @@ def resolve(reference: str, uri: str | None = None, results: Path | str = "resul
     if folder.is_dir():
         return Resolved(folder, model_digest(folder))
     if match := _HEX.fullmatch(reference):
-        return _from_digest(reference, match["digest"], tracking_address(results, uri))
+        return _cached(match["digest"]) or _from_digest(reference, match["digest"], tracking_address(results, uri))
     raise InputError(
         f"model `{reference}`: no such folder; give a folder, a digest, models:/NAME@ALIAS or models:/NAME/VERSION"
     )
@@ -178,10 +178,13 @@ def _from_registry(reference: str, match: re.Match, address: Address) -> Resolve
         return _download(client, version, reference)
 
 
-def _from_digest(reference: str, digest: str, address: Address) -> Resolved:
+def _cached(digest: str) -> Resolved | None:
+    """The one model of the cache whose digest begins so; needs no server."""
     cached = sorted(kept_models().glob(f"{digest}*")) if kept_models().is_dir() else []
-    if len(cached) == 1:
-        return Resolved(located(cached[0].name), cached[0].name)
+    return Resolved(located(cached[0].name), cached[0].name) if len(cached) == 1 else None
+
+
+def _from_digest(reference: str, digest: str, address: Address) -> Resolved:
     client = connect(address)
     with explained(address):
         if len(digest) == 64:
@@ -197,7 +200,7 @@ def _from_digest(reference: str, digest: str, address: Address) -> Resolved:
 def _download(client: "MlflowClient", version: Any, reference: str) -> Resolved:
     """The files of a version in the cache, checked against its digest."""
     digest = version.tags.get(DIGEST)
-    if not digest:
+    if not digest or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise InputError(f"model `{reference}`: was not registered by gen2reco: its version has no tag `{DIGEST}`")
     if not (kept_models() / digest).is_dir():
         from mlflow.artifacts import download_artifacts

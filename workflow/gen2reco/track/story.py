@@ -5,7 +5,6 @@ The same folder always tells the same story, so that replaying it twice, or at o
 """
 
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -13,23 +12,20 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.paths import LOCK_NAME
 from gen2reco.campaign.sidecar import file_digest
 from gen2reco.errors import InputError
 from gen2reco.track import spool
-from gen2reco.track.figures import extract
-from gen2reco.track.records import NAME, PlanLock, Row, first_mistake
-from gen2reco.track.regular import NotTaken, check, read
+from gen2reco.track.records import NAME, PlanLock, first_mistake
+from gen2reco.track.regular import NotTaken, read
+from gen2reco.track.reports import REPORT, files_of, metrics_of
 from gen2reco.track.secrets import scrub
 from gen2reco.track.shards import Shards, shards_of
 
-REPORT = "report"
-_REPORT_FILES = {".html", ".json", ".png", ".svg", ".pdf", ".md", ".txt", ".csv"}
-_LARGEST_ARTIFACT, _LARGEST_PLAN, _LARGEST_METRICS = 2**28, 2**28, 2**26
-"""Bytes."""
+_LARGEST_PLAN = 2**28
 
 
 class Point(NamedTuple):
@@ -270,65 +266,10 @@ def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: 
     for name, key in (("events_made", "events"), ("core_hours",) * 2, ("gpu_hours",) * 2, ("wall_hours",) * 2):
         total = sum(shards.totals()[key] for shards in stages)
         top.points += [Point(name, total, made_by, sum(map(len, stages)))] if stages else []
-    top.points += list(_physics(results))
-    top.artifacts = list(_files(results))
+    top.points += [Point(*point) for point in metrics_of(results)]
+    top.artifacts = [(results / LOCK_NAME, "plan")] if (results / LOCK_NAME).is_file() else []
+    top.artifacts += files_of(results)
     top.note = _note(lock, runs)
-
-
-def _physics(results: Path) -> Iterator[Point]:
-    """Metrics of the reports, `reference/stage/sample/name`, with their uncertainties and floors."""
-    for path in sorted((results / REPORT).rglob("metrics.json")):
-        try:
-            found = json.loads(read(path, results, _LARGEST_METRICS))
-            rows = TypeAdapter(list[Row]).validate_python(found.get("metrics") if isinstance(found, dict) else found)
-        except ValidationError as error:
-            _left_out(path, f"damaged metrics, {first_mistake(error)}")
-            continue
-        except (NotTaken, ValueError, RecursionError) as error:
-            _left_out(path, f"damaged metrics, {error}")
-            continue
-        time = path.stat().st_mtime_ns // 10**6
-        group = "/".join(path.relative_to(results / REPORT).parts[:-1])
-        for row in rows:
-            parts = (group, row.stage, row.samples[-1] if row.samples else "", row.name)
-            key = "/".join(part for part in parts if part)
-            for suffix, value in (("", row.value), (".uncertainty", row.uncertainty), (".floor", row.floor)):
-                if value is not None:
-                    yield Point(key + suffix, value, time, 0)
-
-
-def _left_out(path: Path, why: str) -> None:
-    logging.getLogger(__name__).warning("%s: left out: %s", path, why)
-
-
-def _files(results: Path) -> Iterator[tuple[Path, str]]:
-    """The plan and the report's files; links, odd kinds and giants are left out."""
-    if (results / LOCK_NAME).is_file():
-        yield results / LOCK_NAME, "plan"
-    for path in sorted((results / REPORT).rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
-        if path.suffix not in _REPORT_FILES or hidden or path.is_dir():
-            continue
-        try:
-            check(path, results, _LARGEST_ARTIFACT)
-        except NotTaken as error:
-            _left_out(path, str(error))
-            continue
-        place = spool.safe_path("/".join(path.parent.relative_to(results).parts))
-        yield path, place
-        if path.suffix == ".html":
-            yield from ((figure, f"{place}/figures") for figure in _figures(results, path))
-
-
-def _figures(results: Path, report: Path) -> list[Path]:
-    """The figures of a report, written into the spool; none where that is a link or cannot be written."""
-    folder = results / spool.FOLDER / spool.FILES
-    if folder.is_symlink() or folder.parent.is_symlink():
-        return []
-    try:
-        return list(extract(report, folder))
-    except OSError:
-        return []
 
 
 def _note(lock: dict, runs: list[Run]) -> str:
