@@ -1,11 +1,15 @@
 """Les Houches event files: four dialects read, one written, ranges, and files that are broken."""
 
 import gzip
+import time
 from pathlib import Path
 
+import lhe_files
 import numpy as np
 import pylhe
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gen2reco.errors import InputError
 from gen2reco.events import stream
@@ -66,18 +70,61 @@ def test_merging_needs_what_the_header_and_the_event_tag_say():
     assert "npLO" in events[0].attributes and events[0].scales.startswith("<scales pt_clust_1")
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+ROWS = ("id", "status", "mother1", "mother2", "color1", "color2", "px", "py", "pz", "e", "m", "lifetime", "spin")
+
+
+@pytest.mark.parametrize("name", [*DIALECTS, "cases/lhe/tau", "cases/lhe/zjets", "cases/lhe/pwg"])
 def test_written_clean_it_reads_the_same_here_and_in_pylhe(tmp_path, name):
     run, events = read(DATA / f"{name}.lhe")
     write_clean(tmp_path / "clean.lhe", run, events)
     again, same = read(tmp_path / "clean.lhe")
-    assert (again.beams, again.strategy, again.processes) == (run.beams, run.strategy, run.processes)
-    for a, b in zip(events, same, strict=True):
-        np.testing.assert_allclose(a.particles, b.particles, rtol=1e-10)
-        assert (a.weight, a.process) == pytest.approx((b.weight, b.process))
-    other = list(pylhe.LHEFile.fromfile(str(tmp_path / "clean.lhe")).events)
-    assert [[p.id for p in e.particles] for e in other] == [e.particles[:, 0].tolist() for e in events]
-    assert [p.e for p in other[2].particles] == pytest.approx(events[2].particles[:, 9])
+    assert (again.beams, again.energies, again.pdf, again.strategy, again.processes) == (
+        *(run.beams, run.energies, run.pdf, run.strategy, run.processes),
+    )
+    others = list(pylhe.LHEFile.fromfile(str(tmp_path / "clean.lhe")).events)
+    assert len(others) == len(same) == len(events)
+    for a, b, other in zip(events, same, others, strict=True):
+        info = other.eventinfo
+        assert (a.process, a.weight, a.scale) == (b.process, b.weight, b.scale) == (info.pid, info.weight, info.scale)
+        np.testing.assert_array_equal(a.particles, b.particles)
+        np.testing.assert_array_equal(a.particles, [[getattr(p, row) for row in ROWS] for p in other.particles])
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=6, max_size=6))
+def test_all_floats_are_passed_on_as_they_are(tmp_path_factory, numbers):
+    *momentum, lifetime, spin = numbers
+    text = " ".join(map(repr, [*momentum[:3], abs(momentum[3]), 0.0, lifetime, spin]))
+    line = "21 1 1 2 511 514 120.0 0. 0. 120.0 0. 0 9"
+    event = lhe_files.event().replace(line, f"21 1 1 2 511 514 {text}")
+    assert text in event
+    folder = tmp_path_factory.mktemp("floats")
+    run, events = read(lhe_files.written(folder, lhe_files.lhe([event])))
+    write_clean(folder / "clean.lhe", run, events)
+    (particles,) = (event.particles for event in read(folder / "clean.lhe")[1])
+    assert particles[2, 6:].tolist() == [*momentum[:3], abs(momentum[3]), 0.0, lifetime, spin]
+
+
+def test_spins_of_taus_stay():
+    assert [event.particles[2, 12] for event in read(DATA / "cases" / "lhe" / "tau.lhe")[1]] == [-0.147] * 4
+
+
+@pytest.mark.parametrize(
+    ("tail", "kept"),
+    [
+        ("#scaleShowers 12.5 30.\n", "#scaleShowers 12.5 30."),
+        ("#pdf 1 2 0.1 0.2 91. 0.5 0.6\n#aMCatNLO 1 5\n", "#pdf 1 2 0.1 0.2 91. 0.5 0.6"),
+        ("# 10. 20.\n# made by me\n", "# 10. 20."),
+        ("#pdf 1 2\n#scaleShowers 1 x\n#rwgt 1 2\n", ""),
+        ("<scales muf='91.2' mur=\"80\"\n pt_clust_1='1'/>\n", '<scales muf="91.2" mur="80" pt_clust_1="1"></scales>'),
+    ],
+)
+def test_lines_that_change_a_shower_are_kept(tmp_path, tail, kept):
+    path = lhe_files.written(tmp_path, lhe_files.lhe([lhe_files.event(tail=tail, tag=" npLO = ' 1 ' x='<'")]))
+    run, (event,) = read(path)
+    assert event.scales == kept and event.attributes == ' npLO=" 1 " x=" "' and run.version == "3.0"
+    write_clean(tmp_path / "clean.lhe", run, [event])
+    assert read(tmp_path / "clean.lhe")[1][0].scales == kept
 
 
 @pytest.mark.parametrize("suffix", [".lhe", ".lhe.gz"])
@@ -121,6 +168,13 @@ def swap(old, new, count=1):
         (swap("1.2000000000D+02   0.0", "-1.2000000000D+02 0.0"), "energy -120, expected >= 0"),
         (swap("   -1    0    0", "    1    0    0"), "has 1 incoming particles"),
         (swap("    1    1    2", "    1    1   12"), "names a mother outside its 4 particles"),
+        (swap("      4  10001", "      0  10001"), r"event 0 .* no particles \(NUP = 0\)"),
+        (swap("      4  10001", "     1e9  10001"), "event 0 .* malformed"),
+        (swap("      4  10001", "     inf  10001"), "event 0 .* malformed"),
+        (swap("      4  10001", "      -4  10001"), "event 0 .* malformed"),
+        (swap("    1    1    2", "  1.5    1    2"), "no whole number"),
+        (swap("-4      1\n", "-4      inf\n"), "<init> is incomplete"),
+        (swap("-4      1\n", "-4      0\n"), "<init> is incomplete"),
     ],
 )
 def test_broken_files_get_one_line(tmp_path, text, match):
@@ -159,3 +213,79 @@ def test_expansion_is_bounded(tmp_path, monkeypatch):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         LheFile(tmp_path / "none.lhe")
+
+
+TOKENS = (
+    *("<event>", "</event>", "<init>", "</init>", "<header>", "</LesHouchesEvents>", "<eventgroup>", "</eventgroup>"),
+    *("<wgt id='1'>", "</wgt>", "<weights>", "<weight id=", "<initrwgt>", "<scales ", "<!--", "-->", "]]>", "<slha>"),
+    *(
+        "1e999",
+        "nan",
+        "-1",
+        "1_0",
+        "1.0D+3",
+        "99999999999999999999",
+        "\x00",
+        "\ufeff",
+        "\n",
+        "#",
+        "'",
+        '"',
+        "=",
+        "<",
+        ">",
+    ),
+    *("#new weight,a x", "trials='0'", "4 1 1. 1. 1. 1.\n"),
+)
+BASES = tuple((DATA / f"{name}.lhe").read_text() for name in (*DIALECTS, "cases/lhe/dup", "cases/lhe/groups"))
+
+
+@st.composite
+def spoiled(draw):
+    """A file of a real program, pieces of it cut, doubled or replaced."""
+    text = draw(st.sampled_from(BASES))
+    for _ in range(draw(st.integers(1, 6))):
+        low = draw(st.integers(0, len(text)))
+        high = min(len(text), low + draw(st.sampled_from([0, 0, 1, 5, 40, 400])))
+        text = text[:low] + draw(st.sampled_from([*TOKENS, text[low:high] * 2, text[:high]])) + text[high:]
+    return text
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    st.one_of(spoiled().map(str.encode), st.binary(max_size=300), spoiled().map(lambda t: gzip.compress(t.encode())))
+)
+def test_whatever_comes_in_becomes_events_or_one_line(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "whatever.lhe"
+    path.write_bytes(data)
+    try:
+        file = LheFile(path)
+        file.remarks(), file.incoming_energies(), file.nominal
+        events = list(file.events(0, len(file)))
+    except InputError as error:
+        assert "whatever.lhe" in str(error) and "\n" not in str(error)
+    else:
+        assert all(np.isfinite(event.particles).all() and event.particles.shape[1] == 13 for event in events)
+        write_clean(path, file.run, events)
+        assert [event.weight for event in read(path)[1]] == [event.weight for event in events]
+
+
+@pytest.mark.parametrize("place", ["header", "init", "tag", "tail", "weight"])
+@pytest.mark.parametrize("piece", ["<init ", "<!--", "<wgt id='", '<weight id="', "\n", "a='", "a=", "<event", "x"])
+def test_time_grows_with_the_length(tmp_path, place, piece):
+    junk = piece * (500_000 // len(piece))
+    text = {
+        "header": lhe_files.lhe([lhe_files.event()], header=junk),
+        "init": lhe_files.lhe([lhe_files.event()]).replace("</init>", junk + "</init>"),
+        "tag": lhe_files.lhe([lhe_files.event(tag=" " + junk)]),
+        "tail": lhe_files.lhe([lhe_files.event(tail=junk + "\n")]),
+        "weight": lhe_files.lhe([lhe_files.event(tail=f"<rwgt><wgt id='1'>{junk}</wgt></rwgt>\n")]),
+    }[place]
+    path, started = lhe_files.written(tmp_path, text), time.process_time()
+    try:
+        file = LheFile(path)
+        list(file.events(0, len(file)))
+        file.remarks()
+    except InputError as error:
+        assert "\n" not in str(error)
+    assert time.process_time() - started < 3

@@ -69,7 +69,7 @@ class LheFile:
         head = {match.start(): match.groups() for match in found}
         rows = [head.get(start, _UNREADABLE) for start in starts]
         return Heads(
-            np.nan_to_num(_array([process for _, process, _ in rows])).astype(np.int64),
+            np.clip(np.nan_to_num(_array([process for _, process, _ in rows])), -(2**31), 2**31).astype(np.int64),
             _array([weight for _, _, weight in rows]),
             np.array([_trials(attributes) for attributes, _, _ in rows]) / self._group_sizes(),
         )
