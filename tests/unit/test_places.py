@@ -105,13 +105,14 @@ def test_one_rule_for_the_caches(user, tmp_path):
         ({"XDG_CACHE_HOME": "", "HOME": home}, home / ".cache/gen2reco"),
         ({"XDG_CACHE_HOME": "relative", "HOME": home}, home / ".cache/gen2reco"),
         ({"XDG_CACHE_HOME": "/b", "HOME": "/nowhere"}, Path("/b/gen2reco")),
-        ({"HOME": "/nowhere/at/all"}, mine),
         ({"HOME": "/"}, mine),
     ]
     for variables, expected in table:
         user(**variables)
         assert cache_folder() == expected, variables
     user(named=False)
+    assert cache_folder() == mine
+    user(named=False, HOME="/nowhere/at/all")
     assert cache_folder() == mine
     user(named=False, XDG_CACHE_HOME="/b")
     assert cache_folder() == Path("/b/gen2reco")
@@ -125,9 +126,36 @@ def test_libraries_get_a_home_a_name_and_a_cache(user, tmp_path):
     mine = tmp_path / f"tmp/gen2reco-{os.getuid()}"
     assert Path.home() == mine and getpass.getuser() == str(os.getuid())
     assert cache_folder() == mine / ".cache/gen2reco"
-    user(named=False, HOME="/nowhere/at/all", XDG_CACHE_HOME=tmp_path)
+    user(named=False, HOME="/", XDG_CACHE_HOME=tmp_path)
     settle()
     assert os.environ["MPLCONFIGDIR"] == f"{tmp_path}/matplotlib" and os.environ["XDG_CACHE_HOME"] == str(tmp_path)
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user may enter and write in."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_a_home_that_may_not_be_entered_is_none(open_folder, user, monkeypatch):
+    (open_folder / "home").mkdir(mode=0o000)
+    user(named=False, HOME=open_folder / "home")
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        try:
+            if os.getuid() == 0:
+                os.setuid(54321)
+            settle()
+            os.write(writer, str(cache_folder()).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with os.fdopen(reader) as found:
+        assert found.read() == f"{open_folder}/gen2reco-{os.getuid() or 54321}/gen2reco"
 
 
 def test_a_user_with_a_home_keeps_everything_as_it_is(user, tmp_path):

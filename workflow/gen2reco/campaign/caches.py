@@ -24,8 +24,8 @@ def settle() -> None:
         pwd.getpwuid(os.getuid())
     except KeyError:
         os.environ.setdefault("LOGNAME", str(os.getuid()))
-    if _home() is None:
-        os.environ["HOME"] = str(_temporary())
+    if not _is_folder(os.environ.get("HOME", "")):
+        os.environ["HOME"] = str(_home() or _temporary())
     if _home_cache() is None:
         cache = os.environ["XDG_CACHE_HOME"] = str(_xdg_cache() or _temporary())
         os.environ.setdefault("MPLCONFIGDIR", f"{cache}/matplotlib")
@@ -38,21 +38,27 @@ def _xdg_cache() -> Path | None:
 
 
 def _home() -> Path | None:
+    """The user's home, if there is such a folder."""
     given = os.environ.get("HOME", "")
-    if given.startswith("/"):
+    if _is_folder(given):
         return _own(given)
     try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+        known = pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         return None
+    return Path(known) if _is_folder(known) else None
+
+
+def _is_folder(given: str) -> bool:
+    return given.startswith("/") and os.path.isdir(given)  # noqa: PTH112 - Path's fails where it may not look
 
 
 def _home_cache(holds: str = "") -> Path | None:
     """`~/.cache`, if it can be written or made, or has a folder of this name already."""
     cache = (_home() or Path("/nowhere")) / ".cache"
-    if holds and (cache / holds).is_dir():
+    if holds and _is_folder(f"{cache}/{holds}"):
         return cache
-    there = next(place for place in (cache, *cache.parents) if place.exists())
+    there = next(place for place in (cache, *cache.parents) if _is_folder(str(place)))
     return cache if there != Path("/") and os.access(there, os.W_OK) else None
 
 

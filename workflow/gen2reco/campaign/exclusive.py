@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -56,7 +57,7 @@ def hold_until_exit(folder: Path, wait: float = 60.0) -> None:
 
     Raises InfrastructureError if another driver holds it.
     """
-    start, key = time.monotonic(), folder.absolute()
+    start, key, waits = time.monotonic(), folder.absolute(), ""
     while key not in _held:
         try:
             _held[key] = _take(folder, DRIVER)
@@ -64,6 +65,9 @@ def hold_until_exit(folder: Path, wait: float = 60.0) -> None:
             patience = 0.0 if error.holder.startswith(DRIVER) else 1.0 if error.holder == UNKNOWN else wait
             if time.monotonic() - start > patience:
                 raise
+            if error.holder not in (UNKNOWN, waits):
+                waits = error.holder
+                print(f"{folder}: waiting for {waits}", file=sys.stderr, flush=True)
             time.sleep(0.1)
 
 
