@@ -5,9 +5,17 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from gen2reco.campaign import strict_yaml
 from gen2reco.campaign.whole import read_text
@@ -23,9 +31,25 @@ class Block(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(one, bool) for one in values) and _numeric(cls.model_fields[info.field_name].annotation):
+            raise ValueError("expected a number")
+        return value
+
     def digest(self) -> str:
         """The sha256 of the block's canonical JSON, defaults included."""
         return digest(self.model_dump(mode="json"))
+
+
+def _numeric(annotation: Any) -> bool:
+    """Whether a field takes numbers, or lists of them, and nothing else."""
+    if get_origin(annotation) is Annotated:
+        return _numeric(get_args(annotation)[0])
+    inner = [one for one in get_args(annotation) if one not in (Ellipsis, NoneType)]
+    return all(map(_numeric, inner)) if inner else annotation in (int, float)
 
 
 BlockT = TypeVar("BlockT", bound=BaseModel)
