@@ -108,7 +108,8 @@ def shards_of(results: Path, sample: str, stage: str) -> Shards | None:
             check(Path(path), results, _LARGEST)
             facts[int(Path(path).stem)] = read_facts(Path(path))
         except (NotTaken, InputError) as error:
-            logging.getLogger(__name__).warning("%s: damaged sidecar, left out: %s", path, error)
+            reason = str(error).removeprefix(f"{path}: ")
+            logging.getLogger(__name__).warning("%s: damaged sidecar, left out: %s", path, reason)
     return Shards(sample, stage, facts) if facts else None
 
 
