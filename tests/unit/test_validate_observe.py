@@ -14,6 +14,7 @@ from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry, encode
+from gen2reco.events.truth import Properties
 from gen2reco.validate import truth
 from gen2reco.validate.observe import clusters, hits, objects, particles, shapes
 from gen2reco.validate.samples import open_sample, open_samples
@@ -355,6 +356,14 @@ def store(folder, stage, table, record, **sidecar):
         made = {"stage": stage, "status": "ok", "sha256": "0" * 64, "events_out": table.num_rows, "device": "cpu"}
         path.with_suffix(".json").write_text(json.dumps(made | sidecar))
     return folder
+
+
+def test_kinds_follow_the_files_generator():
+    stated = {"name": "X", "charge": 1.0, "coloured": False, "visible": True}
+    own = Properties.of({"generate": {"info": {"particle_properties": {"9000005": stated}}}}, {})
+    pdg = np.array([22, -11, 13, 211, 130, 12, 1000022, 52, 9000005, -9000005])
+    assert truth.kind_of(pdg).tolist() == [0, 1, 2, 3, 4, -1, -1, -1, -1, -1]
+    assert truth.kind_of(pdg, own).tolist() == [0, 1, 2, 3, 4, -1, -1, -1, 3, 3]
 
 
 def test_a_sample_knows_its_records_and_costs(tmp_path, detector):

@@ -85,9 +85,12 @@ class Properties:
         self._own = {code: _facts_of(code, stated) for code, stated in (own or {}).items()}
 
     @classmethod
-    def of(cls, story: Mapping) -> "Properties":
-        """The properties that the generate stage noted, from a file's facts by stage. Raises InputError."""
-        return cls(parse_block(story, _Story, "metadata of the input").generate.info.particle_properties)
+    def of(cls, *stories: Mapping) -> "Properties":
+        """The properties that the generate stage noted, from the facts by stage of files. Raises InputError."""
+        own: dict[int, ParticleProperties] = {}
+        for story in stories:
+            own |= parse_block(story, _Story, "metadata of the input").generate.info.particle_properties
+        return cls(own)
 
     def charge(self, pdg: ArrayLike) -> NDArray[np.int8]:
         """Electric charge in units of e; particles of unknown or fractional charge count as neutral."""

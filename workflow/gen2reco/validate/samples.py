@@ -14,6 +14,7 @@ from gen2reco.campaign.sidecar import read_sidecar, sidecar_path
 from gen2reco.campaign.stage import RECORDS
 from gen2reco.campaign.validation import Validation
 from gen2reco.errors import InputError
+from gen2reco.events.truth import Properties
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,6 +79,14 @@ class Sample:
                     if "detector" in facts:
                         return Detector.model_validate(facts["detector"])
         return None
+
+    @cached_property
+    def properties(self) -> Properties:
+        """Properties of particles, as the generator of the files gives them."""
+        from gen2reco.campaign.runner import provenance
+
+        last = next((self.shards[record] for record in reversed(STAGES) if self.shards.get(record)), [])
+        return Properties.of(*map(provenance, last))
 
     @cached_property
     def costs(self) -> dict[str, Cost]:

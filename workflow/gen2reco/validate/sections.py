@@ -94,7 +94,7 @@ def observed(module: ModuleType, record: str, sample: Sample, settings: Validati
     found: dict[str, list[Sheet]] = {}
     with Progress(f"read {sample.name} {record}", len(sample.shards[record]), "shards") as progress:
         for events in sample.events(record, module.COLUMNS, settings.max_events, getattr(module, "OPTIONAL", ())):
-            for name, sheet in module.observe(events, sample.detector, settings).items():
+            for name, sheet in module.observe(events, sample.detector, settings, sample.properties).items():
                 found.setdefault(name, []).append(sheet)
             progress.advance(1)
     return {name: concatenate(parts) for name, parts in found.items()}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.campaign.detector import Detector
-from gen2reco.events.truth import charge, incident_energy, visible
+from gen2reco.events.truth import STANDARD, Properties
 
 KINDS = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
 PDG_OF_KIND = {"photon": 22, "electron": 11, "muon": 13, "charged_hadron": 211, "neutral_hadron": 130}
@@ -61,22 +61,22 @@ class AtFace(NamedTuple):
     phi: NDArray
 
 
-def kind_of(pdg: NDArray) -> NDArray[np.int64]:
+def kind_of(pdg: NDArray, properties: Properties = STANDARD) -> NDArray[np.int64]:
     """Index into KINDS of each PDG code; -1 for neutrinos and all else that is not visible."""
     code = np.abs(pdg)
-    kind = np.where(charge(pdg) != 0, 3, 4)
+    kind = np.where(properties.charge(pdg) != 0, 3, 4)
     for index, own in ((0, 22), (1, 11), (2, 13)):
         kind[code == own] = index
-    kind[~visible(pdg)] = -1
+    kind[~properties.visible(pdg)] = -1
     return kind
 
 
-def true_energy(particles: Flat) -> NDArray[np.float64]:
+def true_energy(particles: Flat, properties: Properties = STANDARD) -> NDArray[np.float64]:
     """True energy of each particle, GeV, as the calorimeter can see it."""
-    return incident_energy(particles["pdg"], particles["energy"])
+    return properties.incident_energy(particles["pdg"], particles["energy"])
 
 
-def at_face(particles: Flat, detector: Detector | None) -> AtFace:
+def at_face(particles: Flat, detector: Detector | None, properties: Properties = STANDARD) -> AtFace:
     """Helix in the solenoid (a straight line if neutral) from the production vertex to the front face.
 
     Without a detector: 3.8 T and 3200 mm. Those that loop or move away are not `reached`; the annulus is not asked.
@@ -86,7 +86,7 @@ def at_face(particles: Flat, detector: Detector | None) -> AtFace:
     vx, vy, vz = (particles[name].astype(np.float64) for name in ("vx", "vy", "vz"))
     with np.errstate(divide="ignore", invalid="ignore"):
         along = np.sign(pz) * face - vz
-        turn = _TESLA * charge(particles["pdg"]) * field * along / pz
+        turn = _TESLA * properties.charge(particles["pdg"]) * field * along / pz
         reached = (pz != 0) & (along * np.sign(pz) > -ON_FACE) & (np.abs(turn) < np.pi)
         pt, phi = np.hypot(px, py), np.arctan2(py, px)
         chord = pt / pz * along * np.sinc(turn / (2 * np.pi))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
 from gen2reco.events import records, scores
+from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Sheet
 from gen2reco.validate.truth import flat, kind_of
 
@@ -56,7 +57,9 @@ RATES = {
 }
 
 
-def observe(events: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(
+    events: pa.Table, detector: Detector | None, settings: Validation, properties: Properties = STANDARD
+) -> dict[str, Sheet]:
     """Sheets `particles` (those that TICL's rates count), `tracksters` and `events` of a shard of clusters.
 
     Rates need the optional column `deposited`; a file without it has none.
@@ -68,7 +71,7 @@ def observe(events: pa.Table, detector: Detector | None, settings: Validation) -
         return sheets
     particles, tracksters = scores.score(events)
     low, high = settings.abs_eta
-    kind, eta = kind_of(particles.pdg), np.abs(particles.eta)
+    kind, eta = kind_of(particles.pdg, properties), np.abs(particles.eta)
     chosen = particles.counted & (particles.energy >= settings.min_energy) & (eta > low) & (eta < high) & (kind != 2)
     values = {"energy": particles.energy, "abs_eta": eta, "distance": particles.distance, "kind": kind.astype(float)}
     values |= {rate.name: getattr(particles, rate.name).astype(float) for rate in RATES["particles"]}

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
 from gen2reco.events import records
+from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.observe.particles import counts_in
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Response, Sheet
 from gen2reco.validate.truth import KIND_LABELS, KINDS, Flat, at_face, flat, kind_of, true_energy
@@ -107,7 +108,9 @@ CLASSIFIERS = {
 RESPONSES = {kind: [Response("energy_ratio", "ΣE / true E", ("energy", "abs_eta"))] for kind in KINDS}
 
 
-def observe(table: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(
+    table: pa.Table, detector: Detector | None, settings: Validation, properties: Properties = STANDARD
+) -> dict[str, Sheet]:
     """Sheets of showers by kind of particle, and `events`, of a shard of hits.
 
     A shower is a particle above `min_energy` whose state at the face lies in `abs_eta`, with its contributions;
@@ -116,7 +119,8 @@ def observe(table: pa.Table, detector: Detector | None, settings: Validation) ->
     events = records.awkward(table)
     particles, hits, links = (flat(events[name]) for name in ("particles", "hits", "contributions"))
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
-    face, energy, kind = at_face(particles, detector), true_energy(particles), kind_of(particles["pdg"])
+    face, energy = at_face(particles, detector, properties), true_energy(particles, properties)
+    kind = kind_of(particles["pdg"], properties)
     low, high = settings.abs_eta
     chosen = face.reached & (np.abs(face.eta) > low) & (np.abs(face.eta) < high)
     chosen &= (energy >= settings.min_energy) & (kind >= 0)

@@ -9,7 +9,7 @@ from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.events.truth import visible
+from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate import identity
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Response, Sheet
 from gen2reco.validate.truth import (
@@ -108,12 +108,15 @@ CLASSIFIERS = {
 }
 
 
-def observe(table: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(
+    table: pa.Table, detector: Detector | None, settings: Validation, properties: Properties = STANDARD
+) -> dict[str, Sheet]:
     """Sheets of isolated particles by kind, of `jets`, `objects` and `events`, of a shard of objects."""
     events = records.awkward(table)
     particles, objects = flat(events.particles), flat(events.objects)
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
-    face, energy, kind = at_face(particles, detector), true_energy(particles), kind_of(particles["pdg"])
+    face, energy = at_face(particles, detector, properties), true_energy(particles, properties)
+    kind = kind_of(particles["pdg"], properties)
     low, high = settings.abs_eta
     loud = face.reached & (energy > 1.0) & (kind >= 0)
     isolated = nearest_neighbour(face, particles.row, loud) > ISOLATION
@@ -124,7 +127,7 @@ def observe(table: pa.Table, detector: Detector | None, settings: Validation) ->
     sheets |= {identity.NAME: sheet} if len(sheet) else {}
     sheets["objects"] = _objects(particles, objects, face, loud, number, weight)
     jets = _jets(events, objects, settings, number, weight)
-    return {**sheets, **({"jets": jets} if jets else {}), "events": _whole(events, particles, objects, energy)}
+    return {**sheets, **({"jets": jets} if jets else {}), "events": _whole(events, particles, objects, energy, kind)}
 
 
 def match(
@@ -273,11 +276,11 @@ def _raw_pt(jets: ak.Array, objects: Flat) -> NDArray:
     return np.hypot(*(np.bincount(jet, pt * turn(phi), len(counts)) for turn in (np.cos, np.sin)))
 
 
-def _whole(events: ak.Array, particles: Flat, objects: Flat, energy: NDArray) -> Sheet:
+def _whole(events: ak.Array, particles: Flat, objects: Flat, energy: NDArray, kind: NDArray) -> Sheet:
     n = len(events)
     px, py, pz = (particles[name].astype(np.float64) for name in ("px", "py", "pz"))
     eta = np.abs(np.arcsinh(pz / np.maximum(np.hypot(px, py), 1e-9)))
-    used = (eta > 1.5) & (eta < 3.0) & visible(particles["pdg"]) & (np.abs(particles["pdg"]) != 13)
+    used = (eta > 1.5) & (eta < 3.0) & (kind >= 0) & (kind != KINDS.index("muon"))
     truth = [np.bincount(particles.row[used], p[used], n) for p in (px, py)]
     incident = np.bincount(particles.row[used], energy[used], n)
     pt = objects["energy"].astype(np.float64) / np.cosh(objects["eta"])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.validation import Validation
 from gen2reco.events import records
-from gen2reco.events.truth import charge, visible
+from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.sheets import Classifier, Profile, Quantity, Sheet
 from gen2reco.validate.truth import Flat, flat
 
@@ -85,12 +85,14 @@ CLASSIFIERS = {
 }
 
 
-def observe(table: pa.Table, detector: Detector | None, settings: Validation) -> dict[str, Sheet]:
+def observe(
+    table: pa.Table, detector: Detector | None, settings: Validation, properties: Properties = STANDARD
+) -> dict[str, Sheet]:
     """Sheets `events` and `jets` (three hardest of each hadronic event) of a shard of particles."""
     events = records.awkward(table)
     particles = flat(events.particles)
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
-    basic = _basics(particles)
+    basic = _basics(particles, properties)
     annihilation = _annihilation(particles, len(events))
     values = {**_multiplicities(particles, basic, len(events)), **_sums(particles, basic, len(events))}
     values |= _shapes(events, particles, basic, annihilation)
@@ -102,7 +104,7 @@ def observe(table: pa.Table, detector: Detector | None, settings: Validation) ->
     return sheets
 
 
-def _basics(particles: Flat) -> dict[str, NDArray]:
+def _basics(particles: Flat, properties: Properties) -> dict[str, NDArray]:
     momenta = np.stack([particles[name].astype(np.float64) for name in ("px", "py", "pz")], axis=1)
     pdg = particles["pdg"]
     total = np.bincount(particles.row, particles["energy"].astype(np.float64), len(particles.counts))
@@ -112,8 +114,8 @@ def _basics(particles: Flat) -> dict[str, NDArray]:
         "p": p,
         "pt": np.hypot(momenta[:, 0], momenta[:, 1]),
         "x": 2 * p / total[particles.row],
-        "charge": charge(pdg).astype(np.float64),
-        "invisible": ~visible(pdg),
+        "charge": properties.charge(pdg).astype(np.float64),
+        "invisible": ~properties.visible(pdg),
         "code": np.abs(pdg),
         "total": total,
     }
