@@ -100,6 +100,8 @@ class ChunkFiles:
             file = pq.ParquetFile(pa.BufferReader(data))
             found = json.loads(records.metadata(file)[_KEY])
             rows, _ = found.pop("rows"), found.pop("info")
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return file if found == self._claims(chunk) and rows == file.metadata.num_rows else None
