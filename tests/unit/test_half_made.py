@@ -155,7 +155,7 @@ def test_a_job_killed_inside_a_write_leaves_the_old_file_and_goes_on(tmp_path, q
     def killed(self, table, **given):
         calls.append(1)
         write(self, table, **given)
-        if len(calls) == {"chunk": 2, "file": 6}[inside]:
+        if len(calls) == {"chunk": 2, "file": 5}[inside]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if (child := os.fork()) == 0:
