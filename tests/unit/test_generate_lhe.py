@@ -175,9 +175,20 @@ def test_merged_cross_sections(case, section, error):
     assert notices == ([f"{none} of 60 events have no weight"] if none else [])
 
 
-def test_merging_by_madgraphs_file_names_is_refused():
-    with pytest.raises(InputError, match="Merging:doMGMerging"):
-        sample(CASES / "zjets.lhe", settings=("Merging:doMGMerging = on", *MERGING))
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (("Merging:doMGMerging = on", *MERGING), "Merging:doMGMerging"),
+        (("Merging:doUserMerging = on", *MERGING), "Merging:doUserMerging"),
+        (("Merging:doKTMerging = on",), "Merging:Process = void"),
+        (("Merging:doDynamicMerging = on",), "Merging:Process = void"),
+        (("Merging:doUMEPSTree = on", "Merging:Process = guess"), "Merging:Process = guess"),
+        (("Beams:nSkipLHEFatInit = 3",), "Beams:nSkipLHEFatInit"),
+    ],
+)
+def test_settings_that_pythia8_would_crash_or_hang_on_are_refused(lines, words):
+    with pytest.raises(InputError, match=words):
+        sample(CASES / "zjets.lhe", settings=lines)
 
 
 @pytest.mark.parametrize(

@@ -93,16 +93,16 @@ def test_written_clean_it_reads_the_same_here_and_in_pylhe(tmp_path, name):
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=6, max_size=6))
 def test_all_floats_are_passed_on_as_they_are(tmp_path_factory, numbers):
-    *momentum, lifetime, spin = numbers
-    text = " ".join(map(repr, [*momentum[:3], abs(momentum[3]), 0.0, lifetime, spin]))
-    line = "21 1 1 2 511 514 120.0 0. 0. 120.0 0. 0 9"
-    event = lhe_files.event().replace(line, f"21 1 1 2 511 514 {text}")
-    assert text in event
+    px, py, pz, energy, lifetime, spin = numbers
+    rows = [[px, py, pz, abs(energy), 0.0, lifetime, spin], [-px, -py, pz, abs(energy), 0.0, lifetime, spin]]
+    event = lhe_files.event()
+    for colours, sign, new in (("511 514", "", rows[0]), ("514 513", "-", rows[1])):
+        event = event.replace(f"{colours} {sign}120.0 0. 0. 120.0 0. 0 9", f"{colours} {' '.join(map(repr, new))}")
     folder = tmp_path_factory.mktemp("floats")
     run, events = read(lhe_files.written(folder, lhe_files.lhe([event])))
     write_clean(folder / "clean.lhe", run, events)
     (particles,) = (event.particles for event in read(folder / "clean.lhe")[1])
-    assert particles[2, 6:].tolist() == [*momentum[:3], abs(momentum[3]), 0.0, lifetime, spin]
+    assert particles[2:, 6:].tolist() == rows
 
 
 def test_spins_of_taus_stay():

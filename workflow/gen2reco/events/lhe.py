@@ -17,6 +17,9 @@ from gen2reco.events.lhe_weights import Heads, WeightNames
 from gen2reco.events.stream import MAX_HEADER, EventFile, index_events
 
 INCOMING, BEAM, OUTGOING = -1, -9, 1
+_STATUS = (INCOMING, BEAM, OUTGOING, 2, 3, -2)
+_LARGEST_SCALE = 1e8  # GeV
+_UNBALANCED = 0.01  # of the outgoing energy, in transverse momentum
 _EVENT = re.compile(rb"<event(?=[\s>])")
 _HEAD = re.compile(rb"<event(?=[\s>])([^<>]*+)>\s*+\S++\s++(\S++)\s++(\S++)")
 _UNREADABLE = (b"", b"0", b"nan")
@@ -235,6 +238,7 @@ def _normal(event: LheEvent, path: Path, number: int) -> LheEvent:
     rows[:2, 1:4] = (INCOMING, 0, 0)
     if 0 < rows[:, 4:6].max() <= 500:
         rows[:, 4:6] += 500 * (rows[:, 4:6] > 0)
+    _check_balance(rows, path, number)
     return replace(event, particles=rows)
 
 
@@ -244,12 +248,24 @@ def _check(event: LheEvent, path: Path, number: int) -> None:
         _wrong(path, number, "has no particles (NUP = 0), nothing to shower; take such events out of the file")
     if not (np.isfinite(rows).all() and np.isfinite([event.weight, event.scale, *event.weights.values()]).all()):
         _wrong(path, number, "holds NaN or infinity; remake or drop the event")
+    if event.scale > _LARGEST_SCALE:
+        _wrong(path, number, f"has SCALUP = {event.scale:g}, expected at most {_LARGEST_SCALE:g} GeV")
     if (rows[:, :6] % 1).any() or np.abs(rows[:, :6]).max() >= 2**31:
         _wrong(path, number, "has a PDG code, status, mother or colour that is no whole number of 32 bits")
     if (bad := rows[:, 9] < 0).any():
         _wrong(path, number, f"has a particle (PDG {rows[bad][0, 0]:.0f}) of energy {rows[bad][0, 9]:g}, expected >= 0")
+    if (bad := ~np.isin(rows[:, 1], _STATUS)).any():
+        _wrong(path, number, f"has a particle of status ISTUP = {rows[bad][0, 1]:.0f}, expected one of {_STATUS}")
     if rows[:, 2:4].min() < 0 or rows[:, 2:4].max() > len(rows):
         _wrong(path, number, f"names a mother outside its {len(rows)} particles")
+
+
+def _check_balance(rows: np.ndarray, path: Path, number: int) -> None:
+    """Raises InputError for transverse momentum from nowhere, which Pythia8 may shower without end."""
+    final = rows[:, 1] == OUTGOING
+    missing = np.hypot(*(rows[final, 6:8].sum(axis=0) - rows[:2, 6:8].sum(axis=0)))
+    if missing > _UNBALANCED * rows[final, 9].sum():
+        _wrong(path, number, f"creates {missing:.4g} GeV of transverse momentum; remake or drop the event")
 
 
 def _wrong(path: Path, number: int, problem: str) -> NoReturn:

@@ -39,7 +39,7 @@ _QUIET = (
 )
 
 _last_words: "weakref.WeakKeyDictionary[pythia8mc.Pythia, str]" = weakref.WeakKeyDictionary()  # it says each once
-_NO_REASON = re.compile(r"giving up|check of event revealed problems")
+_NO_REASON = re.compile(r"giving up|check of event revealed problems|reached end of Les Houches")
 _MERGING_DETAILS = (
     "Merging:doDynamicMerging",
     "Merging:doSchemeVariation",

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pythia8mc
 
+from gen2reco.errors import InputError
 from gen2reco.events.lhe import LheEvent, LheRun, write_clean
 from gen2reco.generate import engine
 
@@ -52,6 +53,7 @@ class Shower:
     def __init__(self, settings: Iterable[str], mpi: bool | None, run: LheRun, own: Iterable[str] = ()):
         """run: beams and header of the events; own: lines of ours. Raises InputError with Pythia8's reason."""
         self._settings, self._mpi, self._own = [*settings, "Check:abortIfVeto = on"], mpi, tuple(own)
+        _check_merging(engine.settings_of(self._settings))
         self._header = replace(run, strategy=3, processes=((1.0, 0.0, 1.0, 0),))
         self._start([])
         self.loops = any(self.pythia.flag(name) for name in _LOOPS)
@@ -95,7 +97,8 @@ class Shower:
             left = np.setdiff1d(left, np.concatenate([made, vetoed]))
         result.failed = left
         for reason, count in reasons.items():
-            result.failures[reason] = min(count, len(left) - result.failures.total())
+            if most := min(count, len(left) - result.failures.total()):
+                result.failures[reason] = most
         return result
 
     def _run(self, events: int, parts: list[dict]) -> dict[str, int]:
@@ -107,6 +110,14 @@ class Shower:
                 columns = engine.columns(batch)
                 parts.append(_without_vetoed({**columns, "weights": columns["weights"][:, self._kept()]}))
         return reasons
+
+
+def _check_merging(pythia: "pythia8mc.Pythia") -> None:
+    """Raises InputError where Pythia8 would crash: it looks for the process that merging is told to start from."""
+    process = pythia.word("Merging:Process")
+    merges = engine.merges(pythia) or pythia.flag("Merging:doDynamicMerging")
+    if merges and pythia.mode("PartonShowers:model") == 1 and ">" not in process:
+        raise InputError(f"Merging:Process = {process}: merging needs the process, such as `pp>mu+mu-` or `pp>LEPTONS`")
 
 
 class _Watch(pythia8mc.UserHooks):
