@@ -6,51 +6,19 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import uproot
 import yaml
+from tiny_campaign import TINY, digests, start
 
 from gen2reco.campaign.sidecar import read_sidecar
 from gen2reco.events import records
 from repository import FULL, REPOSITORY
 
-TINY = REPOSITORY / "tests/data/tiny.yaml"
 KILLED = REPOSITORY / "configs/campaigns/quickstart.yaml" if FULL else TINY
 KILLS = 10
-
-
-def digests(folder) -> dict[str, str]:
-    """Record file → sha256, below a working folder."""
-    files = sorted(folder.glob("results/*/*/*/*.parquet"))
-    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-
-
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory):
-    """A working folder with the tiny campaign done, undisturbed."""
-    folder = tmp_path_factory.mktemp("quiet")
-    run = start(folder, TINY, cores=2)
-    assert run.wait(timeout=600) == 0, (folder / "driver.log").read_text()[-4000:]
-    return folder
-
-
-def start(folder, campaign, cores: int, *targets: str) -> subprocess.Popen:
-    """Start Snakemake as a user does, in a process group of its own."""
-    command = [sys.executable, "-m", "snakemake", *targets, "--snakefile", REPOSITORY / "Snakefile"]
-    command += [
-        "--cores",
-        str(cores),
-        "--workflow-profile",
-        REPOSITORY / "profiles/default",
-        "--set-threads",
-        f"simulate={cores}",
-    ]
-    log = (folder / "driver.log").open("a")
-    arguments = [*map(str, command), "--config", f"campaign={campaign}"]
-    return subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def test_every_stage_leaves_valid_files(quiet):
