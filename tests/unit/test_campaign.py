@@ -68,7 +68,7 @@ MISTAKES = {
     "a sample's name of many letters": (set_in("samples", value={"x" * 65: {}}), "at most 64 characters"),
     "a sample called as a folder": (set_in("samples", "report", value={"like": "a"}), "the campaign itself uses"),
     "a path as a name": (set_in("name", value="../x"), "lower-case letters, digits and underscores"),
-    "true events": (set_in("samples", "a", "events", value=True), "`samples.a.events` = True: expected a number"),
+    "true events": (set_in("samples", "a", "events", value=True), "`events` = True: expected a number"),
     "no end of events": (set_in("samples", "a", "events", value=10**18), "less than or equal to 1000000000000"),
     "events as a word": (set_in("samples", "a", "events", value="ten"), "`samples.a.events` = 'ten'"),
     "infinite": (set_in("samples", "a", "events", value=float("inf")), "line 5: `events` = .inf: expected a finite"),

@@ -13,8 +13,7 @@ from pydantic import (
     ConfigDict,
     StringConstraints,
     ValidationError,
-    ValidationInfo,
-    field_validator,
+    model_validator,
 )
 
 from gen2reco.campaign import strict_yaml
@@ -31,13 +30,15 @@ class Block(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        values = value if isinstance(value, (list, tuple)) else [value]
-        if any(isinstance(one, bool) for one in values) and _numeric(cls.model_fields[info.field_name].annotation):
-            raise ValueError("expected a number")
-        return value
+    def _true_is_no_number(cls, data: Any) -> Any:
+        for name, value in data.items() if isinstance(data, dict) else ():
+            values = value if isinstance(value, (list, tuple)) else [value]
+            known = cls.model_fields.get(name)
+            if known and any(isinstance(one, bool) for one in values) and _numeric(known.annotation):
+                raise ValueError(f"`{name}` = {_cut(repr(value))}: expected a number")
+        return data
 
     def digest(self) -> str:
         """The sha256 of the block's canonical JSON, defaults included."""
