@@ -81,12 +81,12 @@ def test_reasons_are_bounded():
     assert next(iter(found.values())) == 30
 
 
-def test_an_event_file_that_pythia_cannot_shower_fails_by_hand(command, repository):
+def test_an_event_file_that_pythia_cannot_shower_names_the_code(command, repository):
     code, said = command(
         "generate", "u.parquet", "--backend", "lhe", "--process", repository / "tests/data/cases/lhe/unknown.lhe",
         "--events", 1,
     )  # fmt: skip
-    assert code == 2 and "1 of 1 events cannot be processed" in said
+    assert code == 2 and "9000005" in said
 
 
 def blocked(name):
