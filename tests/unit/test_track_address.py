@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from gen2reco.commands.track import track
 from gen2reco.errors import InputError
 from gen2reco.track.address import parse, tracking_address
-from gen2reco.track.secrets import scrub, scrub_value, shown_command
+from gen2reco.track.secrets import scrub, scrub_file, scrub_value, shown_command
 from gen2reco.track.server import explain, reachable
+from gen2reco.track.spool import Spool
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,28 @@ def test_no_password_is_left_in_what_libraries_complain(password, form):
         for error in map(ValueError, errors):
             told = str(explain(error, address))
             assert not [piece for piece in pieces if piece in told] and "\n" not in told, told
+
+
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(PASSWORD, st.sampled_from([form for form in FORMS if "://" in form]), st.sampled_from([str, quote]))
+def test_no_password_reaches_the_spool_or_a_crate(tmp_path, password, form, written):
+    """As a setting, a label, the source of data, and in the JSON and YAML that an export copies."""
+    secret, pieces = password
+    uri = form.format(written(secret))
+    with Spool(tmp_path, "any", live=False) as log:
+        log.params({"uri": uri, "net": {"password": secret}})
+        log.tags({"where": f"--uri={uri}"})
+        log.dataset("d", "1", source=uri)
+    told = (
+        log.path.read_text()
+        + scrub_file(json.dumps({"a": [{"uri": uri}], "password": secret}).encode(), ".json").decode()
+    )
+    told += scrub_file(f"a: 1\nuri: {uri}\nb: 2\n".encode(), ".yaml").decode()
+    log.path.unlink()
+    assert "a: 1\nuri: " in told and told.endswith("\nb: 2\n")
+    assert not [piece for piece in pieces if piece in told], told
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from gen2reco.campaign.campaign import named_files
 from gen2reco.campaign.paths import LOCK_NAME
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.track.regular import NotTaken, read
-from gen2reco.track.secrets import scrub
+from gen2reco.track.secrets import scrub_file
 from gen2reco.track.shards import shards_of
 from gen2reco.track.story import Run, Story, read_lock, stage_folders, tell
 
@@ -235,7 +235,7 @@ def _put(crate: "ROCrate", scratch: Path, content: bytes, inside: str, name: str
     """Add a file of that content without credentials."""
     suffix = Path(inside).suffix
     if suffix in _TEXT:
-        content = scrub(content.decode("utf-8", "replace")).encode()
+        content = scrub_file(content, suffix)
     copy = scratch / inside
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(content)

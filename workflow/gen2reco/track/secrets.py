@@ -6,9 +6,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 STRUCK = "***"
+_MARKUP = (".html", ".svg")
 SHORTEST = 4
 """Secrets of fewer characters are not looked for in text, of which they would be part by chance."""
 _SECRET_VARIABLE = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
@@ -43,6 +45,30 @@ def scrub_value(text: str, name: str = "") -> str:
         text = text[: scheme.end()] + without_user(text[scheme.end() :])
         text = _PARAMETER.sub(rf"\1{STRUCK}", text)
     return scrub(text)
+
+
+def scrub_file(content: bytes, suffix: str) -> bytes:
+    """The content of a text file of that suffix: the texts of JSON and the lines of plain text each for themselves."""
+    text = content.decode("utf-8", "replace")
+    if suffix in _MARKUP:
+        return scrub(text).encode()
+    if suffix == ".json":
+        try:
+            found = json.loads(text)
+            struck = _struck(found)
+            return content if struck == found else (json.dumps(struck, indent=1) + "\n").encode()
+        except (ValueError, RecursionError):
+            pass
+    return "\n".join(map(scrub_value, text.split("\n"))).encode()
+
+
+def _struck(value: Any, name: str = "") -> Any:
+    """A JSON value with its texts struck; numbers stay, whatever they are called."""
+    if isinstance(value, dict):
+        return {scrub(key): _struck(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_struck(inner, name) for inner in value]
+    return scrub_value(value, name) if isinstance(value, str) else value
 
 
 def shown_command(arguments: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from gen2reco.track import spool
 from gen2reco.track.records import NAME, PlanLock, first_mistake
 from gen2reco.track.regular import NotTaken, read
 from gen2reco.track.reports import REPORT, files_of, metrics_of
-from gen2reco.track.secrets import scrub
+from gen2reco.track.secrets import scrub_value
 from gen2reco.track.shards import Shards, shards_of
 
 _LARGEST_PLAN = 2**28
@@ -184,7 +184,7 @@ def _top(results: Path, lock: dict) -> Run:
         "campaign_file",
         "licence",
     )
-    top.tags |= {f"gen2reco.{key}": scrub(str(lock[key])) for key in changeable if key in lock}
+    top.tags |= {f"gen2reco.{key}": scrub_value(str(lock[key])) for key in changeable if key in lock}
     top.params = {"seed": str(lock["seed"])} if "seed" in lock else {}
     for name, entry in lock["samples"].items():
         for stage, choice in entry["stages"].items():
@@ -224,7 +224,7 @@ def _stage_run(top: Run, shards: Shards, lock: dict, stages: list[Shards]) -> Ru
     settings = {key: choice[key] for key in ("backend", "version", "chunk_events", "model") if choice.get(key)}
     settings |= {"sample": shards.sample, "stage": shards.stage, "seed": lock.get("seed", shards.one("seed"))}
     settings |= {f"options.{k}": v for k, v in spool.flatten(choice.get("options", {}))}
-    run.params = {key: scrub(str(value)) for key, value in settings.items()}
+    run.params = {key: scrub_value(str(value), key) for key, value in settings.items()}
     run.points = [Point(*point) for point in shards.points()]
     complete = len(shards) >= planned
     failed = shards.failed > lock.get("failed_shards", 0.0) * len(shards)
