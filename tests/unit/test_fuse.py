@@ -22,6 +22,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.training import Training
+from gen2reco.fuse.config import DomainConfig
 from gen2reco.fuse.fates import Crowd
 from gen2reco.fuse.fused import RELEASE
 from gen2reco.fuse.guard import Domain
@@ -246,13 +247,13 @@ def test_events_far_outside_are_counted_and_marked_or_sent_to_the_chain(tmp_path
 def test_events_far_outside_are_refused_if_so_asked(detector):
     backend = make_backend("fuse", "fused", {"outside": "refuse"}, detector)
     backend.prepare()
-    with pytest.raises(InputError, match=r"event 101: outside the fused model's domain .*hardest 9000 above"):
+    with pytest.raises(InputError, match=r"event 101: outside .*9000 GeV of one particle, more than 506"):
         run(backend, [[particle(22, 30.0, 2.0)], [particle(22, 9000.0, 2.2)]])
 
 
 def test_the_domain_tells_blown_up_and_lost_energy():
     stated = {"largest": dict.fromkeys(("particles", "energy", "hardest", "density"), 10.0), "edges": [1, 10, 100]}
-    domain = Domain.of(stated | {"response": [[0.0, 3.0], [0.5, 1.5]]})
+    domain = Domain.of(DomainConfig(**stated, response=[(0.0, 3.0), (0.5, 1.5)]))
     outside = domain.response_outside(np.array([5.0, 50.0, 50.0, 50.0, 0.5]), np.array([0.0, 0.0, 50.0, 90.0, 9.0]))
     assert outside.tolist() == [False, True, False, True, False]
 

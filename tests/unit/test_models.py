@@ -58,6 +58,13 @@ def test_damaged_weights_are_refused(model):
         open_model(model.folder, "calibration").weights()
 
 
+def test_weights_of_a_training_that_diverged_are_not_written(tmp_path):
+    weights = {"a": np.array([1.0, np.nan], np.float32)}
+    with pytest.raises(InputError, match="`a` holds NaN or infinity"):
+        save_model(tmp_path / "m", "calibration", {}, {}, weights, "# Card")
+    assert not (tmp_path / "m").exists()
+
+
 def test_pins_name_both_digests(model):
     model.require("hits.parquet", geometry="abc", clustering="anything")
     model.require("hits.parquet", geometry=None)

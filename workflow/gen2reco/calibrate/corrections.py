@@ -5,10 +5,13 @@ a network is surer of itself in a jet than it should be.
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
+from gen2reco.campaign.models import Bounds, ModelConfig
 from gen2reco.events.schemas import IDENTITIES
 
 EM = (IDENTITIES.index("photon"), IDENTITIES.index("electron"))
@@ -80,9 +83,24 @@ class Corrections:
         return {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_json(cls, data: dict) -> "Corrections":
+    def of(cls, stated: "CorrectionsConfig") -> "Corrections":
         """The inverse of `as_json`."""
-        return cls(*(np.array(data[name]) for name in cls.__dataclass_fields__))
+        return cls(*(np.array(getattr(stated, name)) for name in cls.__dataclass_fields__))
+
+
+class CorrectionsConfig(ModelConfig):
+    """The fitted numbers, as a model's config states them."""
+
+    temperature: list[float] = Field(min_length=3, max_length=3)
+    closure: list[Annotated[list[float], Field(min_length=1, max_length=32)]] = Field(min_length=2, max_length=2)
+    closure_range: Bounds
+    width: list[float] = Field(min_length=7, max_length=7)
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if len(self.closure[0]) != len(self.closure[1]):
+            raise ValueError("expected both polynomials of `closure` of one degree")
+        return self
 
 
 def conditions(predicted: Predicted, limits: NDArray) -> NDArray[np.float64]:

@@ -2,26 +2,32 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import awkward as ak
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.candidates import Candidates
-from gen2reco.calibrate.corrections import Corrections
-from gen2reco.calibrate.features import VERSION, Inputs, make_inputs
+from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
+from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Inputs, make_inputs, names
 from gen2reco.calibrate.jetfeatures import JetInputs, jet_inputs
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise, tracks_at_origin
 from gen2reco.campaign.config import Block, digest
 from gen2reco.campaign.detector import Detector, Tracker
-from gen2reco.campaign.models import Model, combined, located, open_model
+from gen2reco.campaign.models import ModelConfig, combined, located, open_model
 from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
+
+if TYPE_CHECKING:
+    from gen2reco.calibrate.network import Sizes
 
 RELEASE = Path(__file__).parent / "release"
 MUON = IDENTITIES.index("muon")
@@ -63,9 +69,19 @@ class Dnn(Backend):
 
         torch.set_num_threads(1)
         self.network = load_network(self.model)
-        self.corrections = Corrections.from_json(self.model.config["corrections"])
-        self.valid = ValidRange.of(self.model)
+        config = self.model.parsed(CalibrationConfig)
+        self.corrections, self.valid = Corrections.of(config.corrections), ValidRange.of(config.valid_range)
+        self._check_features(self.network.sizes)
         self.jet_scale = JetScale(self.jet_model) if self.jet_model else None
+
+    def _check_features(self, sizes: "Sizes") -> None:
+        expected = (len(names(self.geometry)), len(TRACK_NAMES), len(POINT_NAMES), len(IDENTITIES))
+        found = (sizes.calorimeter, sizes.track, sizes.points, sizes.identities)
+        if found != expected or len(self.valid.low) != expected[0] + expected[1]:
+            raise InputError(
+                f"{self.model.folder}: `sizes` of features (calorimeter, track, points, identities) {found}, expected "
+                f"{expected} and as many limits in `valid_range`; fetch the model anew"
+            )
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk."""
@@ -124,6 +140,26 @@ class Reconstructed:
         return jet_inputs(jets, self.objects, momentum, tracks_at_origin(data))
 
 
+class Limits(ModelConfig):
+    """Smallest and largest value of each feature in the training."""
+
+    low: list[float]
+    high: list[float]
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if len(self.low) != len(self.high):
+            raise ValueError("expected as many numbers in `low` as in `high`")
+        return self
+
+
+class CalibrationConfig(ModelConfig):
+    """What of a calibration's config is used beside the sizes of its network."""
+
+    corrections: CorrectionsConfig
+    valid_range: Limits
+
+
 class ValidRange:
     """The range of each feature that the network was trained in."""
 
@@ -131,10 +167,9 @@ class ValidRange:
         self.low, self.high = low, high
 
     @classmethod
-    def of(cls, model: Model) -> "ValidRange":
+    def of(cls, stated: "Limits") -> "ValidRange":
         """As the model's config states it."""
-        limits = model.config["valid_range"]
-        return cls(np.array(limits["low"], np.float32), np.array(limits["high"], np.float32))
+        return cls(np.array(stated.low, np.float32), np.array(stated.high, np.float32))
 
     def outside(self, inputs: Inputs) -> NDArray[np.bool_]:
         """Candidates with any feature outside: (n,)."""

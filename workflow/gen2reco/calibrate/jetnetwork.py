@@ -3,16 +3,19 @@
 As ATLAS and CMS regress jet momenta (arXiv:1912.06046, 2311.08885); a set network here, since constituents are few.
 """
 
+from typing import Self
+
 import awkward as ak
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from gen2reco.calibrate.jetfeatures import JetInputs
+from gen2reco.calibrate.jetfeatures import CONSTITUENT_NAMES, JET_NAMES, JetInputs
 from gen2reco.campaign.config import Block
-from gen2reco.campaign.models import Model
+from gen2reco.campaign.models import Bounds, Model, ModelConfig
+from gen2reco.flow.weights import fill
 
 KIND = "jet_calibration"
 LOG_SHARE = 0
@@ -24,16 +27,33 @@ PT_REFERENCE = 50.0
 class JetSizes(Block):
     """Sizes of the jet calibration."""
 
-    jet: int = Field(ge=1)
+    jet: int = Field(ge=1, le=4096)
     """Features of a jet."""
-    constituents: int = Field(ge=1)
+    constituents: int = Field(ge=1, le=4096)
     """Features of a constituent."""
-    constituent_width: int = Field(default=24, ge=1)
+    constituent_width: int = Field(default=24, ge=1, le=4096)
     """Width of the layers that act on a constituent."""
-    width: int = Field(default=48, ge=1)
+    width: int = Field(default=48, ge=1, le=4096)
     """Width of the layers that act on a jet."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout on the latter."""
+
+
+class JetConfig(ModelConfig):
+    """What of a jet calibration's config is used."""
+
+    sizes: JetSizes
+    closure: list[float] = Field(min_length=1, max_length=32)
+    """Polynomial in ln(pT / PT_REFERENCE), highest power first."""
+    closure_range: Bounds
+
+    @model_validator(mode="after")
+    def _fits_the_features(self) -> Self:
+        if (self.sizes.jet, self.sizes.constituents) != (len(JET_NAMES), len(CONSTITUENT_NAMES)):
+            raise ValueError(
+                f"expected `jet` = {len(JET_NAMES)} and `constituents` = {len(CONSTITUENT_NAMES)} features"
+            )
+        return self
 
 
 class JetNetwork(nn.Module):
@@ -77,14 +97,15 @@ class JetNetwork(nn.Module):
 
 
 class JetScale:
-    """A jet calibration at work: the network, and the closure fitted after its training."""
+    """A jet calibration at work: the network, and the closure fitted after its training. Raises InputError for weights
+    that do not fit the config."""
 
     def __init__(self, model: Model):
-        self.network = JetNetwork(JetSizes.model_validate(model.config["sizes"]))
-        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in model.weights().items()})
+        config = model.parsed(JetConfig)
+        self.network = JetNetwork(config.sizes)
+        fill(self.network, model.weights(), str(model.folder))
         self.network.eval()
-        self.closure = np.array(model.config["closure"])
-        self.limits = np.array(model.config["closure_range"])
+        self.closure, self.limits = np.array(config.closure), np.array(config.closure_range)
 
     def apply(self, jets: ak.Array, inputs: JetInputs) -> ak.Array:
         """(events, var) jets with pt and mass scaled, hardest first again."""

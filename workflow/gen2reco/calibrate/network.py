@@ -24,17 +24,17 @@ CLIP = 6.0
 class Sizes(Block):
     """Sizes of the calibration network."""
 
-    calorimeter: int = Field(ge=1)
+    calorimeter: int = Field(ge=1, le=4096)
     """Features of a candidate."""
-    track: int = Field(ge=1)
+    track: int = Field(ge=1, le=4096)
     """Features of its track."""
-    points: int = Field(ge=1)
+    points: int = Field(ge=1, le=4096)
     """Features of a layer cluster."""
-    identities: int = Field(default=5, ge=2)
+    identities: int = Field(default=5, ge=2, le=4096)
     """Kinds of particles."""
-    point_width: int = Field(default=32, ge=1)
+    point_width: int = Field(default=32, ge=1, le=4096)
     """Width of the layers that act on each point."""
-    width: int = Field(default=96, ge=1)
+    width: int = Field(default=96, ge=1, le=4096)
     """Width of the layers that act on a candidate."""
     dropout: float = Field(default=0.05, ge=0, lt=1)
     """Dropout on the layers that act on a candidate."""

@@ -10,17 +10,24 @@ from gen2reco.calibrate.corrections import Predicted
 from gen2reco.calibrate.features import CROWDING, MAX_POINTS, Inputs
 from gen2reco.calibrate.network import CLIP, LOG_SHARE, CalibrationNetwork, Sizes, moments
 from gen2reco.campaign import jit
-from gen2reco.campaign.models import Model
+from gen2reco.campaign.models import Model, ModelConfig
+from gen2reco.flow.weights import fill
 
 KIND = "calibration"
 BATCH_POINTS = 16384
 """Padded points in a batch, which bounds memory."""
 
 
+class _Networks(ModelConfig):
+    """What of a calibration's config makes its network."""
+
+    sizes: Sizes
+
+
 def load_network(model: Model) -> CalibrationNetwork:
-    """The network of a model folder, ready for use."""
-    network = CalibrationNetwork(Sizes.model_validate(model.config["sizes"]))
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in model.weights().items()})
+    """The network of a model folder, ready for use. Raises InputError if its weights do not fit its config."""
+    network = CalibrationNetwork(model.parsed(_Networks).sizes)
+    fill(network, model.weights(), str(model.folder))
     return network.eval()
 
 

@@ -2,7 +2,9 @@
 
 The config's `pins` name what the model was trained behind (features, geometry, clustering ...) by digest: data made
 otherwise is refused. A model of several parts holds one such folder each. Wherever a folder is asked for, the digest of
-a model in the cache will do. Nothing here imports torch, and no pickle is ever read.
+a model in the cache will do. Nothing here imports torch, and no pickle is ever read. Model folders come from anywhere:
+their files are bounded in size, links out of the folder are not followed, weights are finite, and what of the config is
+used is validated by a `ModelConfig` of its kind.
 """
 
 import hashlib
@@ -13,12 +15,15 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+from pydantic import AfterValidator, ConfigDict
 
 from gen2reco.campaign.caches import cache_folder
+from gen2reco.campaign.config import Block, parse_block
 from gen2reco.campaign.config import digest as digest_of
 from gen2reco.campaign.sidecar import file_digest, write_text
-from gen2reco.campaign.whole import whole
+from gen2reco.campaign.whole import read_text, regular_file, whole
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
@@ -29,6 +34,34 @@ PARTS = ("objects", "jets")
 """Folders of a model in parts, each trained behind those before it."""
 SUFFIXES = {".safetensors", ".json", ".md", ".onnx", ".yaml", ".txt"}
 """Files of a model: nothing that could carry code."""
+MAX_CONFIG, MAX_FILE = 4 << 20, 1 << 30
+"""Largest `config.json`, and largest file of a model, bytes."""
+
+
+class ModelConfig(Block):
+    """What is used of a model's `config.json`; other keys (how it was trained, its metrics) are for people."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+ConfigT = TypeVar("ConfigT", bound=ModelConfig)
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError("expected [low, high]")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, float], AfterValidator(_rising)]
+"""Lower and upper end of a range."""
+
+
+class _Header(ModelConfig):
+    """What the config of any kind of model holds."""
+
+    kind: str
+    pins: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -44,15 +77,22 @@ class Model:
     pins: dict[str, str]
     """Name of what the model was trained behind → digest or version."""
 
+    def parsed(self, schema: type[ConfigT]) -> ConfigT:
+        """The config as the block of its kind. Raises InputError naming the file and what is wrong in it."""
+        return parse_block(self.config, schema, source=str(self.folder / CONFIG))
+
     def weights(self) -> dict[str, "np.ndarray"]:
-        """The arrays by name. Raises InputError for a damaged file."""
+        """The arrays by name. Raises InputError for a damaged file, and for weights that are NaN or infinite."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        path = _own_file(self.folder, WEIGHTS)
         try:
-            return load_file(self.folder / WEIGHTS)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{self.folder / WEIGHTS}: damaged weights: {error}; fetch the model anew") from None
+            found = load_file(path)
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: damaged weights: {_first_line(error)}; fetch the model anew") from None
+        _check_finite(path, found)
+        return found
 
     def require(self, source: str, **found: str | None) -> None:
         """Compare the pins with what was found in the data (None: unknown, let pass).
@@ -71,10 +111,12 @@ class Model:
 def save_model(
     folder: Path | str, kind: str, config: dict, pins: dict[str, str], weights: Mapping[str, "np.ndarray"], card: str
 ) -> Model:
-    """Write a model folder, each file atomically. Raises InfrastructureError when the folder or disk refuses."""
+    """Write a model folder, each file atomically. Raises InputError for weights that are NaN or infinite, and
+    InfrastructureError when the folder or disk refuses."""
     from safetensors.numpy import save
 
     folder = Path(folder)
+    _check_finite(folder / WEIGHTS, weights)
     with whole(folder / WEIGHTS) as temporary:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(save({name: weights[name] for name in sorted(weights)}))
@@ -92,29 +134,64 @@ def open_model(folder: Path | str, kind: str, digest: str | None = None) -> Mode
     """
     folder = located(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        found = _digest(folder)
+        config, found = _read_config(folder), _digest(folder)
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise InputError(f"{folder}: no model here ({missing} is missing); give the folder of a {kind} model") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: damaged model: {error}; fetch it anew") from None
-    if not isinstance(config, dict) or config.get("kind") != kind:
-        held = config.get("kind") if isinstance(config, dict) else type(config).__name__
+    held = config.get("kind") if isinstance(config, dict) else type(config).__name__
+    if held != kind:
         raise InputError(f"{folder}: a model of kind `{held}`, expected `{kind}`; give the folder of a {kind} model")
     if digest is not None and digest != found:
         raise InputError(
             f"{folder}: the model's digest is {found}, expected {digest}; fetch the model that was planned"
         )
-    pins = config.pop("pins", {})
-    config.pop("kind")
-    return Model(folder, found, kind, config, pins)
+    header = parse_block(config, _Header, source=str(folder / CONFIG))
+    rest = {key: value for key, value in config.items() if key not in ("kind", "pins")}
+    return Model(folder, found, kind, rest, header.pins)
+
+
+def _check_finite(path: Path, weights: Mapping[str, "np.ndarray"]) -> None:
+    import numpy as np
+
+    for name, values in weights.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise InputError(f"{path}: `{name}` holds NaN or infinity; fetch or train the model anew")
+
+
+def _read_config(folder: Path) -> Any:
+    """The content of `config.json`. Raises InputError for what is no JSON, FileNotFoundError."""
+    path = _own_file(folder, CONFIG, MAX_CONFIG)
+    try:
+        return json.loads(read_text(path, MAX_CONFIG), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged model: no valid JSON: {_first_line(error)}; fetch it anew") from None
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
+
+
+def _own_file(folder: Path, name: str, most: int = MAX_FILE) -> Path:
+    """A regular file of at most `most` bytes that lies in the folder itself. Raises InputError, FileNotFoundError."""
+    path = folder / name
+    size = path.stat().st_size
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path}: is a link out of the model's folder; put the file itself there")
+    if size > most:
+        raise InputError(f"{path}: {size >> 20} MiB, expected at most {most >> 20}; fetch the model anew")
+    return regular_file(path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def located(name: Path | str) -> Path:
     """The folder of a model: as it is, or in the cache if a digest is given. Raises InputError if it is not there."""
     folder = Path(name)
-    if folder.is_dir() or not re.fullmatch(r"[0-9a-f]{64}", str(name)):
+    if not re.fullmatch(r"[0-9a-f]{64}", str(name)) or folder.is_dir():
         return folder
     cached = kept_models() / str(name)
     if not cached.is_dir():
@@ -129,7 +206,7 @@ def located(name: Path | str) -> Path:
 
 def model_digest(folder: Path) -> str:
     """The digest of a model folder, or of all its parts. Raises InputError if it holds no model."""
-    parts = [folder] if (folder / CONFIG).is_file() else [folder / p for p in PARTS if (folder / p).is_dir()]
+    parts = [folder] if (folder / CONFIG).is_file() else _parts(folder)
     if not parts:
         raise InputError(f"{folder}: no model here ({CONFIG} is missing); give the folder of a model")
     try:
@@ -145,10 +222,20 @@ def combined(digests: Iterable[str]) -> str:
 
 
 def model_files(folder: Path) -> dict[str, Path]:
-    """The files of a model and its parts by their names in the folder; hidden ones and checkpoints are left out."""
-    places = [folder, *(folder / part for part in PARTS if (folder / part).is_dir())]
-    found = sorted(path for place in places for path in place.iterdir() if path.is_file())
-    return {path.relative_to(folder).as_posix(): path for path in found if not path.name.startswith(".")}
+    """The files of a model and its parts by their names in the folder; hidden ones and checkpoints are left out.
+    Raises InputError for a link out of the folder."""
+    found = sorted(path for place in (folder, *_parts(folder)) for path in place.iterdir() if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")]
+    return {name: _own_file(folder, name) for name in names}
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The folders of a model's parts. Raises InputError for a link out of the folder."""
+    found = [folder / part for part in PARTS if (folder / part).is_dir()]
+    for part in found:
+        if not part.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{part}: is a link out of the model's folder; put the folder itself there")
+    return found
 
 
 def keep_model(folder: Path) -> str:
@@ -186,5 +273,5 @@ def save_evaluation(folder: Path, sample: str, digest: str, metrics: Iterable[di
 
 
 def _digest(folder: Path) -> str:
-    parts = [file_digest(folder / name) for name in (WEIGHTS, CONFIG)]
+    parts = [file_digest(_own_file(folder, name)) for name in (WEIGHTS, CONFIG)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

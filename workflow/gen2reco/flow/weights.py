@@ -21,5 +21,6 @@ def fill(network: nn.Module, weights: Mapping[str, np.ndarray], source: str) -> 
     """Put weights of any precision into a network. Raises InputError, which names the `source`, if they do not fit."""
     try:
         network.load_state_dict({name: torch.from_numpy(value).float() for name, value in weights.items()})
-    except RuntimeError as error:
-        raise InputError(f"{source}: weights do not fit: {str(error).splitlines()[0]}; fetch it anew") from None
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).splitlines()[1:] or [str(error)])[0].strip()
+        raise InputError(f"{source}: weights do not fit: {reason[:300]}; fetch it anew") from None

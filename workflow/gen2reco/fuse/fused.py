@@ -13,20 +13,33 @@ from gen2reco.calibrate.dnn import Dnn, of_tracks
 from gen2reco.calibrate.jetfeatures import jet_inputs
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import object_pdg, objects_table, tracks_at_origin
+from gen2reco.campaign import fallback
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import Model, located, open_model
-from gen2reco.campaign.stage import Backend, Chunk, Result, make_backend
+from gen2reco.campaign.stage import Backend, Chunk, Result
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.fuse.guard import INPUTS, Domain, input_scores
-from gen2reco.fuse.inputs import VERSION, Entering, entering, told
+from gen2reco.events.truth import simulated
+from gen2reco.fuse.chain import SIMULATORS, VERSION, Chain
+from gen2reco.fuse.config import INPUTS, FusedConfig
+from gen2reco.fuse.guard import Domain, input_scores
+from gen2reco.fuse.inputs import VERSION as FEATURES
+from gen2reco.fuse.inputs import Entering, entering, told
 from gen2reco.fuse.objects import Items, object_columns
-from gen2reco.simulate.hits import enter, streams
+from gen2reco.simulate.hits import enter, face_facts, left_out_line, streams
 from gen2reco.simulate.tracks import make_tracks
 
 RELEASE = Path(__file__).parent / "release"
+REMEDY = "take the chain in its place, or set `outside: geant4` (`--option outside=geant4`) to have it so"
+REASONS = {
+    "particles": "particles at the front face",
+    "energy": "GeV at the front face",
+    "hardest": "GeV of one particle",
+    "density": "GeV in one place",
+}
+RESPONSE = "objects whose energy does not go with the particles'"
 
 
 class Fused(Backend):
@@ -34,6 +47,7 @@ class Fused(Backend):
     and marked, or refused."""
 
     name, stage, isolate, needs_detector, chunk_events = "fused", "fuse", True, True, 250
+    version = 1 + VERSION
 
     class Options(Block):
         """Which model, and how it is used."""
@@ -46,23 +60,26 @@ class Fused(Backend):
         """Evaluations of the flow network an event."""
         network: Literal["student", "teacher"] = "student"
         """The network distilled to one step, or the many-step teacher that it learned from."""
-        outside: Literal["geant4", "ml", "keep", "refuse"] = "geant4"
-        """What becomes of events outside the model's domain, by their particles or by the objects drawn: through
+        outside: Literal["geant4", "ml", "keep", "refuse"] | None = None
+        """Fallback for events outside the model's domain, by their particles or by the objects drawn: through
         clustering and calibration behind Geant4 or the learned showers, kept with their objects marked `out_of_range`,
-        or an error."""
+        or an error. Left out: behind Geant4, but a run in which no event is the model's is refused."""
 
     def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
         self.calibration = Dnn(Dnn.Options(model=options.calibration), detector)
         self.model = _opened(options)
-        found = {"inputs": VERSION, "geometry": detector.geometry_digest, "calibration": self.calibration.model_digest}
+        self.config = self.model.parsed(FusedConfig)
+        found = {"inputs": FEATURES, "geometry": detector.geometry_digest, "calibration": self.calibration.model_digest}
         self.model.require("fuse", **found)
-        self.model_digest, self.domain = self.model.digest, Domain.of(self.model.config["domain"])
+        self.fallback = options.outside or "geant4"
+        self.chain = Chain(self.fallback, self.calibration, detector) if self.fallback in SIMULATORS else None
+        self.model_digest, self.domain = self.model.digest, Domain.of(self.config.domain)
 
     @classmethod
     def own_detector(cls, options: Options) -> Detector:
         """The detector that the model was trained for."""
-        return Detector.model_validate(_opened(options).config["detector"])
+        return _opened(options).parsed(FusedConfig).detector
 
     def prepare(self) -> None:
         """Import torch and load the weights."""
@@ -77,31 +94,52 @@ class Fused(Backend):
         self.jet_scale = JetScale(jets) if jets else None
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
-        """Objects and jets of one chunk. Raises InputError for an invalid PDG code or, if so asked, what is outside."""
+        """Objects and jets of one chunk; what no simulation takes is counted. Raises InputError for what is outside, if
+        so asked."""
         data = records.awkward(events.select(["particles"]))
-        at_face = enter(events, self.detector)
+        every = enter(events, self.detector, self.properties)
         drawing, _, tracking = streams(chunk.seed)
-        tracks = make_tracks(at_face, data.particles, self.detector, tracking)
-        e = entering(at_face, tracks)
+        tracks = make_tracks(every, data.particles, self.detector, tracking)
+        e = entering(every[simulated(every.pdg, every.energy)], tracks)
         seen = told(e)
         items = self.network.draw(seen, e.energy, drawing, self.options.network, self.options.evaluations)
         objects, momentum = self._objects(items, e, len(data))
         scores = input_scores(e, seen.around, e.event, len(data))
         outside = self._outside(scores, objects)
-        if outside.any() and self.options.outside == "refuse":
+        if outside.any() and self.fallback == "refuse":
             at = int(np.argmax(outside.any(1)))
-            raise InputError(f"event {events['event'][at].as_py()}: {self._told(scores[at], outside[at])}")
+            raise InputError(f"event {events['event'][at].as_py()}: {self._refusal(scores[at], outside[at])}")
         jets = object_jets(objects)
         if self.jet_scale:
             inputs = jet_inputs(jets, objects, momentum, tracks_at_origin(ak.Array({"tracks": tracks})))
             jets = self.jet_scale.apply(jets, inputs)
         marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
-        table = objects_table(events, data, objects, jets, marks)
-        facts = self._facts(outside, len(e))
-        chain = np.flatnonzero(outside.any(1)) if self.options.outside in ("geant4", "ml") else np.zeros(0, np.int64)
-        if len(chain):
-            table = _replaced(table, chain, self._chain(chunk, events.take(chain)))
+        table = objects_table(events, data, objects, jets, marks, self.properties)
+        facts = face_facts(events, every, self.properties) | self._facts(scores, outside)
+        if self.chain and outside.any():
+            rows = np.flatnonzero(outside.any(1))
+            made, more = self.chain.run(chunk, events.take(rows), self.properties)
+            table, facts = _replaced(table, rows, made), facts | more
         return Result(table, facts)
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Numbers summed, also by reason. Raises InputError where no event was the model's, unless so asked."""
+        total = super().summary(infos)
+        if self.options.outside is None:
+            every = total.get("network_evaluations", 0) // self.options.evaluations
+            fallback.refuse_all("fuse", "events", every, fallback.reasons_of(total), REMEDY)
+        return total
+
+    def notices(self, facts: dict) -> list[str]:
+        """What fell back, and what was not simulated."""
+        reasons, line = fallback.reasons_of(facts), left_out_line(facts.get("not_simulated", {}))
+        way = "kept, marked out_of_range" if self.fallback == "keep" else f"through the chain behind {self.fallback}"
+        many, energy = fallback.number(reasons), fallback.energy(reasons)
+        fallen = (
+            f"fuse: {many} of {facts.get('events_in', 0)} events ({energy:.4g} GeV at the front face) {way}, because "
+            f"of {fallback.sentence(reasons)}"
+        )
+        return ([fallen] if reasons else []) + ([line] if line else [])
 
     def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[ak.Array, ak.Array]:
         """Objects (events, var) by falling energy, and the momentum of the track of each, 0 for none."""
@@ -121,32 +159,30 @@ class Fused(Backend):
         response = self.domain.response_outside(scores[:, INPUTS.index("energy")], total)
         return np.column_stack([self.domain.inputs_outside(scores), response])
 
-    def _chain(self, chunk: Chunk, events: pa.Table) -> pa.Table:
-        """Objects of these events by simulation, clustering and calibration."""
-        steps = (("simulate", self.options.outside, {}), ("cluster", "clue", {}),
-                 ("calibrate", "dnn", {"model": self.options.calibration}))  # fmt: skip
-        for stage, name, options in steps:
-            backend = make_backend(stage, name, options, self.detector)
-            backend.prepare()
-            events = backend.run(chunk, events).table
-        return events
-
-    def _facts(self, outside: NDArray, particles: int) -> dict:
+    def _facts(self, scores: NDArray, outside: NDArray) -> dict:
+        names = [
+            *(f"more than {most:.4g} {REASONS[name]}" for name, most in zip(INPUTS, self.domain.largest)),
+            RESPONSE,
+        ]
+        some = outside.any(1)
+        reasons = fallback.by_reason((names[i] for i in outside.argmax(1)[some]), scores[some, INPUTS.index("energy")])
         return {
-            "particles_at_face": particles,
             **{f"events_outside_by_{name}": int(o.sum()) for name, o in zip((*INPUTS, "response"), outside.T)},
-            f"events_outside_to_{self.options.outside}": int(outside.any(1).sum()),
+            f"events_outside_to_{self.fallback}": int(outside.any(1).sum()),
+            "fallback_reasons": reasons,
             "network_evaluations": len(outside) * self.options.evaluations,
         }
 
-    def _told(self, scores: NDArray, outside: NDArray) -> str:
+    def _refusal(self, scores: NDArray, outside: NDArray) -> str:
         """What is wrong with one event, and what to do."""
         reasons = [
-            f"{n} {s:.4g} above {m:.4g}" for n, s, m, o in zip(INPUTS, scores, self.domain.largest, outside) if o
+            f"{s:.4g} {REASONS[n]}, more than {m:.4g}"
+            for n, s, m, o in zip(INPUTS, scores, self.domain.largest, outside)
+            if o
         ]
-        reasons += ["the objects' energy does not go with the particles'"] if outside[-1] else []
+        reasons += [RESPONSE] if outside[-1] else []
         return (
-            f"outside the fused model's domain ({', '.join(reasons)}); set `outside: geant4`, `outside: ml` or "
+            f"outside the fused model's domain ({'; '.join(reasons)}); set `outside: geant4`, `outside: ml` or "
             "`outside: keep`"
         )
 

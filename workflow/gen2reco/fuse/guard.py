@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.fuse.config import INPUTS, DomainConfig
 from gen2reco.fuse.inputs import Entering
 from gen2reco.fuse.pairs import Pairs
 
-INPUTS = ("particles", "energy", "hardest", "density")
-"""Of an event's particles at the face: how many, their energy, that of the hardest, and the largest energy of a
-particle's neighbourhood (within the second of RINGS), GeV; each is bounded by the largest of the training."""
 N_BINS = 8
 MARGIN = 1.25
 """Summed energies of the objects over that of the particles may leave the training's range by this factor."""
@@ -36,10 +34,10 @@ class Domain:
     """(n_bins, 2) smallest and largest ratio of the objects' energy to that of the particles."""
 
     @classmethod
-    def of(cls, stated: dict) -> "Domain":
+    def of(cls, stated: DomainConfig) -> "Domain":
         """As a model's config states it."""
-        largest = np.array([stated["largest"][name] for name in INPUTS])
-        return cls(largest, np.array(stated["edges"]), np.array(stated["response"]))
+        largest = np.array([stated.largest[name] for name in INPUTS])
+        return cls(largest, np.array(stated.edges), np.array(stated.response))
 
     def inputs_outside(self, scores: NDArray) -> NDArray[np.bool_]:
         """Which scores of the particles are too large: (n, len(INPUTS))."""

@@ -156,7 +156,7 @@ def told(e: Entering) -> Told:
         10 * ratio,
         np.clip((along - radius / 3200) / 0.05, -6, 6),
         np.clip(across / 0.05, -6, 6),
-        *np.log1p(rings).reshape(len(e), -1).T,
+        *np.log1p(rings).reshape(len(e), 2 * len(RINGS)).T,
         np.log(e.energy / (e.energy + around)),
     ]
     own = np.stack(own, 1, dtype=np.float32, casting="unsafe")

@@ -5,16 +5,15 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor, nn
 
-from gen2reco.campaign.config import Block, parse_block
 from gen2reco.campaign.models import Model
 from gen2reco.flow.marginals import Marginals
 from gen2reco.flow.networks import SetNetwork
 from gen2reco.flow.path import sample
 from gen2reco.flow.sets import Sets
 from gen2reco.flow.weights import fill
+from gen2reco.fuse.config import FusedConfig, Sizes
 from gen2reco.fuse.fates import N_BESIDE, N_TAKEN, Crowd
 from gen2reco.fuse.inputs import N_NEAR, N_OWN, N_PAIR, Told
 from gen2reco.fuse.objects import N_CODES, N_KINDS, NUMBERS, Items, kinds_of
@@ -24,19 +23,6 @@ N_SURPLUS, SURPLUS = 2, 2.0
 """What objects are told of the surplus of a neighbour, within this: it, and whether it is known."""
 BATCH = 2048
 """Particles that a network looks at together when many are asked."""
-
-
-class Sizes(Block):
-    """Sizes of the networks."""
-
-    encoder: int = Field(default=64, ge=1)
-    """Width of the networks that look at a particle and its neighbours."""
-    width: int = Field(default=48, ge=1)
-    """Width of the flow's network for objects."""
-    pooled: int = Field(default=32, ge=1)
-    """Width of what the objects of a particle share in it."""
-    depth: int = Field(default=2, ge=1)
-    """Its layers."""
 
 
 class Encoder(nn.Module):
@@ -198,8 +184,7 @@ def item_told(context: Tensor, owner: Tensor, kind: Tensor) -> Tensor:
 
 def load(model: Model, device: str = "cpu") -> FusedModel:
     """The networks of a model folder. Raises InputError if its weights do not fit its config."""
-    source = f"{model.folder}: fused model"
-    sizes = parse_block(model.config["sizes"], Sizes, source=source)
-    network = FusedModel([tuple(c) for c in model.config["configurations"]], sizes)
-    fill(network, model.weights(), source)
+    config = model.parsed(FusedConfig)
+    network = FusedModel([tuple(c) for c in config.configurations], config.sizes)
+    fill(network, model.weights(), f"{model.folder}: fused model")
     return network.eval().to(device)

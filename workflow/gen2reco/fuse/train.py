@@ -22,10 +22,11 @@ from gen2reco.flow.fitting import FIRST, Fit, Watch, fitter, kept_pairs
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Draw, Training
 from gen2reco.flow.weights import halved
+from gen2reco.fuse.config import Sizes
 from gen2reco.fuse.fates import Crowd
 from gen2reco.fuse.guard import domain
 from gen2reco.fuse.inputs import N_NEAR, SPECIES, VERSION
-from gen2reco.fuse.model import KIND, FusedModel, Sizes, item_told, objects_told, surplus_of, with_flag
+from gen2reco.fuse.model import KIND, FusedModel, item_told, objects_told, surplus_of, with_flag
 from gen2reco.fuse.objects import there
 from gen2reco.fuse.pairs import Pairs
 

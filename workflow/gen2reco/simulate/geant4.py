@@ -64,12 +64,11 @@ class Geant4(Backend):
         taken = at_face[simulated(at_face.pdg, at_face.energy)]
         deposits = self.deposits(taken, streams(chunk.seed)[0])
         table = hits_table(events, at_face, deposits, self.geometry, chunk.seed, self.options.keep_deposits)
-        info = {
-            **face_facts(events, at_face, self.properties),
-            "physics": self.tables.label,
-            "tables_digest": self.tables.digest,
-        }
-        return Result(table, info)
+        return Result(table, face_facts(events, at_face, self.properties) | self.physics())
+
+    def physics(self) -> dict[str, str]:
+        """What the physics must be called in the sidecar, and the digest of its tables."""
+        return {"physics": self.tables.label, "tables_digest": self.tables.digest}
 
     def notices(self, facts: dict) -> list[str]:
         """What was not simulated."""

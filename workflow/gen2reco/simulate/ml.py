@@ -1,7 +1,5 @@
 """Learned simulation: particles at the front face to hits by one network evaluation a shower."""
 
-import json
-import logging
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gen2reco.campaign import fallback
 from gen2reco.campaign.config import Block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.models import located, open_model
@@ -18,22 +17,26 @@ from gen2reco.errors import InputError
 from gen2reco.events.geometry import Geometry, encode
 from gen2reco.events.truth import simulated
 from gen2reco.simulate.digitise import Deposits
-from gen2reco.simulate.hits import enter, hits_table, streams
+from gen2reco.simulate.geant4 import Geant4
+from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_line, streams
 from gen2reco.simulate.propagate import AtFace
+from gen2reco.simulate.showers.config import Quality, ShowersConfig
 from gen2reco.simulate.showers.incidence import FAMILIES, Incidence, family_of, incidence
 from gen2reco.simulate.showers.valid import Range
 
-logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
+REMEDY = "simulate them by geant4, or set `outside: geant4` (`--option outside=geant4`) to have it so"
 
 
 class Learned(Backend):
     """Showers by a learned model; particles outside its range go to Geant4, to the nearest valid point, or nowhere.
 
     Particles are batched over the events of a chunk, up to `batch` at a time: memory follows the batch, not the event.
+    What the reference does not simulate leaves nothing here either.
     """
 
-    name, stage, version, isolate, needs_detector, chunk_events = "ml", "simulate", 2, True, True, 200
+    name, stage, isolate, needs_detector, chunk_events = "ml", "simulate", True, True, 200
+    version = 2 + Geant4.version  # versions only rise: a sum changes with each
 
     class Options(Block):
         """Which model, and how it is used."""
@@ -47,9 +50,10 @@ class Learned(Backend):
         auc_budget: float | None = Field(default=None, gt=0.5, le=1)
         """Instead of `evaluations` and `network`: the fewest evaluations whose classifier AUC on the model's own
         held-out showers does not exceed this."""
-        outside: Literal["geant4", "nearest", "refuse"] = "geant4"
-        """What becomes of particles outside the model's range (species, energy, angle): simulated by Geant4, taken as
-        the nearest valid particle with energies in proportion, or an error."""
+        outside: Literal["geant4", "nearest", "refuse"] | None = None
+        """Fallback for particles outside the model's range (species, energy, angle): simulated by Geant4, taken as
+        the nearest valid particle with energies in proportion, or an error. Left out: by Geant4, but a run in which no
+        particle is the model's, all too soft ones left aside, is refused."""
         batch: int = Field(default=2000, ge=1)
         """Particles a network call; bounds memory."""
         keep_deposits: bool = False
@@ -60,39 +64,60 @@ class Learned(Backend):
         self.model = open_model(RELEASE if options.model == "release" else located(options.model), "showers")
         self.model.require("simulate", geometry=detector.geometry_digest)
         self.model_digest, self.geometry = self.model.digest, Geometry(detector)
-        self.range = Range.of(self.model)
-        self.network, self.evaluations = _chosen(options, self.model.config.get("quality", []))
+        self.range, self.fallback = Range.of(self.model), options.outside or "geant4"
+        self.network, self.evaluations = _chosen(options, self.model.parsed(ShowersConfig).quality)
+        if self.fallback == "nearest" and (missing := self.range.without_stand_in()):
+            raise InputError(f"{self.model.folder}: no family for {missing}; `outside: nearest` needs all of them")
 
     def prepare(self) -> None:
         """Load the weights and compile the sampler; set up Geant4 if particles may go there."""
         import torch
 
-        from gen2reco.simulate.geant4 import Geant4
         from gen2reco.simulate.showers.model import load
 
         torch.set_num_threads(1)
         self.families = load(self.model, self.geometry.n_layers, self.device)
-        self.reference = None
-        if self.options.outside == "geant4":
+        if self.fallback == "geant4":
             self.reference = Geant4(Geant4.Options(), self.detector)
             self.reference.prepare()
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
-        """Simulate the chunk's events. Raises InputError for an invalid PDG code or, if so asked, what is outside."""
-        at_face = enter(events, self.detector)
+        """Simulate the chunk's events; what no simulation takes is counted. Raises InputError for what is outside, if
+        so asked."""
+        every = enter(events, self.detector, self.properties)
+        at_face = every[simulated(every.pdg, every.energy)]
         valid = self.range.valid(incidence(at_face))
-        if not valid.all() and self.options.outside == "refuse":
+        if not valid.all() and self.fallback == "refuse":
             at = int(np.argmin(valid))
-            raise InputError(f"event {events['event'][int(at_face.event[at])].as_py()}: {self._told(at_face[[at]])}")
+            raise InputError(f"event {events['event'][int(at_face.event[at])].as_py()}: {self._refusal(at_face[[at]])}")
         shower_stream, reference_stream = streams(chunk.seed)[0].spawn(2)
-        inside = at_face if self.options.outside == "nearest" else at_face[valid]
-        deposits = self.deposits(inside, shower_stream)
-        if self.reference and not valid.all():
-            other = at_face[~valid]
-            other = other[simulated(other.pdg, other.energy)]
-            deposits = deposits.joined(self.reference.deposits(other, reference_stream))
-        table = hits_table(events, at_face, deposits.merged(), self.geometry, chunk.seed, self.options.keep_deposits)
-        return Result(table, self._facts(at_face, valid, len(inside)))
+        inside = at_face if self.fallback == "nearest" else at_face[valid]
+        deposits, facts = self.deposits(inside, shower_stream), self._facts(at_face[~valid], len(inside))
+        if self.fallback == "geant4" and not valid.all():
+            deposits = deposits.joined(self.reference.deposits(at_face[~valid], reference_stream))
+            facts |= self.reference.physics()
+        table = hits_table(events, every, deposits.merged(), self.geometry, chunk.seed, self.options.keep_deposits)
+        return Result(table, face_facts(events, every, self.properties) | facts)
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Numbers summed, also by reason. Raises InputError where no particle was the model's, unless so asked."""
+        total = super().summary(infos)
+        if self.options.outside is None:
+            hard = {reason: one for reason, one in fallback.reasons_of(total).items() if reason != self.range.soft}
+            every = total.get("showers", 0) + fallback.number(hard)
+            fallback.refuse_all("simulate ml", "particles", every, hard, REMEDY)
+        return total
+
+    def notices(self, facts: dict) -> list[str]:
+        """What fell back, and what was not simulated."""
+        reasons, line = fallback.reasons_of(facts), left_out_line(facts.get("not_simulated", {}))
+        way = "taken as the nearest that the model knows" if self.fallback == "nearest" else "simulated by Geant4"
+        fallen = (
+            f"simulate ml: {fallback.number(reasons)} of {facts.get('particles_at_face', 0)} particles "
+            f"({fallback.energy(reasons):.4g} of {facts.get('energy_at_face', 0.0):.4g} GeV) {way}, because of "
+            f"{fallback.sentence(reasons)}"
+        )
+        return ([fallen] if reasons else []) + ([line] if line else [])
 
     def deposits(self, at_face: AtFace, rng: np.random.Generator) -> Deposits:
         """Noise-free, calibrated deposits of particles at the face of either endcap; those outside the range are taken
@@ -123,18 +148,17 @@ class Learned(Backend):
         columns = (at_face.event[which], cell, at_face.particle[which], energy, light + cells.delay)
         return Deposits(*(column[kept] for column in columns))
 
-    def _facts(self, at_face: AtFace, valid: NDArray, showers: int) -> dict:
-        outside = int((~valid).sum())
+    def _facts(self, outside: AtFace, showers: int) -> dict:
+        reasons = self.range.reasons(incidence(outside))
         return {
-            "particles_at_face": len(at_face),
-            "energy_at_face": float(at_face.energy.sum()),
             "showers": showers,
-            f"particles_outside_to_{self.options.outside}": outside,
-            "energy_outside": float(at_face.energy[~valid].sum()),
+            f"particles_outside_to_{self.fallback}": len(outside),
+            "energy_outside": float(outside.energy.sum()),
+            "fallback_reasons": fallback.by_reason(reasons, outside.energy),
             "network_evaluations": showers * self.evaluations,
         }
 
-    def _told(self, at_face: AtFace) -> str:
+    def _refusal(self, at_face: AtFace) -> str:
         """What is wrong with one particle, and what to do."""
         inc = incidence(at_face)
         return (
@@ -144,16 +168,17 @@ class Learned(Backend):
         )
 
 
-def _chosen(options: Learned.Options, quality: list[dict]) -> tuple[str, int]:
+def _chosen(options: Learned.Options, quality: list[Quality]) -> tuple[str, int]:
     """Network and number of evaluations, looked up in the model's own held-out table where a budget is given."""
     if options.auc_budget is None:
         return options.network, options.evaluations
-    fits = [row for row in quality if row["auc"] <= options.auc_budget]
+    fits = [row for row in quality if row.auc <= options.auc_budget]
     if not fits:
-        best = min((row["auc"] for row in quality), default=None)
+        told = "; ".join(f"{row.network}, {row.evaluations}: {row.auc}" for row in quality) or "no table"
+        best = min((row.auc for row in quality), default=None)
         raise InputError(
-            f"simulate ml: `auc_budget` = {options.auc_budget}, the model's best is {best} (in {json.dumps(quality)}); "
+            f"simulate ml: `auc_budget` = {options.auc_budget}, the model's best is {best} (in {told}); "
             "raise the budget or use geant4"
         )
-    row = min(fits, key=lambda row: row["evaluations"])
-    return row["network"], int(row["evaluations"])
+    row = min(fits, key=lambda row: row.evaluations)
+    return row.network, row.evaluations

@@ -1,15 +1,15 @@
 """Training data: particles records of Pythia8 (or any generator) as arrays for the three networks."""
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from gen2reco.campaign.process import Pythia8Process, parse_process
 from gen2reco.campaign.runner import provenance
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.generate import engine
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.ragged import sums
 from gen2reco.generate.hadronize.species import Species, in_drawing_order, quantum_numbers
@@ -51,16 +51,25 @@ class Prepared:
 
 
 def alpha_s_of(path: Path | str) -> float:
-    """The alpha_s of final-state showers that a file was made with, as its provenance tells."""
-    settings = json.dumps(provenance(path))
-    found = re.findall(rf"{ALPHA_S}\s*=\s*([0-9.]+)", settings, flags=re.IGNORECASE)
-    return float(found[-1]) if found else ALPHA_S_DEFAULT
+    """The alpha_s of final-state showers that a file was made with, as its provenance tells. Raises InputError."""
+    process = _process_of(path)
+    return engine.settings_of(process.settings).parm(ALPHA_S) if process else ALPHA_S_DEFAULT
 
 
-def endcap_of(path: Path | str) -> list[float] | None:
-    """The range of |eta| in which a hard parton was asked for when a file was made, as its provenance tells."""
-    wanted = provenance(path).get("generate", {}).get("options", {}).get("process", {}).get("filter") or {}
-    return wanted.get("abs_eta")
+def endcap_of(path: Path | str) -> tuple[float, float] | None:
+    """The range of |eta| in which a hard parton was asked for when a file was made, as its provenance tells. Raises
+    InputError."""
+    process = _process_of(path)
+    return process.filter.abs_eta if process and process.filter else None
+
+
+def _process_of(path: Path | str) -> Pythia8Process | None:
+    options = provenance(path).get("generate", {}).get("options", {})
+    process = options.get("process")
+    if not isinstance(process, dict):
+        return None
+    found = parse_process(process, f"{path}: how it was made")
+    return found if isinstance(found, Pythia8Process) else None
 
 
 def read_events(path: Path | str, most: int | None = None) -> Events:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from gen2reco.campaign.config import Block
@@ -14,32 +16,46 @@ from gen2reco.flow.path import sample
 from gen2reco.flow.sets import Sets
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.dataset import N_FLAVOURS
-from gen2reco.generate.hadronize.species import Species
+from gen2reco.generate.hadronize.species import Species, quantum_numbers
+
+Width = Annotated[int, Field(ge=1, le=4096)]
+Depth = Annotated[int, Field(ge=1, le=64)]
 
 
 class Architecture(Block):
     """Sizes of the networks and what fixes their shapes."""
 
-    pdg: list[int]
+    pdg: list[int] = Field(min_length=1, max_length=1000)
     """Species, in drawing order."""
-    mass: list[float]
+    mass: list[Annotated[float, Field(ge=0)]]
     """Their masses, GeV."""
-    most: list[int]
+    most: list[Annotated[int, Field(ge=1, le=1000)]]
     """Largest count of each species in each hemisphere plus one, hemisphere by hemisphere inside species."""
-    sqrt_s: float
+    sqrt_s: float = Field(gt=0)
     """Centre-of-mass energy of the hard partons, GeV."""
-    counts_width: int = 96
+    counts_width: Width = 96
     """Width of the counts' network."""
-    shapes_width: int = 192
+    shapes_width: Width = 192
     """Width of the shapes' network."""
-    shapes_depth: int = 4
+    shapes_depth: Depth = 4
     """Residual blocks of the shapes' network."""
-    width: int = 96
+    width: Width = 96
     """Width of a particle's state."""
-    depth: int = 4
+    depth: Depth = 4
     """Layers of the particles' network."""
-    pooled: int = 64
+    pooled: Width = 64
     """Width of a hemisphere's state."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        groups, rest = divmod(len(self.most), len(self.pdg))
+        if len(self.mass) != len(self.pdg) or rest or not groups:
+            raise ValueError("expected a mass for each of `pdg`, and in `most` a number for each group of each")
+        if len(set(self.pdg)) < len(self.pdg):
+            raise ValueError("`pdg` holds a species twice")
+        for code in self.pdg:
+            quantum_numbers(code)
+        return self
 
 
 @dataclass(frozen=True)

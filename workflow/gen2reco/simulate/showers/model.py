@@ -7,24 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gen2reco.campaign.config import Block, parse_block
 from gen2reco.campaign.models import Model
 from gen2reco.events.geometry import Geometry
 from gen2reco.flow.weights import fill
 from gen2reco.simulate.showers.cells import CellModel
+from gen2reco.simulate.showers.config import ShowersConfig, Sizes
 from gen2reco.simulate.showers.incidence import FAMILIES, N_CONTEXT, Incidence
 from gen2reco.simulate.showers.layers import LayerModel, from_vectors
 
 KIND = "showers"
-
-
-class Sizes(Block):
-    """Sizes of the networks of a family."""
-
-    width: int = 192
-    """Width of the flow's residual network."""
-    depth: int = 3
-    """Its residual blocks."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +59,7 @@ class FamilyModel(nn.Module):
 
 def load(model: Model, n_layers: int, device: str = "cpu") -> dict[str, FamilyModel]:
     """The networks of a model folder, by family. Raises InputError if its weights do not fit its config."""
-    weights = model.weights()
-    made = {}
-    for family, sizes in model.config["families"].items():
-        source = f"{model.folder}: family `{family}`"
-        network = FamilyModel(family, n_layers, parse_block(sizes, Sizes, source=source))
-        own = {name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"{family}.")}
-        fill(network, own, source)
-        made[family] = network.eval().to(device)
-    return made
+    families = model.parsed(ShowersConfig).families
+    networks = nn.ModuleDict({family: FamilyModel(family, n_layers, sizes) for family, sizes in families.items()})
+    fill(networks, model.weights(), str(model.folder))
+    return {family: network.eval().to(device) for family, network in networks.items()}

@@ -24,10 +24,11 @@ from gen2reco.flow.sets import members
 from gen2reco.flow.training import Draw, Training
 from gen2reco.flow.weights import halved
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
+from gen2reco.simulate.showers.config import Sizes
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.incidence import FAMILIES
 from gen2reco.simulate.showers.layers import Drawn, LayerModel, axis_points, to_vectors, true_whole
-from gen2reco.simulate.showers.model import KIND, FamilyModel, Sizes
+from gen2reco.simulate.showers.model import KIND, FamilyModel
 from gen2reco.simulate.showers.valid import covered
 
 

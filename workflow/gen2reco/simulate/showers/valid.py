@@ -7,9 +7,12 @@ from numpy.typing import NDArray
 
 from gen2reco.campaign.models import Model
 from gen2reco.events.truth import charge
+from gen2reco.simulate.showers.config import ShowersConfig
 from gen2reco.simulate.showers.incidence import FAMILIES, Incidence
 
 _STANDS_FOR = {"charged": 211, "negative": -211, "baryon": 2112, "neutral": 130}
+_TO_PHOTONS = (111, 221)
+"""Neutral pions and etas, which decay to photons where they are."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class Range:
     @classmethod
     def of(cls, model: Model) -> "Range":
         """The range that a model's config states."""
-        stated = model.config["range"]
-        species = tuple(pdg for family in model.config["families"] for pdg in FAMILIES[family])
-        return cls(species, tuple(stated["energy"]), tuple(stated["steepness"]))
+        config = model.parsed(ShowersConfig)
+        species = tuple(pdg for family in config.families for pdg in FAMILIES[family])
+        return cls(species, config.range.energy, config.range.steepness)
 
     def __str__(self) -> str:
         return (
@@ -39,6 +42,23 @@ class Range:
         for value, (low, high) in ((inc.energy, self.energy), (inc.steepness, self.steepness)):
             inside &= (value >= low) & (value <= high)
         return inside
+
+    @property
+    def soft(self) -> str:
+        """The reason of particles that have too little energy."""
+        return f"energies below {self.energy[0]:g} GeV"
+
+    def reasons(self, inc: Incidence) -> NDArray[np.str_]:
+        """Why particles that are not valid are outside: (n,)."""
+        species = np.array([f"species {code}" for code in inc.pdg.tolist()], str)
+        tests = [~np.isin(inc.pdg, self.species), inc.energy < self.energy[0], inc.energy > self.energy[1]]
+        texts = [species, self.soft, f"energies above {self.energy[1]:g} GeV"]
+        return np.select(tests, texts, f"slopes outside {self.steepness[0]:g} to {self.steepness[1]:g}")
+
+    def without_stand_in(self) -> str:
+        """The species that stand for others and that the model lacks; empty where it has all."""
+        stand_ins = {22, *_STANDS_FOR.values(), -_STANDS_FOR["baryon"]}
+        return ", ".join(str(code) for code in sorted(stand_ins - set(self.species)))
 
     def nearest(self, inc: Incidence) -> tuple[Incidence, NDArray[np.float64]]:
         """Particles moved to the nearest valid point, and the factor of their deposits' energies: (n,).
@@ -58,7 +78,8 @@ def _like(pdg: NDArray) -> NDArray[np.int64]:
     q, size = charge(pdg), np.abs(pdg)
     baryon = (size >= 1000) & (size < 10_000)
     neutral = np.where(baryon, np.sign(pdg) * _STANDS_FOR["baryon"], _STANDS_FOR["neutral"])
-    return np.select([q > 0, q < 0], [_STANDS_FOR["charged"], _STANDS_FOR["negative"]], neutral)
+    choices = [_STANDS_FOR["charged"], _STANDS_FOR["negative"], 22]
+    return np.select([q > 0, q < 0, np.isin(pdg, _TO_PHOTONS)], choices, neutral)
 
 
 def covered(inc: Incidence) -> dict[str, list[float]]:
