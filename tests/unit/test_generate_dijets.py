@@ -59,7 +59,7 @@ def test_every_event_conserves_everything(folder, evaluations):
     np.testing.assert_allclose(sums(p, "pz"), 0, atol=1e-6 * 14000)
     np.testing.assert_allclose(sums(p, "energy"), 14000, rtol=1e-6)
     assert info["network_evaluations"] == 2 * evaluations * 100
-    assert info["events_by_pythia8"] == info["events_failed"] == 0
+    assert info["events_by_pythia8"] == 0 and info["fallback_reasons"] == {}
 
 
 def test_same_seed_same_bytes_and_chunks_differ(folder):
@@ -162,12 +162,11 @@ def test_lhe_events_are_showered(folder, tmp_path):
     ("event", "beam", "message"),
     [
         (gluons(flavour=6), 7000.0, "gluons and quarks up to beauty"),
-        (gluons(pt=20.0), 7000.0, "pt of a hard parton outside 30 to 400 GeV"),
-        (gluons(y=(0.5, 0.1)), 7000.0, r"no hard parton with \|eta\| of 1.6 to 2.8"),
+        (gluons(pt=20.0), 7000.0, "a hard parton of pt outside 30 to 400 GeV"),
+        (gluons(y=(0.5, 0.1)), 7000.0, r"no hard parton at \|eta\| of 1.6 to 2.8"),
         (gluons(missing=5.0), 7000.0, "do not balance"),
-        (gluons(color=0), 7000.0, "lacks its colour line"),
-        (gluons(more=THIRD), 7000.0, "two hard partons expected"),
-        (gluons(), 6500.0, "expected two protons of 6995 to 7005 GeV"),
+        (gluons(color=0), 7000.0, "a parton without its colour line"),
+        (gluons(more=THIRD), 7000.0, "more or fewer than two hard partons"),
     ],
 )
 def test_what_the_model_does_not_know_is_refused(folder, tmp_path, event, beam, message):
@@ -179,14 +178,28 @@ def test_what_the_model_does_not_know_is_refused(folder, tmp_path, event, beam, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mpi": True}, "multiparton interactions are on"),
-        ({"mpi": None}, "multiparton interactions are on"),
+        ({"mpi": True}, "multiparton interactions"),
+        ({"mpi": None}, "multiparton interactions"),
+        ({"mpi": None, "settings": [*SETTINGS, "partonlevel:mpi on"]}, "multiparton interactions"),
         ({"settings": [*SETTINGS, "SpaceShower:alphaSvalue = 0.12"]}, "SpaceShower:alphaSvalue = 0.12"),
+        ({"settings": [*SETTINGS, "stringZ:ALund 0.5"]}, "StringZ:aLund = 0.5"),
+        ({"settings": [*SETTINGS, "timeshower:alphasvalue 0.13"]}, "alpha_s = 0.13, expected 0.1365"),
+        ({"settings": [*SETTINGS, "PDF:pSet = 7"]}, "PDF:pSet = 7"),
+        ({"settings": [*SETTINGS, "Tune:pp = 5"]}, "Tune:pp = 5"),
+        ({"settings": [*SETTINGS, "111:mayDecay = off"]}, "another `111` than Pythia8's"),
+        ({"settings": [*SETTINGS, "421:onMode = off", "421:onIfAny = 13"]}, "another `421` than Pythia8's"),
+        ({"settings": [*SETTINGS, "Beams:eCM = 13000."]}, "2212, 2212 of 6500 and 6500 GeV"),
     ],
 )
-def test_other_physics_than_learned_is_refused(folder, change, message):
-    with pytest.raises(InputError, match=message):
-        generate(folder, 2, process=DIJETS.model_copy(update=change), outside="refuse")
+@pytest.mark.parametrize("outside", [None, "refuse"])
+def test_a_run_of_other_physics_than_learned_is_refused(folder, change, message, outside):
+    with pytest.raises(InputError, match=f"knows no event of this run, because of .*{message}.*outside: pythia8"):
+        generate(folder, 2, process=DIJETS.model_copy(update=change), outside=outside)
+
+
+def test_beams_of_a_file_are_judged_before_its_events(folder, tmp_path):
+    with pytest.raises(InputError, match=r"knows no event of this run.*expected two protons of 6995 to 7005 GeV"):
+        generate(folder, 1, process=lhe(tmp_path / "x.lhe", [gluons()], 6500.0))
 
 
 def test_or_sent_to_pythia8_and_counted(folder, tmp_path):

@@ -39,10 +39,10 @@ class Lhe(Backend):
         own, self._stretch = _beams(self._file)
         a, b = self._file.run.energies
         run = replace(self._file.run, energies=(a * self._stretch, b * self._stretch))
-        self._shower = Shower(process.settings, process.mpi, run, own)
+        self.shower = Shower(process.settings, process.mpi, run, own)
         self._names = tuple(next(self._file.events(0, 1)).weights) if len(self._file) else ()
         self._remarks = self._file.remarks()
-        if self._shower.loops:
+        if self.shower.loops:
             self._remarks.append("merging at NLO: weights of Pythia8 for other scales (MUR…) are left out")
         if self._stretch > 1:
             self._remarks.append(
@@ -53,9 +53,17 @@ class Lhe(Backend):
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
         """Shower events [start, stop). Raises InputError if the file is exhausted, cut off or malformed, or if Pythia8
         does not know its particles."""
+        given = self.read(chunk)
+        return self.result(given, self.shower(given, chunk.seed), chunk)
+
+    def read(self, chunk: Chunk) -> list[LheEvent]:
+        """The events of the chunk as the file has them. Raises InputError for those that Pythia8 does not know."""
         given = list(self._file.events(chunk.start, chunk.stop))
         self._check_codes(given, chunk)
-        showered = self._shower(given, chunk.seed)
+        return given
+
+    def result(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> Result:
+        """Rows and facts of the chunk's events as they came out."""
         table = self._table(given, showered, chunk)
         return Result(table, self._facts(table, showered, chunk))
 
@@ -77,7 +85,7 @@ class Lhe(Backend):
         return lines
 
     def _check_codes(self, given: list[LheEvent], chunk: Chunk) -> None:
-        if unknown := self._shower.unknown(given):
+        if unknown := self.shower.unknown(given):
             code, events = unknown.most_common(1)[0]
             raise InputError(
                 f"{self._file.path}: {events} of the events {chunk.start} to {chunk.stop - 1} hold PDG code {code}, "
@@ -96,7 +104,7 @@ class Lhe(Backend):
     def _weights(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> np.ndarray:
         """(n_rows, n_weights): what IDWTUP makes of the file's weights, times the shower's factors."""
         further = np.array([self._further(event, chunk.start + i) for i, event in enumerate(given)])
-        factors = showered.factors(len(self._shower.weight_names))
+        factors = showered.factors(len(self.shower.weight_names))
         nominal, scale = (values[chunk.start + showered.at, None] for values in self._file.nominal)
         further = further.reshape(len(given), len(self._names))[showered.at]
         return np.hstack([factors * nominal, factors[:, :1] * scale * further])
@@ -112,7 +120,7 @@ class Lhe(Backend):
         return [event.weights[name] for name in self._names]
 
     def _weight_names(self) -> list[str]:
-        return lhe_weights.distinct([*self._shower.weight_names, *self._names])
+        return lhe_weights.distinct([*self.shower.weight_names, *self._names])
 
     def _facts(self, table: pa.Table, showered: Showered, chunk: Chunk) -> dict:
         run, here = self._file.run, slice(chunk.start, chunk.stop)
@@ -122,7 +130,7 @@ class Lhe(Backend):
         sums = lhe_weights.sums(nominal[tried], trials[tried], nominal[made], table["weight"].to_numpy())
         stated, error = lhe_weights.total(run.processes)
         same = {"idwtup": run.strategy, "xsecup_pb": stated, "xerrup_pb": error, "remarks": self._remarks}
-        of_engine = run_facts(self._shower.pythia, table)
+        of_engine = run_facts(self.shower.pythia, table)
         beams = [[code, energy, mass] for (code, _, mass), energy in zip(of_engine["beams"], run.energies, strict=True)]
         own = {
             "hard_processes_tried": len(nominal),

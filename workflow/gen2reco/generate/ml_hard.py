@@ -1,177 +1,108 @@
-"""Hard processes for the learned generator: Pythia8's process level alone, or the events of an LHE file."""
+"""Hard processes as the learned generator takes them: event by event to judge, as arrays to draw from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.process import LheProcess, Pythia8Process
-from gen2reco.campaign.stage import Chunk
 from gen2reco.events import records
-from gen2reco.events.lhe import LheEvent, LheFile, LheRun
-from gen2reco.generate import engine
-from gen2reco.generate.pythia8 import HardPartonFilter, assemble, run_facts
 
-_HARD_ONLY = (
-    "PartonLevel:ISR = off",
-    "PartonLevel:FSR = off",
-    "PartonLevel:Remnants = off",
-    "HadronLevel:all = off",
-    "Check:event = off",
-)
-_STATUS = {-1: 21, 2: 22, 1: 23}  # of the Les Houches accord, in Pythia8's words
+INCOMING, INTERMEDIATE, OUTGOING = 21, 22, 23
+"""Status of hard partons, as Pythia8 counts."""
 MOMENTUM = ("px", "py", "pz", "energy")
-_FIELDS = ("pdg", "status", "px", "py", "pz", "energy", "mass", "color", "anticolor")
+BALANCE = 1e-3
+"""Least share of its energy that an event must miss to count as unbalanced."""
+
+
+class Parton(NamedTuple):
+    """One entry of a hard process, with the fields of the record's `partons`; GeV."""
+
+    pdg: int
+    status: int
+    px: float
+    py: float
+    pz: float
+    energy: float
+    mass: float
+    color: int
+    anticolor: int
+
+    @property
+    def coloured(self) -> bool:
+        """Whether it is a quark or a gluon."""
+        return abs(self.pdg) <= 6 or self.pdg == 21
+
+
+HardProcess = tuple[Parton, ...]
+Unknown = Callable[[int, HardProcess], str | None]
+"""Why the model does not know the hard process of the event of this number; None where it does."""
+Learn = Callable[[list[HardProcess]], pa.Array]
+"""Stable particles of hard processes that the model knows: a column of lists."""
+
+
+@dataclass(frozen=True)
+class Beams:
+    """Codes of the two beam particles and their energies, GeV."""
+
+    pdg: tuple[int, int]
+    energy: tuple[float, float]
+
+    @property
+    def sqrt_s(self) -> float:
+        """Energy in the centre of mass of massless beams, GeV."""
+        return 2 * float(np.sqrt(self.energy[0] * self.energy[1]))
 
 
 @dataclass(frozen=True)
 class Hard:
-    """Hard processes: a particles table without particles, the flat partons by field, how many each event has, and
-    facts of the run for the sidecar."""
+    """Hard processes: flat partons by field, and how many each event has."""
 
-    table: pa.Table
     partons: dict[str, np.ndarray]
     counts: np.ndarray
-    facts: dict[str, Any]
-    run: LheRun
+
+    @classmethod
+    def of(cls, events: Sequence[HardProcess]) -> "Hard":
+        """Those of some events."""
+        rows = [parton for event in events for parton in event]
+        columns = zip(*rows) if rows else ((),) * len(Parton._fields)
+        types = Parton.__annotations__.values()
+        arrays = (np.array(column, np.int32 if kind is int else float) for column, kind in zip(columns, types))
+        return cls(dict(zip(Parton._fields, arrays)), np.array([len(event) for event in events], int))
 
     @property
     def event(self) -> np.ndarray:
         """The event of each parton."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def incoming(self) -> np.ndarray:
-        """Sum of the incoming four-momenta: (n, 4)."""
-        own = self.partons["status"] == 21
-        n = len(self.counts)
-        return np.stack([np.bincount(self.event[own], self.partons[k][own], n) for k in MOMENTUM], 1)
-
-    def coloured_beams(self) -> np.ndarray:
-        """Whether a quark or gluon comes in: (n,) bool."""
-        own = (self.partons["status"] == 21) & _coloured(self.partons["pdg"])
-        return np.bincount(self.event[own], minlength=len(self.counts)) > 0
-
-    def lhe(self, numbers: Iterable[int]) -> Iterator[LheEvent]:
-        """Events of the table by row, as an LHE file has them."""
-        first = np.concatenate([[0], np.cumsum(self.counts)])
-        for number in numbers:
-            yield _as_lhe({name: self.partons[name][first[number] : first[number + 1]] for name in _FIELDS})
+    def column(self) -> pa.Array:
+        """The column `partons` of a particles table."""
+        return records.structs(np.concatenate([[0], np.cumsum(self.counts)]), self.partons)
 
 
-@dataclass(frozen=True)
-class Outgoing:
-    """The outgoing hard partons, flat. at: places among all partons; event, pdg: (n_out,); many: (n,) of each event;
-    total: (n, 4) their summed four-momentum."""
-
-    at: np.ndarray
-    event: np.ndarray
-    pdg: np.ndarray
-    many: np.ndarray
-    total: np.ndarray
-
-    @classmethod
-    def of(cls, hard: Hard) -> "Outgoing":
-        """Those of a batch."""
-        n, at = len(hard.counts), np.flatnonzero(hard.partons["status"] == 23)
-        event = hard.event[at]
-        total = np.stack([np.bincount(event, hard.partons[k][at], n) for k in MOMENTUM], 1)
-        return cls(at, event, hard.partons["pdg"][at], np.bincount(event, minlength=n), total)
+def outgoing(event: HardProcess) -> list[Parton]:
+    """The outgoing partons of a hard process."""
+    return [parton for parton in event if parton.status == OUTGOING]
 
 
-def _coloured(pdg: np.ndarray) -> np.ndarray:
-    return (np.abs(pdg) <= 6) | (pdg == 21)
+def incoming(event: HardProcess) -> list[Parton]:
+    """The two partons that collide."""
+    return [parton for parton in event if parton.status == INCOMING]
 
 
-class FromPythia8:
-    """Runs Pythia8 up to the hard process; filters as the reference backend does."""
-
-    def __init__(self, process: Pythia8Process):
-        self._hook = HardPartonFilter(process.filter) if process.filter else None
-        self._pythia = engine.start([*process.settings, *_HARD_ONLY], False, self._hook)
-        settings = self._pythia.settings
-        beams = (settings.mode("Beams:idA"), settings.mode("Beams:idB"))
-        energy = self._pythia.infoPython().eCM() / 2
-        self._run = LheRun(beams, (energy, energy), (0, 0, 0, 0), 3, ((1.0, 0.0, 1.0, 1),))
-
-    def draw(self, chunk: Chunk) -> Hard:
-        """Hard processes of the chunk's events, from its seed."""
-        engine.reseed(self._pythia, chunk.seed)
-        parts = [engine.columns(batch) for batch in engine.batches(self._pythia, chunk.stop - chunk.start)]
-        table = assemble(parts, np.arange(chunk.start, chunk.stop), engine.weight_names(self._pythia))
-        facts = run_facts(self._pythia, table)
-        if self._hook:
-            facts |= {"filter_tried": self._hook.tried, "filter_passed": self._hook.passed}
-        partons = table["partons"].combine_chunks()
-        flat = partons.flatten()
-        fields = {name: flat.field(name).to_numpy(zero_copy_only=False) for name in _FIELDS}
-        return Hard(table, fields, np.diff(partons.offsets.to_numpy()), facts, self._run)
+def total(partons: Sequence[Parton]) -> tuple[float, ...]:
+    """Summed px, py, pz and energy, GeV; of few partons, so without arrays."""
+    return tuple(map(sum, zip(*(parton[2:6] for parton in partons), strict=True))) or (0.0,) * 4
 
 
-class FromLhe:
-    """Reads hard processes of an LHE file of any dialect."""
-
-    def __init__(self, process: LheProcess):
-        self._file = LheFile(process.file)
-
-    def draw(self, chunk: Chunk) -> Hard:
-        """Events [start, stop) of the file. Raises InputError if it is exhausted, cut off or malformed."""
-        given = list(self._file.events(chunk.start, chunk.stop))
-        rows = np.concatenate([event.particles for event in given]) if given else np.empty((0, 13))
-        fields = {
-            "pdg": rows[:, 0].astype(np.int32),
-            "status": np.array([_STATUS.get(int(s), 22) for s in rows[:, 1]], np.int32),
-            **{name: rows[:, 6 + i] for i, name in enumerate(("px", "py", "pz", "energy", "mass"))},
-            "color": rows[:, 4].astype(np.int32),
-            "anticolor": rows[:, 5].astype(np.int32),
-        }
-        counts = np.array([len(event.particles) for event in given], int)
-        run, weights = self._file.run, np.array([event.weight for event in given])
-        weights = np.where(weights < 0, -1.0, 1.0) if run.strategy in (3, -3) else weights
-        table = records.table("particles", _columns(np.arange(chunk.start, chunk.stop), weights, fields, counts))
-        cross = float(sum(row[0] for row in run.processes))
-        facts = {
-            "events_accepted": len(given),
-            "hard_processes_tried": len(given),
-            "cross_section_pb": cross,
-            "cross_section_error_pb": float(np.hypot.reduce([row[1] for row in run.processes])),
-            "sum_of_weights": float(weights.sum()),
-            "sqrt_s": float(np.sqrt(4 * run.energies[0] * run.energies[1])),
-            "weight_names": ["Weight"],
-        }
-        return Hard(table, fields, counts, facts, run)
+def unbalanced(event: HardProcess) -> bool:
+    """Whether outgoing partons do not carry the momentum of the incoming ones."""
+    out, coming = total(outgoing(event)), total(incoming(event))
+    return max(abs(a - b) for a, b in zip(out, coming, strict=True)) > BALANCE * max(out[3], 1)
 
 
-def _columns(numbers: np.ndarray, weights: np.ndarray, fields: dict, counts: np.ndarray) -> dict:
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return {
-        "event": numbers,
-        "weight": weights,
-        "partons": records.structs(offsets, fields),
-        "particles": records.no_lists(len(counts)),
-    }
-
-
-def _as_lhe(partons: dict[str, np.ndarray]) -> LheEvent:
-    """One event in the accord's columns; outgoing partons descend from both incoming ones."""
-    back = {value: key for key, value in _STATUS.items()}
-    keep = np.isin(partons["status"], (21, 23))
-    n = int(keep.sum())
-    rows = np.zeros((n, 13))
-    rows[:, 0] = partons["pdg"][keep]
-    rows[:, 1] = [back[int(s)] for s in partons["status"][keep]]
-    rows[:, 2:4] = np.where(rows[:, 1:2] == 1, [1, 2], [0, 0])
-    rows[:, 4], rows[:, 5] = partons["color"][keep], partons["anticolor"][keep]
-    for i, name in enumerate(("px", "py", "pz", "energy", "mass")):
-        rows[:, 6 + i] = partons[name][keep]
-    rows[:, 12] = 9
-    scale = float(
-        np.sqrt(max((rows[rows[:, 1] == 1, 9].sum()) ** 2 - (rows[rows[:, 1] == 1, 6:9].sum(0) ** 2).sum(), 0))
-    )
-    return LheEvent(1, 1.0, scale, -1.0, -1.0, rows)
-
-
-def source(process: Pythia8Process | LheProcess) -> FromPythia8 | FromLhe:
-    """Where the hard processes of `process` come from."""
-    return FromPythia8(process) if isinstance(process, Pythia8Process) else FromLhe(process)
+def in_order(tables: Sequence[pa.Table]) -> pa.Table:
+    """The events of particles tables as one, by their number."""
+    table = pa.concat_tables(tables)
+    return table.take(np.argsort(table["event"].to_numpy(), kind="stable")).combine_chunks()

@@ -1,69 +1,84 @@
 """e+e- → quark and antiquark by the learned shower: what the model knows, and its events in the partons' frame."""
 
+import math
+
 import numpy as np
 import torch
 
-from gen2reco.flow.sets import members
 from gen2reco.generate.hadronize.dataset import conditions
 from gen2reco.generate.hadronize.decays import Particles
 from gen2reco.generate.hadronize.model import Drawn, Hadronizer
-from gen2reco.generate.ml_hard import Hard, Outgoing
+from gen2reco.generate.hadronize.models import GenerationRange
+from gen2reco.generate.ml_hard import (
+    MOMENTUM,
+    OUTGOING,
+    Beams,
+    Hard,
+    HardProcess,
+    incoming,
+    outgoing,
+    total,
+    unbalanced,
+)
 
 
 class QuarkPair:
     """Draws events of a quark and its antiquark.
 
-    `range`: of the model's config.
+    `valid`: range of the model's config. `alpha_s` of final-state showers at the Z mass.
     """
 
-    def __init__(self, model: Hadronizer, valid: dict):
-        self._model, self._range = model, valid
+    def __init__(self, model: Hadronizer, valid: GenerationRange, alpha_s: float):
+        self._model, self._range, self._alpha_s = model, valid, alpha_s
 
-    def wrong(self, hard: Hard) -> dict[str, np.ndarray]:
-        """Why events may be outside the model's range, with those (n,) bool that are."""
-        out = Outgoing.of(hard)
-        low, high = self._range["sqrt_s"]
-        mass = np.sqrt(np.maximum(out.total[:, 3] ** 2 - (out.total[:, :3] ** 2).sum(1), 0))
-        quarks = np.bincount(out.event, (np.abs(out.pdg) <= 5) & (out.pdg != 0), len(hard.counts))
-        return {
-            "two hard partons expected": out.many != 2,
-            "a quark and its antiquark (u, d, s, c, b) expected": (quarks != 2)
-            | (np.bincount(out.event, out.pdg, len(hard.counts)) != 0),
-            "incoming coloured partons": hard.coloured_beams(),
-            f"mass of the hard partons outside {low:.4g} to {high:.4g} GeV": (mass < low) | (mass > high),
-        }
+    def foreign(self, beams: Beams, interactions: bool) -> str | None:
+        """Why no event of these beams is known, if so. `interactions`: between more than two partons."""
+        low, _ = self._range.sqrt_s
+        if any(abs(code) > 100 for code in beams.pdg):
+            return f"beams of hadrons ({beams.pdg[0]}, {beams.pdg[1]}), expected leptons"
+        return f"collisions of {beams.sqrt_s:.5g} GeV, expected {low:.5g} at least" if beams.sqrt_s < low else None
+
+    def unknown(self, event: HardProcess) -> str | None:
+        """Why an event is outside the model's range, if it is."""
+        out, (low, high) = outgoing(event), self._range.sqrt_s
+        if len(out) != 2:
+            return "more or fewer than two hard partons"
+        if not 1 <= abs(out[0].pdg) <= 5 or out[0].pdg != -out[1].pdg:
+            return "hard partons other than a quark and its antiquark (u, d, s, c, b)"
+        if any(parton.coloured for parton in incoming(event)):
+            return "incoming coloured partons"
+        px, py, pz, energy = total(out)
+        if not low <= math.sqrt(max(energy**2 - px**2 - py**2 - pz**2, 0)) <= high:
+            return f"a mass of the hard partons outside {low:.4g} to {high:.4g} GeV"
+        return "hard partons that do not balance the incoming ones" if unbalanced(event) else None
 
     def draw(
-        self, hard: Hard, rows: np.ndarray, alpha_s: float, rng: np.random.Generator, noise: torch.Generator, evals: int
+        self, hard: Hard, rng: np.random.Generator, noise: torch.Generator, evaluations: int
     ) -> tuple[Particles, int]:
-        """Particles before decays of these rows, and how many counts were drawn again."""
-        quark, total, flavour = _quarks(hard, rows)
-        known = torch.from_numpy(conditions(flavour, np.full(len(rows), alpha_s)))
-        drawn, again = self._model.draw(known, noise, evals)
-        return _placed(self._model, drawn, quark, total, rows, rng), again
+        """Particles before decays, and how many counts were drawn again."""
+        quark, total, flavour = _quarks(hard)
+        known = torch.from_numpy(conditions(flavour, np.full(len(flavour), self._alpha_s)))
+        drawn, again = self._model.draw(known, noise, evaluations)
+        return _placed(self._model, drawn, quark, total, rng), again
 
 
-def _quarks(hard: Hard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _quarks(hard: Hard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Four-momenta of the quark and of both partons, (n, 4), and the flavour (n,)."""
-    first = np.concatenate([[0], np.cumsum(hard.counts)])
-    at, counts = members(first, rows)
-    event = np.repeat(np.arange(len(rows)), counts)
-    final = hard.partons["status"][at] == 23
-    at, event = at[final], event[final]
-    p = np.column_stack([hard.partons[k][at] for k in ("px", "py", "pz", "energy")])
-    total = np.stack([np.bincount(event, p[:, i], len(rows)) for i in range(4)], 1)
+    at = hard.partons["status"] == OUTGOING
+    event, p = hard.event[at], np.stack([hard.partons[k][at] for k in MOMENTUM], 1)
+    total = np.stack([np.bincount(event, column, len(hard.counts)) for column in p.T], 1)
     quark = hard.partons["pdg"][at] > 0
     return p[quark], total, hard.partons["pdg"][at][quark].astype(int)
 
 
 def _placed(
-    model: Hadronizer, drawn: Drawn, quark: np.ndarray, total: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+    model: Hadronizer, drawn: Drawn, quark: np.ndarray, total: np.ndarray, rng: np.random.Generator
 ) -> Particles:
     """Turn drawn events so that their quark flies along the hard one, at random azimuth, and boost to its frame.
 
     quark, total: (n, 4) hard quark and sum of the hard partons, GeV.
     """
-    n = len(rows)
+    n = len(quark)
     event = drawn.group.numpy() // 2
     p = drawn.momenta.numpy()
     m = model.species.masses[drawn.kinds.numpy()]
@@ -81,7 +96,7 @@ def _placed(
     four = _boost(four, velocity[event])
     four[:, 3] = np.sqrt((four[:, :3] ** 2).sum(1) + m**2)
     pdg = np.array(model.species.pdg)[drawn.kinds.numpy()]
-    return Particles(pdg.astype(np.int64), rows[event], four, np.zeros_like(four))
+    return Particles(pdg.astype(np.int64), event, four, np.zeros_like(four))
 
 
 def _mirrored(turn: np.ndarray, quark: np.ndarray, mirror: np.ndarray) -> np.ndarray:
