@@ -205,7 +205,7 @@ def test_ordinary_events_list_no_properties(ee):
 
 
 def test_events_that_fail_are_counted_by_the_engine_s_own_reason(monkeypatch):
-    monkeypatch.setattr(lhe_shower.Shower, "unknown", lambda *_: None)
+    monkeypatch.setattr(lhe_shower, "_check_codes", lambda *_: None)
     process = {"kind": "lhe", "file": str(DATA / "cases" / "lhe" / "unknown.lhe"), "mpi": False}
     backend = make_backend("generate", "lhe", {"process": process})
     backend.prepare()

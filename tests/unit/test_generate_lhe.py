@@ -80,7 +80,7 @@ def test_further_weights_of_the_cases(case, names, first):
     ("case", "words"),
     [
         ("ab.lhe.gz", ("put together of runs that differ", "after 10 events", "4000", "6500")),
-        ("unknown.lhe", ("20 of the events 0 to 19 hold PDG code 9000005", "SLHA", "9000005:new")),
+        ("unknown.lhe", ("events 0 to 19: 20 of 20 events hold PDG code 9000005", "SLHA", "9000005:new")),
     ],
 )
 def test_refused_cases(case, words):
@@ -175,6 +175,17 @@ def test_merged_cross_sections(case, section, error):
     assert notices == ([f"{none} of 60 events have no weight"] if none else [])
 
 
+def test_a_run_card_that_sets_the_matching_says_so(tmp_path):
+    text = (CASES / "zjets.lhe").read_text().replace("10.0 = xqcut", "10.0 = xqcut\n 1.0 = alpsfact")
+    path = lhe_files.written(tmp_path, text)
+    settings = [line for line in MLM if "setMad" not in line]
+    assert any(
+        "run card sets JetMatching:qCut = 10.0" in line
+        for line in sample(path, 2, settings=[*settings, "JetMatching:qCut = 30."])[2]
+    )
+    assert not any("run card" in line for line in sample(path, 2, settings=[*MLM, "JetMatching:qCut = 30."])[2])
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -236,8 +247,8 @@ def test_a_vetoed_event_is_not_showered_again():
     backend = make_backend("generate", "lhe", {"process": process})
     backend.prepare()
     started = []
-    start = backend._shower._start
-    backend._shower._start = lambda events: (started.append(len(events)), start(events))
+    start = backend.shower._start
+    backend.shower._start = lambda events: (started.append(len(events)), start(events))
     info = backend.run(Chunk(0, 5, 0, 60)).info
     assert info["events_vetoed"] > 0 and started == [60]
 

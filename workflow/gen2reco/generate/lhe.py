@@ -41,26 +41,38 @@ class Lhe(Backend):
         run = replace(self._file.run, energies=(a * self._stretch, b * self._stretch))
         self.shower = Shower(process.settings, process.mpi, run, own)
         self._names = tuple(next(self._file.events(0, 1)).weights) if len(self._file) else ()
-        self._remarks = self._file.remarks()
+        self._remarks = [*self._file.remarks(), *self._remarks_on_shower()]
+
+    def _remarks_on_shower(self) -> list[str]:
+        found = []
+        if self.shower.from_run_card:
+            changed = ", ".join(self.shower.from_run_card)
+            found.append(f"the file's run card sets {changed}; JetMatching:setMad = off keeps your settings")
         if self.shower.loops:
-            self._remarks.append("merging at NLO: weights of Pythia8 for other scales (MUR…) are left out")
+            found.append("merging at NLO: weights of Pythia8 for other scales (MUR…) are left out")
         if self._stretch > 1:
-            self._remarks.append(
+            found.append(
                 f"incoming particles have up to {self._stretch:.6g} times the energy of their beams: they collide as "
                 "they are, without further radiation"
             )
+        return found
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
         """Shower events [start, stop). Raises InputError if the file is exhausted, cut off or malformed, or if Pythia8
         does not know its particles."""
         given = self.read(chunk)
-        return self.result(given, self.shower(given, chunk.seed), chunk)
+        return self.result(given, self.showered(given, chunk), chunk)
 
     def read(self, chunk: Chunk) -> list[LheEvent]:
-        """The events of the chunk as the file has them. Raises InputError for those that Pythia8 does not know."""
-        given = list(self._file.events(chunk.start, chunk.stop))
-        self._check_codes(given, chunk)
-        return given
+        """The events of the chunk as the file has them."""
+        return list(self._file.events(chunk.start, chunk.stop))
+
+    def showered(self, given: list[LheEvent], chunk: Chunk) -> Showered:
+        """What comes out of events of the chunk. Raises InputError if Pythia8 does not know their particles."""
+        try:
+            return self.shower(given, chunk.seed)
+        except InputError as error:
+            raise InputError(f"{self._file.path}: events {chunk.start} to {chunk.stop - 1}: {error}") from None
 
     def result(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> Result:
         """Rows and facts of the chunk's events as they came out."""
@@ -83,15 +95,6 @@ class Lhe(Backend):
             if count := facts.get(key, 0):
                 lines.append(f"{count} of {facts['events_in']} events {what}")
         return lines
-
-    def _check_codes(self, given: list[LheEvent], chunk: Chunk) -> None:
-        if unknown := self.shower.unknown(given):
-            code, events = unknown.most_common(1)[0]
-            raise InputError(
-                f"{self._file.path}: {events} of the events {chunk.start} to {chunk.stop - 1} hold PDG code {code}, "
-                "which Pythia8 does not know; put an SLHA block with its mass and decays into the file's header, or "
-                f"give a line `{code}:new = name anti spin charge colour mass` in `settings`"
-            )
 
     def _table(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> pa.Table:
         """Rows in the order of the file, its further weights after the shower's."""

@@ -53,12 +53,21 @@ class Shower:
     def __init__(self, settings: Iterable[str], mpi: bool | None, run: LheRun, own: Iterable[str] = ()):
         """run: beams and header of the events; own: lines of ours. Raises InputError with Pythia8's reason."""
         self._settings, self._mpi, self._own = [*settings, "Check:abortIfVeto = on"], mpi, tuple(own)
-        _check_merging(engine.settings_of(self._settings))
+        asked = engine.settings_of(self._settings)
+        _check_merging(asked)
         self._header = replace(run, strategy=3, processes=((1.0, 0.0, 1.0, 0),))
         self._start([])
         self.loops = any(self.pythia.flag(name) for name in _LOOPS)
         """Whether Pythia8 merges at NLO, where its variations of scales need those of the file, which it does not
         read: they are left out."""
+        self.from_run_card = _from_run_card(asked, self.pythia)
+        """Settings of matching that the file's run card sets, in Pythia8's words."""
+        self._drop()
+
+    def _drop(self) -> None:
+        """Let go of Pythia8, some of whose hooks print at their end."""
+        with engine.engine_output():
+            self.pythia = None
 
     def _start(self, events: Sequence[LheEvent]) -> None:
         self._watch = _Watch()
@@ -76,19 +85,18 @@ class Shower:
     def _kept(self) -> list[bool]:
         return [not (self.loops and name.startswith("MUR")) for name in engine.weight_names(self.pythia)]
 
-    def unknown(self, events: Iterable[LheEvent]) -> Counter[int]:
-        """PDG codes that Pythia8 does not know, and how many of the events hold each."""
-        codes = Counter(code for event in events for code in set(event.particles[:, 0].astype(int).tolist()))
-        known = self.pythia.particleData.isParticle
-        return Counter({code: n for code, n in codes.items() if not known(code)})
-
     def __call__(self, events: Sequence[LheEvent], seed: int) -> Showered:
-        """Shower the events. Those that Pythia8 gives up are tried again, those that it vetoes are not."""
+        """Shower the events. Those that Pythia8 gives up are tried again, those that it vetoes are not.
+
+        Raises InputError if Pythia8 does not know their particles.
+        """
         result, left, reasons = Showered(), np.arange(len(events)), {}
         for attempt in range(TRIES):
-            if not len(left):
+            if attempt and not len(left):
                 break
+            self._drop()
             self._start([replace(events[i], process=int(i), weight=1.0) for i in left])
+            _check_codes(self.pythia, events)
             engine.reseed(self.pythia, (seed + attempt * _GOLDEN) % 2**63)
             reasons = self._run(len(left), result.parts)
             made, vetoed = self._watch.numbers(_MADE), self._watch.numbers(_VETOED)
@@ -110,6 +118,25 @@ class Shower:
                 columns = engine.columns(batch)
                 parts.append(_without_vetoed({**columns, "weights": columns["weights"][:, self._kept()]}))
         return reasons
+
+
+def _from_run_card(asked: "pythia8mc.Pythia", used: "pythia8mc.Pythia") -> list[str]:
+    names = {"flag": ["merge"], "parm": ["qCut", "clFact"], "mode": ["nQmatch"]}
+    found = [
+        (f"JetMatching:{name}", getattr(used, kind), getattr(asked, kind)) for kind in names for name in names[kind]
+    ]
+    return [f"{name} = {now(name)}" for name, now, before in found if now(name) != before(name)]
+
+
+def _check_codes(pythia: "pythia8mc.Pythia", events: Sequence[LheEvent]) -> None:
+    codes = Counter(code for event in events for code in set(event.particles[:, 0].astype(int).tolist()))
+    unknown = Counter({code: n for code, n in codes.items() if not pythia.particleData.isParticle(code)})
+    for code, n in unknown.most_common(1):
+        raise InputError(
+            f"{n} of {len(events)} events hold PDG code {code}, which Pythia8 does not know; put an SLHA block with "
+            "its mass and decays into the file's header, or give a line "
+            f"`{code}:new = name anti spin charge colour mass` in `settings`"
+        )
 
 
 def _check_merging(pythia: "pythia8mc.Pythia") -> None:

@@ -35,7 +35,7 @@ class FromLhe:
         reasons = [unknown(chunk.start + i, event) for i, event in enumerate(hard)]
         known = np.array([reason is None for reason in reasons], bool)
         mine, others = np.flatnonzero(known), np.flatnonzero(~known)
-        showered = self._lhe.shower([given[i] for i in others], chunk.seed)
+        showered = self._lhe.showered([given[i] for i in others], chunk)
         showered = replace(showered, at=others[showered.at], failed=others[showered.failed])
         if len(mine):
             own = self._learned([hard[i] for i in mine], learn)
