@@ -200,6 +200,18 @@ def test_links_out_of_a_model_are_not_followed(spoil: Callable, tmp_path, monkey
             read(folder)
 
 
+@pytest.mark.parametrize("spoil", ["NaN", "infinity"])
+def test_weights_that_are_no_numbers_do_not_reach_the_cache(spoil, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
+    folder, part = copied("jet_calibration", tmp_path / "m")
+    weights = load_file(part / "weights.safetensors")
+    SPOILT[spoil][0](weights)
+    save_file(weights, part / "weights.safetensors")
+    with pytest.raises(InputError, match="holds NaN or infinity") as error:
+        keep_model(folder)
+    assert str(part) in str(error.value) and not (tmp_path / "cache").exists()
+
+
 def test_a_part_that_links_out_of_a_model_is_not_followed(detector, tmp_path):
     folder, part = copied("calibration", tmp_path / "m")
     part.rename(tmp_path / "away")

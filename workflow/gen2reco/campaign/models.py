@@ -24,7 +24,7 @@ from gen2reco.campaign.config import Block, parse_block
 from gen2reco.campaign.config import digest as digest_of
 from gen2reco.campaign.sidecar import file_digest, write_text
 from gen2reco.campaign.whole import read_text, regular_file, whole
-from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.errors import InfrastructureError, InputError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,16 +83,7 @@ class Model:
 
     def weights(self) -> dict[str, "np.ndarray"]:
         """The arrays by name. Raises InputError for a damaged file, and for weights that are NaN or infinite."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        path = _own_file(self.folder, WEIGHTS)
-        try:
-            found = load_file(path)
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path}: damaged weights: {_first_line(error)}; fetch the model anew") from None
-        _check_finite(path, found)
-        return found
+        return _read_weights(self.folder)
 
     def require(self, source: str, **found: str | None) -> None:
         """Compare the pins with what was found in the data (None: unknown, let pass).
@@ -152,6 +143,19 @@ def open_model(folder: Path | str, kind: str, digest: str | None = None) -> Mode
     return Model(folder, found, kind, rest, header.pins)
 
 
+def _read_weights(folder: Path) -> dict[str, "np.ndarray"]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = _own_file(folder, WEIGHTS)
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: damaged weights: {first_line(error)}; fetch the model anew") from None
+    _check_finite(path, found)
+    return found
+
+
 def _check_finite(path: Path, weights: Mapping[str, "np.ndarray"]) -> None:
     import numpy as np
 
@@ -166,7 +170,7 @@ def _read_config(folder: Path) -> Any:
     try:
         return json.loads(read_text(path, MAX_CONFIG), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: damaged model: no valid JSON: {_first_line(error)}; fetch it anew") from None
+        raise InputError(f"{path}: damaged model: no valid JSON: {first_line(error)}; fetch it anew") from None
 
 
 def _no_number(word: str) -> NoReturn:
@@ -182,10 +186,6 @@ def _own_file(folder: Path, name: str, most: int = MAX_FILE) -> Path:
     if size > most:
         raise InputError(f"{path}: {size >> 20} MiB, expected at most {most >> 20}; fetch the model anew")
     return regular_file(path)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def located(name: Path | str) -> Path:
@@ -206,13 +206,18 @@ def located(name: Path | str) -> Path:
 
 def model_digest(folder: Path) -> str:
     """The digest of a model folder, or of all its parts. Raises InputError if it holds no model."""
-    parts = [folder] if (folder / CONFIG).is_file() else _parts(folder)
-    if not parts:
+    places = _places(folder)
+    if not places:
         raise InputError(f"{folder}: no model here ({CONFIG} is missing); give the folder of a model")
     try:
-        return combined(_digest(part) for part in parts)
+        return combined(_digest(part) for part in places)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}; fetch the model anew") from None
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folder of a model, or those of its parts."""
+    return [folder] if (folder / CONFIG).is_file() else _parts(folder)
 
 
 def combined(digests: Iterable[str]) -> str:
@@ -239,8 +244,11 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def keep_model(folder: Path) -> str:
-    """Copy a model into the cache, where its digest names it; returns the digest."""
+    """Copy a model into the cache, where its digest names it; returns the digest. Raises InputError for weights that
+    are none, and for links out of the folder."""
     digest = model_digest(folder)
+    for part in _places(folder):
+        _read_weights(part)
     target = kept_models() / digest
     if not target.is_dir():
         draft = target.with_name(f".{digest}.{uuid.uuid4().hex}")

@@ -45,10 +45,9 @@ class _Sorter(pythia8mc.UserHooks):
     it, else (hard process, weight, why it is not known).
     """
 
-    def __init__(self, process: Pythia8Process):
+    def __init__(self, wanted: HardPartonFilter | None):
         super().__init__()
-        self._filter = HardPartonFilter(process.filter) if process.filter else None
-        self.filter_counts = lambda: _filter_counts(self._filter)
+        self._filter = wanted
         self.tries: list[Attempt | None] = []
         self.number, self._begun, self.unknown = 0, -1, lambda number, event: None
 
@@ -97,12 +96,12 @@ class FromPythia8:
     """Draws the events of a Pythia8 process. Raises InputError for settings that Pythia8 does not take."""
 
     def __init__(self, process: Pythia8Process):
-        self._sorter = _Sorter(process)
+        self._filters = [HardPartonFilter(process.filter) if process.filter else None for _ in range(2)]
+        self._sorter = _Sorter(self._filters[0])
         settings = [*process.settings, "Check:abortIfVeto = on"]
         self._pythia = engine.start(settings, process.mpi, self._sorter)
         self._sorter.start(self._pythia)
-        self._filter = HardPartonFilter(process.filter) if process.filter else None
-        self._counter = engine.start([*process.settings, *_HARD_ONLY], False, self._filter)
+        self._counter = engine.start([*process.settings, *_HARD_ONLY], False, self._filters[1])
 
     def events(self, chunk: Chunk, unknown: Unknown, learn: Learn) -> tuple[Result, list[str]]:
         """Events [start, stop) with the particles that `learn` makes of the known ones, and the reasons of all others.
@@ -145,11 +144,11 @@ class FromPythia8:
         """Facts of the engine that made the events; an event stopped behind its hard process enters no cross section,
         so where there are such, of one that makes as many hard processes and no more."""
         if not some_known:
-            return run_facts(self._pythia, table) | self._sorter.filter_counts()
+            return run_facts(self._pythia, table) | _filter_counts(self._filters[0])
         engine.reseed(self._counter, chunk.seed)
         for _ in engine.batches(self._counter, table.num_rows):
             pass
-        return run_facts(self._counter, table) | _filter_counts(self._filter)
+        return run_facts(self._counter, table) | _filter_counts(self._filters[1])
 
 
 def _filter_counts(hook: HardPartonFilter | None) -> dict[str, int]:
