@@ -123,7 +123,8 @@ class Fused(Backend):
         return Result(table, facts)
 
     def summary(self, infos: list[dict]) -> dict:
-        """Numbers summed, also by reason. Raises InputError where no event was the model's, unless so asked."""
+        """Numbers summed, also by reason. Raises InputError where no event was the model's and `outside` is left
+        out."""
         total = super().summary(infos)
         if self.options.outside is None:
             every = total.get("network_evaluations", 0) // self.options.evaluations

@@ -3,12 +3,12 @@
 import logging
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
 from gen2reco.campaign import fallback
 from gen2reco.campaign.config import Block
@@ -37,17 +37,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
 KIND = "generation"
-KINDS = "`pythia8` or `lhe`"
 BATCH = 500
 REMEDY = (
     "choose a model or process that fit, or set `outside: pythia8` (`--option outside=pythia8`) to let Pythia8 make "
     "such events"
 )
-
-
-def _kind(process: Any) -> Any:
-    """The kind of a process, plain data or not."""
-    return process.get("kind") if isinstance(process, dict) else getattr(process, "kind", None)
 
 
 class Learned(Backend):
@@ -64,10 +58,7 @@ class Learned(Backend):
     class Options(Block):
         """What to generate and by which model."""
 
-        process: Annotated[
-            Annotated[Pythia8Process, Tag("pythia8")] | Annotated[LheProcess, Tag("lhe")],
-            Discriminator(_kind, custom_error_type="kind", custom_error_message=f"expected a process of kind {KINDS}"),
-        ]
+        process: Annotated[Pythia8Process | LheProcess, Field(discriminator="kind")]
         """The hard process: Pythia8's process level, or an LHE file."""
         model: str = "ee_qq_91"
         """A release model by name, or the folder of another."""
@@ -120,7 +111,7 @@ class Learned(Backend):
         return self._domain.foreign(beams, engine.interactions(settings) if mpi is None else mpi)
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
-        """Generate events [start, stop). Raises InputError for events outside the range, if so asked."""
+        """Generate events [start, stop). Raises InputError for events outside the range that `outside` refuses."""
         if not self._fresh:
             self.prepare()
         self._fresh = False
@@ -140,7 +131,7 @@ class Learned(Backend):
 
     def summary(self, infos: list[dict]) -> dict:
         """Cross section and weights of the shard, as of the reference, and the events that it made, by reason. Raises
-        InputError where it made them all, unless so asked."""
+        InputError where it made them all and `outside` is left out."""
         reasons = super().summary([{"fallback_reasons": info["fallback_reasons"]} for info in infos])
         total = self.reference.summary(infos) | reasons
         if self.options.outside is None:
@@ -180,7 +171,7 @@ class Learned(Backend):
 
 
 def _with_alpha_s(options: Learned.Options) -> Pythia8Process | LheProcess:
-    """The process with the alpha_s asked for among its settings."""
+    """The process with the option `alpha_s` among its settings."""
     if options.alpha_s is None:
         return options.process
     return options.process.model_copy(

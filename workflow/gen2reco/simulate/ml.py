@@ -100,7 +100,8 @@ class Learned(Backend):
         return Result(table, face_facts(events, every, self.properties) | facts)
 
     def summary(self, infos: list[dict]) -> dict:
-        """Numbers summed, also by reason. Raises InputError where no particle was the model's, unless so asked."""
+        """Numbers summed, also by reason. Raises InputError where no particle was the model's and `outside` is left
+        out."""
         total = super().summary(infos)
         if self.options.outside is None:
             hard = {reason: one for reason, one in fallback.reasons_of(total).items() if reason != self.range.soft}
