@@ -145,7 +145,7 @@ def lhe(path: Path, events: list[str], beam=7000.0) -> LheProcess:
 def gluons(pt=40.0, y=(2.0, 1.0), flavour=21, color=503, missing=0.0, more="") -> str:
     z, e = pt * np.sinh(y), pt * np.cosh(y)
     up, down = (e.sum() + z.sum()) / 2, (e.sum() - z.sum()) / 2
-    own = {"pz1": z[0], "pz2": z[1], "e1": e[0], "e2": e[1], "up": up, "down": down, "px2": pt - missing}
+    own = {"pz1": z[0], "pz2": z[1], "e1": e[0], "e2": e[1], "up": up + missing, "down": down, "px2": pt}
     return GLUONS.format(n=4 + bool(more), pt=pt, id=flavour, color=color, more=more, **own)
 
 
