@@ -279,7 +279,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("kept")
     for write in (lambda p: records.write(p, particles(), "particles"), lambda p: write_text(p, "text")):
-        with pytest.raises(InputError, match=r"file/x.*cannot be written: Not a directory"):
+        with pytest.raises(InfrastructureError, match=r"file/x.*cannot be written: Not a directory"):
             write(tmp_path / "file" / "x")
     assert (tmp_path / "file").read_text() == "kept"
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import uproot
 
-from gen2reco.errors import InputError
+from gen2reco.errors import InfrastructureError
 from gen2reco.events import records, root
 from gen2reco.events.schemas import IDENTITIES
 
@@ -102,7 +102,7 @@ def test_no_events_is_a_valid_file(tmp_path):
 
 def test_a_folder_that_is_none(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file/such\.root.*cannot be written"):
+    with pytest.raises(InfrastructureError, match=r"file/such\.root.*cannot be written"):
         root.write_root(objects(FULL), tmp_path / "file" / "such.root")
 
 

@@ -1,5 +1,6 @@
 """Files are read only where they are regular files, and written whole or not at all."""
 
+import errno
 import json
 import os
 import stat
@@ -108,13 +109,16 @@ def _to_disk(path: Path) -> None:
 
 
 def _check_target(path: Path) -> bool:
-    """Whether something lies at `path`. Raises InputError where that is, or links to, no regular file."""
+    """Whether something lies at `path`. Raises InputError where that is, or links to, no regular file, and
+    InfrastructureError where the folder refuses."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        bad_name = isinstance(error, ValueError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+        kind = InputError if bad_name else InfrastructureError
+        raise kind(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: is {_kind(mode)}, expected a new or regular file as output; choose another name")
     return True
