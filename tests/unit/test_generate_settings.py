@@ -1,6 +1,7 @@
 """Pythia8's lines are read as Pythia8 reads them; none opens a file or loads a library, and a slip gets one line."""
 
 import math
+from pathlib import Path
 
 import pytest
 import pythia8mc
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 
 from gen2reco.campaign.process import card_lines
 from gen2reco.errors import InputError
-from gen2reco.generate import engine
+from gen2reco.generate import engine, hooks
 from gen2reco.generate.hooks import HOOKS, MISSING, value_of
 from gen2reco.generate.settings import KINDS, entries, read
 
+ZJETS = Path(__file__).parents[1] / "data" / "cases" / "lhe" / "zjets.lhe"
+FILE = ["Beams:frameType = 4", f"Beams:LHEF = {ZJETS}"]
 OPENS_FILES = [
     "SLHA:file = /etc/passwd",
     "slha:FILE = x",
@@ -233,6 +236,16 @@ def test_a_filter_of_decays_acts():
             codes = {abs(pythia.process[i].id()) for i in range(pythia.process.size())}
             passed.append({11, 13} <= codes)
         assert all(passed) == all_pass
+
+
+@pytest.mark.parametrize("own", [["WeakSingleBoson:ffbar2gmZ = on"], FILE])
+def test_a_filter_that_no_decay_passes_ends(own, monkeypatch):
+    """Pythia8 itself would draw decays without end."""
+    monkeypatch.setattr(hooks, "HOPELESS", 100)
+    wanted = [f"ResonanceDecayFilter:{line}" for line in ("filter = on", "mothers = {23}", "daughters = {25}")]
+    pythia = engine.start(["PartonLevel:all = off", *wanted], False, own=["Beams:eCM = 13000.", *own])
+    with pytest.raises(InputError, match="`ResonanceDecayFilter:filter`: none of 100 decays"):
+        list(engine.batches(pythia, 1))
 
 
 def test_questions_to_pythia8():

@@ -15,6 +15,26 @@ from gen2reco.generate import powheg
 from gen2reco.generate.settings import entries
 
 Pythia = "pythia8mc.Pythia"
+HOPELESS = 100_000  # decays of one hard process that the filter drops before it is called wrong
+
+
+class DecayFilter(pythia8mc.ResonanceDecayFilterHook):
+    """Pythia8's filter of decays, which draws decays anew until they pass, and so without end where none ever does."""
+
+    def __init__(self, settings: "pythia8mc.Settings"):
+        super().__init__(settings)
+        self._misses = 0
+
+    def doVetoResonanceDecays(self, process: "pythia8mc.Event") -> bool:
+        """True to draw the decays anew. Raises InputError when they never pass."""
+        vetoed = super().doVetoResonanceDecays(process)
+        self._misses = self._misses + 1 if vetoed else 0
+        if self._misses >= HOPELESS:
+            raise InputError(
+                f"Pythia8 setting `ResonanceDecayFilter:filter`: none of {HOPELESS} decays of a hard process passes; "
+                "ask for decays that it has (those that an event file fixes stay as they are)"
+            )
+        return vetoed
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ HOOKS = (
     Hook(("JetMatching:merge",), lambda p: _jet_matching(p)()),
     Hook(("POWHEG:veto", "POWHEG:MPIveto"), powheg.PowhegVeto),
     Hook(("SetLHEDecayProduct:filter",), lambda p: pythia8mc.SetLHEDecayProductHook(p.settings, p.particleData)),
-    Hook(("ResonanceDecayFilter:filter",), lambda p: pythia8mc.ResonanceDecayFilterHook(p.settings), only_files=False),
+    Hook(("ResonanceDecayFilter:filter",), lambda p: DecayFilter(p.settings), only_files=False),
 )
 
 _ALPGEN, _MAIN = "the reader of ALPGEN's own files", "a main program that"
