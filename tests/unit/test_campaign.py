@@ -57,7 +57,10 @@ MISTAKES = {
     "no detector": (set_in("detector", value="none.yaml"), "none.yaml: no such file"),
     "no backend": (lambda d: d["samples"]["a"].pop("generate"), "`generate` names no backend"),
     "a gap": (lambda d: d["samples"]["a"].pop("cluster"), "`cluster` has no backend but `calibrate` has one"),
-    "unknown backend": (set_in("samples", "a", "simulate", "backend", value="fluka"), "no backend `fluka`; known: "),
+    "unknown backend": (
+        set_in("samples", "a", "simulate", "backend", value="fluka"),
+        "a.simulate: `simulate` has no backend `fluka`",
+    ),
     "no events": (lambda d: d["samples"]["a"].pop("events"), "`events` is missing"),
     "like nothing": (set_in("samples", "b", "like", value="z"), "`b` is like `z`, which is no sample"),
     "like itself": (set_in("samples", "b", "like", value="b"), "like itself"),
@@ -72,6 +75,8 @@ MISTAKES = {
     "no end of events": (set_in("samples", "a", "events", value=10**18), "less than or equal to 1000000000000"),
     "events as a word": (set_in("samples", "a", "events", value="ten"), "`samples.a.events` = 'ten'"),
     "infinite": (set_in("samples", "a", "events", value=float("inf")), "line 5: `events` = .inf: expected a finite"),
+    "events in quotes": (set_in("samples", "a", "events", value="0100"), "`events` = '0100': expected a number"),
+    "seed in quotes": (set_in("seed", value="1_000"), "`seed` = '1_000': expected a number"),
     "no end of shards": (set_in("samples", "a", "events", value=10**9), "100000000 shards; expected at most 1000000"),
     "no end of samples": (
         lambda d: d["samples"].update({f"s{n}": {"like": "a"} for n in range(1000)}),

@@ -227,6 +227,15 @@ def test_files_of_another_configuration_are_refused_and_made_again(campaign, tmp
         verify_sample(plan, "a")
 
 
+@pytest.mark.parametrize("count", ["events_in", "events_out"])
+def test_counts_that_are_not_the_file_s_are_refused(campaign, tmp_path, count):
+    make(1)
+    path = tmp_path / "results/tiny/a/generate/00001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), count: 99}))
+    with pytest.raises(InputError, match="00001.parquet: .*99"):
+        verify_sample(ensure_plan("tiny.yaml"), "a")
+
+
 def test_a_sample_that_the_plan_does_not_know(campaign):
     with pytest.raises(InputError, match=r"results/tiny: no sample `\.\./a`; known: a"):
         verify_sample(ensure_plan("tiny.yaml"), "../a")
@@ -271,6 +280,8 @@ def test_the_campaign_that_snakemake_was_given(campaign, tmp_path):
     assert campaign_of(settings(files=[tmp_path / "tiny.yaml"])) == "tiny.yaml"
     assert campaign_of(settings({"campaign": "x.yaml"}, [tmp_path / "set.yaml"])) == "x.yaml"
     assert campaign_of(settings({"campaign": "a"}, args=["campaign=a #b.yaml"])) == "a #b.yaml"
+    with pytest.raises(InputError, match="name several campaigns"):
+        campaign_of(settings({"campaign": "b"}, args=["campaign=a", "campaign=b"]))
 
 
 @pytest.mark.parametrize(
@@ -282,10 +293,13 @@ def test_the_campaign_that_snakemake_was_given(campaign, tmp_path):
         ({"campaign": "x.yaml"}, ["tiny.yaml"], "name several campaigns"),
         ({}, ["tiny.yaml", "tiny.yaml"], "name several campaigns"),
         ({}, ["none.yaml"], "no such file"),
+        ({}, ["misspelt.yaml"], "unknown key `campain`; did you mean `campaign`?"),
+        ({"campaign": None}, [], "without a file"),
     ],
 )
 def test_anything_else_in_snakemake_s_configuration_is_refused(campaign, tmp_path, config, files, message):
     (tmp_path / "set.yaml").write_text("campaign: tiny.yaml\nseed: 3\n")
+    (tmp_path / "misspelt.yaml").write_text("campain: tiny.yaml\n")
     with pytest.raises(InputError) as caught:
         campaign_of(settings(config, [tmp_path / file for file in files]))
     assert message in str(caught.value)

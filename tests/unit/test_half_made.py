@@ -172,7 +172,7 @@ def test_a_job_killed_inside_a_write_leaves_the_old_file_and_goes_on(tmp_path, q
     assert digest == quiet and made == {"chunk": [1, 2, 3], "file": []}[inside]
 
 
-@pytest.mark.parametrize("harm", ["nothing", "bytes", "facts", "another's", "half of it"])
+@pytest.mark.parametrize("harm", ["nothing", "bytes", "facts", "counts", "another's", "half of it"])
 def test_a_kept_file_is_brought_back_only_if_it_is_this_job_s(tmp_path, quiet, harm):
     run(job(tmp_path, planned=True))
     folder = next(tmp_path.glob(".partial/*"))
@@ -183,6 +183,8 @@ def test_a_kept_file_is_brought_back_only_if_it_is_this_job_s(tmp_path, quiet, h
         flip(file, 300)
     elif harm == "facts":
         facts.write_text("[" * 10_000)
+    elif harm == "counts":
+        facts.write_text(json.dumps({**json.loads(facts.read_text()), "events_out": 99}))
     elif harm == "half of it":
         facts.unlink()
     elif harm == "another's":
@@ -193,7 +195,14 @@ def test_a_kept_file_is_brought_back_only_if_it_is_this_job_s(tmp_path, quiet, h
     Counted.made = []
     assert run(job(tmp_path, Counted, planned=True))["sha256"] == quiet
     assert Counted.made == ([] if harm == "nothing" else [0, 1, 2, 3])
-    assert is_whole(tmp_path / "out.parquet")
+    assert is_whole(tmp_path / "out.parquet") and read_sidecar(tmp_path / "out.parquet")["events_out"] == 10
+
+
+def test_a_file_in_the_place_of_the_chunks_is_no_dead_end(tmp_path, quiet):
+    folder = stop(tmp_path)[0].parent
+    shutil.rmtree(folder)
+    folder.write_text("")
+    assert run(job(tmp_path))["sha256"] == quiet
 
 
 def test_an_input_is_compared_with_its_sidecar(tmp_path):

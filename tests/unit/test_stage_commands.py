@@ -105,6 +105,8 @@ def blocked(name):
         path.symlink_to(os.ttyname(os.openpty()[1]))
     elif name == "link to a folder":
         path.symlink_to("/tmp")
+    elif name == "broken link":
+        path.symlink_to("/nowhere/out.parquet")
     elif name == "sidecar":
         path.with_suffix(".json").write_text('{"name": "not ours"}')
     elif name == "sidecar folder":
@@ -115,7 +117,7 @@ def blocked(name):
 
 
 OUTPUTS = ["device", "pipe", "socket", "folder", "link to a device", "link to a folder"]
-OUTPUTS += ["sidecar", "sidecar folder", "out.json", "out.JSON", ".", "/", "", "x" * 300, "gun.yaml"]
+OUTPUTS += ["broken link", "sidecar", "sidecar folder", "out.json", "out.JSON", ".", "/", "", "x" * 300, "gun.yaml"]
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -127,6 +129,12 @@ def test_outputs_that_may_not_be_replaced_are_one_line(command, gun, tmp_path, n
     assert code == 2 and error.count("\n") == 1 and "Traceback" not in said
     after = {path: path.lstat() for path in tmp_path.rglob("*")}
     assert {p: (s.st_mode, s.st_ino) for p, s in before.items()} == {p: (s.st_mode, s.st_ino) for p, s in after.items()}
+
+
+@pytest.mark.parametrize("events", [10**12, 10**20])
+def test_events_without_end_are_one_line(command, gun, events):
+    code, said = command("generate", "out.parquet", "--process", gun, "--events", events)
+    assert code == 2 and "chunks; expected at most 1000000" in said and not Path(".partial").exists()
 
 
 def test_our_own_files_and_links_to_files_are_replaced(command, gun, tmp_path):

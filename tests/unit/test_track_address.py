@@ -78,6 +78,7 @@ def test_the_default_lies_beside_the_results_whatever_their_name(tmp_path, monke
         ("sqlite://x.db", "3 or 4 slashes"),
         ("sqlite:////p/x.db?timeut=3", "unknown parameter; known: cache"),
         ("http://me:pa/ss@h", "%2F %23 %3F %40"),
+        ("http://h:5000/;token=pa", "%2F %23 %3F %40"),
         ("http://me:12/ss@h", "%2F %23 %3F %40"),
         ("http://me:12#ss@h", "%2F %23 %3F %40"),
         ("http://me:p@ss@h", "%2F %23 %3F %40"),
@@ -192,6 +193,11 @@ def test_no_password_reaches_the_spool_or_a_crate(tmp_path, password, form, writ
         ("the server http://localhost:5000 is away; write to me@x.org", None),
         ("GET /x?token=abc&y=1 HTTP", "GET /x?token=*** HTTP"),
         ("password=abc host=h", "password=*** host=h"),
+        ("password: abc  # of the server", "password: ***  # of the server"),
+        ("gen2reco --password abc sync", "gen2reco --password *** sync"),
+        ("max_tokens: 512, a token count", None),
+        ("Authorization: Token abcdef", "Authorization: Token ***"),
+        ("to?next=http%3A%2F%2Fme%3Apa%40h%2F", "to?next=http%3A%2F%2F***%40h%2F"),
         ('{"password": "a b", "tokens": 512, "n": "x"}', '{"password": "***", "tokens": 512, "n": "x"}'),
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         ("<svg xmlns='http://www.w3.org/2000/svg'><style>@media", None),
@@ -238,6 +244,12 @@ def proxy(monkeypatch):
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
     server.shutdown()
+
+
+def test_a_file_that_is_no_database_is_an_error_of_the_address(tmp_path):
+    (tmp_path / "x.db").write_text("text")
+    with pytest.raises(InputError, match="is no SQLite database"):
+        connect(parse(f"sqlite:///{tmp_path}/x.db"))
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])

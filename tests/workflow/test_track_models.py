@@ -166,6 +166,24 @@ def test_no_link_is_registered(tmp_path, link):
         register(folder, "showers", "http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("config.json", b"{", "config.json: damaged model"),
+        ("config.json", b"{}", "`kind` is missing"),
+        ("config.json", None, "no model here"),
+        ("weights.safetensors", b"no", "damaged weights"),
+        ("weights.safetensors", None, "weights.safetensors: cannot be read"),
+    ],
+)
+def test_no_damaged_model_is_registered(tmp_path, file, content, said):
+    path = model_folder(tmp_path / "m") / file
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        register(tmp_path / "m", "showers", "http://127.0.0.1:9")
+    assert str(tmp_path / "m") in str(caught.value)
+
+
 def test_only_files_of_known_names_are_registered(tmp_path, caplog):
     folder = model_folder(tmp_path / "m")
     (folder / "notes.txt").write_text("private")

@@ -9,14 +9,15 @@ from pydantic import AfterValidator, Field, model_validator
 from gen2reco.campaign.config import Block, Name, load_block, load_yaml, parse_block
 from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.paths import RESERVED
+from gen2reco.campaign.pinned import within
 from gen2reco.campaign.process import process_from
 from gen2reco.campaign.promotion import Criterion
 from gen2reco.campaign.stage import RECORDS, backend_class
 from gen2reco.campaign.validation import Validation
 
 CHAIN = ("generate", "simulate", "cluster", "calibrate")
-MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES = 10**12, 10**6, 1000
-"""Of a sample, of a sample, of a campaign: what is more would never end, and is a mistake."""
+MAX_EVENTS, MAX_SHARDS, MAX_CHUNKS, MAX_SAMPLES = 10**12, 10**6, 10**6, 1000
+"""Of a sample, of a sample, of a shard, of a campaign: what is more would never end, and is a mistake."""
 
 
 def _free(name: str) -> str:
@@ -101,6 +102,13 @@ def too_many_shards(events: int, shard_events: int) -> str | None:
         f"`events` = {events} in shards of {shard_events} are {shards} shards; expected at most {MAX_SHARDS}: "
         "raise `shard_events` or `job_minutes`"
     )
+
+
+def too_many_chunks(events: int, chunk_events: int) -> str | None:
+    """What to say where so many events of one file make more chunks than any job can have."""
+    if (chunks := -(-events // chunk_events)) <= MAX_CHUNKS:
+        return None
+    return f"{events} events in chunks of {chunk_events} are {chunks} chunks; expected at most {MAX_CHUNKS}"
 
 
 class Comparison(Block):
@@ -219,7 +227,8 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
 def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:
     """Options validated, with defaults, and with the process file read in."""
     where = f"{path}: samples.{sample}.{stage}"
-    cls = backend_class(stage, choice.backend)
+    with within(path, sample, stage):
+        cls = backend_class(stage, choice.backend)
     options = {key: _resolve(path, key, value) for key, value in choice.options.items()}
     complete = parse_block(options, cls.Options, where)
     return choice.model_copy(

@@ -36,13 +36,18 @@ class Block(BaseModel):
         for name, value in data.items() if isinstance(data, dict) else ():
             values = value if isinstance(value, (list, tuple)) else [value]
             known = cls.model_fields.get(name)
-            if known and any(isinstance(one, bool) for one in values) and _numeric(known.annotation):
+            if known and not all(map(_may_be_number, values)) and _numeric(known.annotation):
                 raise ValueError(f"`{name}` = {_cut(repr(value))}: expected a number")
         return data
 
     def digest(self) -> str:
         """The sha256 of the block's canonical JSON, defaults included."""
         return digest(self.model_dump(mode="json"))
+
+
+def _may_be_number(value: Any) -> bool:
+    """Not so `true`, and text such as `"0100"` or `"1_000"`, which pydantic would take for one."""
+    return not strict_yaml.is_doubtful(value) if isinstance(value, str) else not isinstance(value, bool)
 
 
 def _numeric(annotation: Any) -> bool:

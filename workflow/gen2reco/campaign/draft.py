@@ -12,6 +12,7 @@ from gen2reco.campaign.campaign import (
     comparisons,
     load_campaign,
     parents_first,
+    too_many_chunks,
     too_many_shards,
 )
 from gen2reco.campaign.config import digest, load_yaml
@@ -118,6 +119,9 @@ def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict |
         raise InputError(f"{where}.events: {events} are no whole shards of {size} of `{sample.like}`, which it is like")
     if problem := too_many_shards(events, size):
         raise InputError(f"{where}: {problem}")
+    for stage, entry in stages.items():
+        if problem := too_many_chunks(min(events, size), entry["chunk_events"]):
+            raise InputError(f"{where}.{stage}: {problem}: lower `shard_events`, or raise `chunk_events`")
     return {"events": events, "shard_events": size}
 
 

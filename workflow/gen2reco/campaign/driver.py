@@ -33,10 +33,12 @@ def campaign_of(given: "ConfigSettings") -> str:
     """The campaign file that Snakemake was given: `--config campaign=FILE`, a `--configfile` that says so, or is the
     campaign itself; the quickstart if none is. Raises InputError for anything else in the configuration."""
     _refuse_unknown(given.config, "--config")
-    found = [_as_written(given)] if "campaign" in given.config else []
+    found = _as_written(given) if "campaign" in given.config else []
     for file in given.configfiles:
         content = load_yaml(file)
         if "campaign" not in content:
+            if "name" not in content:
+                _refuse_unknown(content, str(file))
             found.append(os.path.relpath(file))
             continue
         _refuse_unknown(content, str(file))
@@ -58,11 +60,16 @@ def _refuse_unknown(config: Any, where: str) -> None:
             raise InputError(f"{where}: unknown key `{str(key)[:80]}`; {hint}")
 
 
-def _as_written(given: "ConfigSettings") -> str:
-    """The file as it stands on the command line, of which Snakemake makes YAML: a `#` in its name would end it."""
+def _as_written(given: "ConfigSettings") -> list[str]:
+    """The file as it stands on the command line, of which Snakemake makes YAML: a `#` in its name would end it; all of
+    them, where several do. Raises InputError for none."""
     entries = given.config_args if isinstance(given.config_args, list) else []
     written = [entry.removeprefix("campaign=") for entry in entries if entry.startswith("campaign=")]
-    return written[-1] if written and Path(written[-1]).is_file() else str(given.config["campaign"])
+    if given.config["campaign"] is None:
+        raise InputError("--config: `campaign=` without a file; give campaign=FILE")
+    if len(set(written)) > 1:
+        return written
+    return [written[-1] if written and Path(written[-1]).is_file() else str(given.config["campaign"])]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gen2reco.campaign.plan import Plan
-from gen2reco.campaign.sidecar import file_digest, read_facts, sidecar_path, write_text
+from gen2reco.campaign.sidecar import check_rows, file_digest, read_facts, sidecar_path, write_text
 from gen2reco.campaign.whole import put_in_place
 from gen2reco.errors import InputError
 
@@ -40,6 +40,7 @@ def bring_back(output: Path, partial: Path, events: range, made_by: str) -> dict
     try:
         facts = read_facts(facts_file)
         whole = facts["sha256"] == file_digest(done) and facts["events_in"] == len(events)
+        check_rows(done, facts)
         if not whole or facts["status"] != "ok" or facts.get("made_by") != made_by:
             return None
         os.link(done, draft)

@@ -156,6 +156,14 @@ def _read_weights(folder: Path) -> dict[str, "np.ndarray"]:
     return found
 
 
+def check_model(folder: Path) -> None:
+    """Raises InputError where a model folder, or a part of it, is damaged or incomplete."""
+    model_digest(folder)
+    for part in [folder] if (folder / CONFIG).is_file() else _parts(folder):
+        header = parse_block(_read_config(part), _Header, source=str(part / CONFIG))
+        open_model(part, header.kind).weights()
+
+
 def _check_finite(path: Path, weights: Mapping[str, "np.ndarray"]) -> None:
     import numpy as np
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from gen2reco import __version__
+from gen2reco.campaign.campaign import too_many_chunks
 from gen2reco.campaign.chunks import ChunkFiles, ChunkLost
 from gen2reco.campaign.config import digest
 from gen2reco.campaign.forks import run_forked
@@ -163,6 +164,8 @@ def provenance(path: Path | str) -> dict:
 def _chunks(job: Job, given: _Input) -> list[Chunk]:
     span = job.events if given.source is None else range(given.source.num_rows)
     size = job.chunk_events or job.backend.chunk_events
+    if problem := too_many_chunks(span.stop - span.start, size):
+        raise InputError(f"{job.output}: {problem}; make it in several files, or give larger chunks")
     stage = job.backend.stage
     return [
         Chunk(i, chunk_seed(job.seed, job.sample, stage, job.shard, i), start, min(start + size, span.stop))
@@ -194,10 +197,12 @@ def _made_by(job: Job, given: _Input) -> str:
 
 def _partial_folder(job: Job, made_by: str) -> Path:
     folder = job.output.parent / ".partial" / f"{job.output.name}-{made_by[:16]}"
+    with suppress(OSError):
+        folder.unlink()  # only what is no folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{job.output.parent}: cannot be written: {error.strerror}; choose another folder") from None
+        raise InputError(f"{job.output}: cannot be written: {folder}: {error.strerror}; choose another name") from None
     return folder
 
 

@@ -88,6 +88,16 @@ def check_source(path: Path, failed: bool = False) -> str:
     return found
 
 
+def check_rows(file: Path, facts: dict) -> None:
+    """Raises InputError where a record file does not hold as many events as its sidecar counts."""
+    from gen2reco.events.records import Source
+
+    if (rows := Source(file).num_rows) != facts["events_out"]:
+        raise InputError(
+            f"{file}: holds {rows} events, its sidecar counts {facts['events_out']}; delete both, run again"
+        )
+
+
 def is_whole(output: Path) -> bool:
     """Whether a stage's file is there with the bytes that its sidecar tells, and did not fail."""
     try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 MOST_HOSTS = 100_000
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4, "P": 1024**5}
-_NOTHING = ("", "(null)", "none", "N/A")
+_NOTHING = ("", "(null)", "none", "n/a")
 _SHORT = {
     **{"A": "account", "a": "array", "B": "extra-node-info", "b": "begin", "C": "constraint", "c": "cpus-per-task"},
     **{"D": "chdir", "d": "dependency", "e": "error", "F": "nodefile", "G": "gpus", "H": "hold", "i": "input"},
@@ -57,7 +57,7 @@ def megabytes(text: str) -> int:
 def gres(text: str) -> list[Gres]:
     """A list of `name[[:type]:count]`, as of `--gres`, of a node, or of TRES: `gpu:a100:2(S:0-1),shard:8`,
     `gpu:1g.10gb:2`, `gpu`, `gres/gpu:a100=2`."""
-    plain = re.sub(r"\([^()]*\)", "", "" if text.strip() in _NOTHING else text)
+    plain = re.sub(r"\([^()]*\)", "", "" if text.strip().lower() in _NOTHING else text)
     return [_gres(entry.strip()) for entry in plain.split(",") if entry.strip()]
 
 
@@ -74,7 +74,9 @@ def _gres(entry: str) -> Gres:
     kind = "" if kind == "no_consume" else kind
     if count is None and re.fullmatch(r"\d+[kKmMgGtTpP]?", kind):
         kind, count = "", kind
-    if not re.fullmatch(r"[\w.\-+/]*", kind) or not re.fullmatch(r"\d{1,15}[kKmMgGtTpP]?", count or "1"):
+    if not re.fullmatch(r"(?=.*[A-Za-z])\w[\w.\-+/]*|", kind) or not re.fullmatch(
+        r"\d{1,15}[kKmMgGtTpP]?", count or "1"
+    ):
         raise ValueError(f"`{entry}` is no generic resource, expected NAME[[:TYPE]:COUNT]")
     number, unit = re.fullmatch(r"(\d+)(\D?)", count or "1").groups()
     return Gres(name, kind, int(number) * _UNITS[unit.upper()])
@@ -95,7 +97,7 @@ def hosts(text: str) -> set[str]:
     """The node names of `n[01-03,7],gpu1`, `rack[1-2]n[1-4]`."""
     found: set[str] = set()
     entries = re.findall(r"(?:[^,\[\]]|\[[^\[\]]*\])+", text)
-    if not entries or ",".join(entries) != text:
+    if not entries or ",".join(entries) != text or "/" in text:  # a slash: the name of a file of nodes
         raise ValueError(f"`{text[:80]}` names no nodes")
     for entry in entries:
         parts = re.split(r"(\[[^\[\]]*\])", entry.strip())
@@ -110,7 +112,7 @@ def hosts(text: str) -> set[str]:
 def _numbers(text: str) -> Iterator[str]:
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
-        if match is None or int(match[2] or match[1]) - int(match[1]) > MOST_HOSTS:
+        if match is None or not 0 <= int(match[2] or match[1]) - int(match[1]) <= MOST_HOSTS:
             raise ValueError(f"`[{text[:80]}]` is no range of node numbers")
         width = len(match[1])
         yield from (f"{number:0{width}d}" for number in range(int(match[1]), int(match[2] or match[1]) + 1))
@@ -162,7 +164,7 @@ def _term(tokens: list[str], features: Collection[str], depth: int) -> bool:
 def options(text: str) -> list[tuple[str, str]]:
     """The options of a command line of sbatch by their long names, each with its value: `-C a --gres=gpu:1`."""
     words = shlex.split(text)
-    if len(words) == 1 and " " in words[0]:  # quoted as a whole
+    if len(words) == 1 and " " in words[0] and text.lstrip()[0] in "'\"":  # quoted as a whole
         words = shlex.split(words[0])
     found = []
     while words:

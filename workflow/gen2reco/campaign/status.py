@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from gen2reco.campaign.plan import Plan, check_file
-from gen2reco.campaign.sidecar import failure, file_digest, read_sidecar, sidecar_path
+from gen2reco.campaign.sidecar import check_rows, failure, file_digest, read_sidecar, sidecar_path
 from gen2reco.errors import Gen2recoError, InputError
 
 RUNNING_SECONDS = 900.0
@@ -110,6 +110,11 @@ def verify_sample(plan: Plan, sample: str) -> dict:
             facts = check_file(plan, sample, stage, shard)
             if not file.is_file() or file_digest(file) != facts.get("sha256"):
                 raise Gen2recoError(f"{file}: its bytes are not those its sidecar tells; delete it and run again")
+            check_rows(file, facts)
+            if stage == "generate" and facts["events_in"] != len(plan.events(sample, shard)):
+                raise InputError(
+                    f"{file}: of {facts['events_in']} events, planned are {len(plan.events(sample, shard))}"
+                )
             if facts.get("status") != "ok":
                 failed.add(shard)
     allowed = plan.lock["failed_shards"]

@@ -43,6 +43,11 @@ class StrictYamlError(ValueError):
     """What is wrong, with its line."""
 
 
+def is_doubtful(text: str) -> bool:
+    """Whether a text is no number here, but one of some value to other readers: `0100`, `1_000`, `10:00`."""
+    return bool(_DOUBTFUL.fullmatch(text.strip()))
+
+
 def parse(text: str) -> Any:
     """The plain value of one YAML document: dict, list, str, int, float, bool or None. Raises StrictYamlError."""
     if len(text) > MAX_BYTES:

@@ -54,6 +54,8 @@ def check_output(path: Path | str, own: Collection[str] = ()) -> None:
     """
     path = Path(path)
     present = _check_target(path)
+    if path.is_symlink() and not path.resolve().parent.is_dir():
+        raise InputError(f"{path}: is a link to {os.readlink(path)}, whose folder does not exist; make it")  # noqa: PTH115
     if path.suffix.lower() != ".json":
         return
     if not own:

@@ -30,7 +30,9 @@ def _job_options(command: Callable) -> Callable:
         click.option("--backend", help="Which backend does the stage."),
         click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the backend."),
         click.option("--detector", type=FILE, help="Detector file; default: the one the input was made with."),
-        click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the run."),
+        click.option(
+            "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Seed of the run."
+        ),
         click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once."),
         click.option("--chunk-events", type=click.IntRange(min=1), help="Events per chunk (part of the seeds)."),
         click.option("--plan", type=FILE, help="plan.lock.json: run as a job of this plan."),

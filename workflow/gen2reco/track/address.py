@@ -96,7 +96,7 @@ class _Unclear(ValueError):
 
 def _server(text: str) -> Address:
     parts = urlsplit(text)
-    odd = parts.query or parts.fragment or "@" in parts.path or parts.netloc.count("@") > 1
+    odd = parts.query or parts.fragment or set("@;") & set(parts.path) or parts.netloc.count("@") > 1
     if odd or not parts.hostname or re.search(r"[\s\\]", text):
         raise _Unclear("where its password ends is not clear, or it holds more than HOST:PORT/PATH")
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]

@@ -49,7 +49,7 @@ def export(results: Path, output: Path, licence: str | None = None) -> Path:
     """
     results, output = Path(results), Path(output)
     lock, story = read_lock(results), tell(results)
-    if output.exists():
+    if os.path.lexists(output):
         raise InputError(f"{output}: exists already; give a new name")
     if not lock["samples"]:
         raise InputError(f"{results}: holds no plan.lock.json; only a planned campaign can be exported")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gen2reco.campaign.models import CARD, EVALUATION, keep_model, kept_models, located, model_digest
+from gen2reco.campaign.models import CARD, EVALUATION, check_model, keep_model, kept_models, located, model_digest
 from gen2reco.campaign.whole import read_text
 from gen2reco.errors import InputError
 from gen2reco.track.address import Address, tracking_address
@@ -67,6 +67,7 @@ def fetch(reference: str) -> Path:
 def register(folder: Path | str, name: str, uri: str | None = None, results: Path | str = "results") -> Any:
     """Register a model folder as a new version of `name` and its candidate; the same content stays one version."""
     address, files = tracking_address(results, uri), files_of(Path(folder), _named(name))
+    check_model(Path(folder))
     client = connect(address)
     from gen2reco.track.sync import experiment_id
 

@@ -22,7 +22,12 @@ _WITH_BLANKS = re.compile(r"""(?<=://)[^\s/:@"'<>]{1,100}:(?!\d{1,5}(?![^\s/?#"'
 _ASSIGNED = re.compile(rf"""((?<![A-Za-z0-9])[\w.\-]{{0,40}}{_WORD}(?:=|%3D))[^\s"'<>]+""", re.IGNORECASE)
 _QUOTED = re.compile(rf"""({_WORD}["']?\s{{0,9}}[:=]\s{{0,9}})(?:"[^"\n]*"|'[^'\n]*')""", re.IGNORECASE)
 _PARAMETER = re.compile(rf"((?:[?&;]|^)[\w.\-]*{_WORD}(?:=|%3D)).*", re.IGNORECASE)
-_HEADER = re.compile(r"(?i)\b((?:bearer|basic)\s+)[A-Za-z0-9+/=._~\-]{6,}")
+_SAID = re.compile(
+    r"""(?i)((?:--[\w\-]{0,40}(?:token|password|passwd|secret|api-?key)\s|\b(?:token|password|passwd|pwd|secret|api_?key):\s)"""
+    r"""\s{0,9})(?!["'-])[^\s"'<>]+"""
+)
+_QUOTED_ADDRESS = re.compile(r"""(?i)(?<=%3A%2F%2F)[^\s"'<>&]+(?=%40)""")
+_HEADER = re.compile(r"(?i)\b((?:bearer|basic|authorization:\s{0,9}\w{1,20})\s+)[A-Za-z0-9+/=._~\-]{6,}")
 
 
 def scrub(text: str, *known: str) -> str:
@@ -33,6 +38,7 @@ def scrub(text: str, *known: str) -> str:
     if "://" in text:
         text = _WITH_BLANKS.sub(f"{STRUCK}@", _ADDRESS.sub(lambda found: without_user(found[0]), text))
     text = _QUOTED.sub(lambda found: f'{found[1]}"{STRUCK}"', _ASSIGNED.sub(rf"\1{STRUCK}", text))
+    text = _SAID.sub(rf"\1{STRUCK}", _QUOTED_ADDRESS.sub(STRUCK, text))
     return _HEADER.sub(rf"\1{STRUCK}", text)
 
 

@@ -130,6 +130,8 @@ def explain(error: Exception, address: Address) -> Gen2recoError:
     line = next((part.strip() for part in text.splitlines() if part.strip()), type(error).__name__)[:300]
     if "must be in the 'active'" in text or "must be in 'active'" in text or "not in active" in text.lower():
         return Deleted(f"{where}: {line}")
+    if "file is not a database" in text:
+        return InputError(f"{where}: is no SQLite database; give another file")
     if status in (401, 403) or code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _mentions(text, "401", "403"):
         return _refused(where)
     if "Connection" in type(error).__name__ or "Max retries" in text or "Connection aborted" in text:
