@@ -63,6 +63,8 @@ CPU = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate mem
         (raising(OSError(errno.ENOSPC, "No space left", "/cache/x.nbi")), InfrastructureError, "/cache/x.nbi: No spa"),
         (raising(PermissionError(errno.EACCES, "Permission denied", "/x")), InfrastructureError, "/x: Permission"),
         (raising(ModuleNotFoundError("No module named 'onnx'", name="onnx")), InfrastructureError, "'onnx'"),
+        (raising(EOFError("marshal data too short")), InfrastructureError, "delete the `__pycache__` folders"),
+        (raising(EOFError()), None, ""),
         (mistaken(MemoryError()), InfrastructureError, "out of memory"),
         (mistaken(OSError(errno.EIO, "Input/output error")), InfrastructureError, "x.parquet: damaged: .*Input/output"),
         (mistaken(ValueError("no Parquet")), InputError, "x.parquet: damaged: no Parquet"),

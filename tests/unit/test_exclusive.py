@@ -232,7 +232,7 @@ def test_counts_that_are_not_the_file_s_are_refused(campaign, tmp_path, count):
     make(1)
     path = tmp_path / "results/tiny/a/generate/00001.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), count: 99}))
-    with pytest.raises(InputError, match="00001.parquet: .*99"):
+    with pytest.raises(InputError, match=r"00001\.parquet: .*99"):
         verify_sample(ensure_plan("tiny.yaml"), "a")
 
 

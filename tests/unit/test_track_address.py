@@ -16,7 +16,7 @@ from gen2reco.commands.track import track
 from gen2reco.errors import InputError
 from gen2reco.track.address import parse, tracking_address
 from gen2reco.track.secrets import scrub, scrub_file, scrub_value, shown_command
-from gen2reco.track.server import explain, reachable
+from gen2reco.track.server import connect, explain, reachable
 from gen2reco.track.spool import Spool
 
 

@@ -88,9 +88,12 @@ def main() -> None:
         cli.main(prog_name=Path(sys.argv[0]).name, standalone_mode=False)
     except click.exceptions.Exit as error:
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print("gen2reco: interrupted", file=sys.stderr)
-        code = 130
+    except (click.Abort, KeyboardInterrupt) as error:
+        cut = (
+            classified(error.__cause__) if isinstance(error.__cause__, EOFError) else None
+        )  # click takes it for Ctrl-D
+        print(f"gen2reco: error: {cut}" if cut else "gen2reco: interrupted", file=sys.stderr)
+        code = cut.exit_code if cut else 130
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -43,6 +43,11 @@ def classified(error: BaseException) -> Gen2recoError | None:
         return error
     if isinstance(error, OSError):
         return InfrastructureError(f"{_where(error)}{error.strerror or error}")
+    if isinstance(error, EOFError) and "marshal" in str(error):
+        return InfrastructureError(
+            f"a compiled module of a library is cut off ({first_line(error)}), as a full disk leaves it; delete the "
+            "`__pycache__` folders of gen2reco and its environment"
+        )
     if isinstance(error, ImportError) and not str(error.name or "").startswith("gen2reco"):
         return InfrastructureError(f"a library cannot be loaded: {first_line(error)}; is the environment complete?")
     return None
