@@ -188,7 +188,8 @@ def test_whatever_is_written_is_read_or_refused(read, text):
         pass
 
 
-GPU, SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
+GPU, SEVERAL = "tasks `2`: several tasks, whose CPUs may be of several nodes"
+SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,9 @@ GPU, SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
         ({"clusters": "other"}, {"unread": ("clusters `other`: another cluster",)}),
         ({"slurm_extra": "'--gres=gpu:a100:1,shard:2'"}, {"gpus": 1, "gpu_type": "a100", "gres": (SHARD,)}),
         ({"slurm_extra": "--gpus-per-node=a100:2"}, {"gpus": 2, "gpu_type": "a100"}),
-        ({"slurm_extra": "--gpus-per-task 2", "tasks": 2}, {"gpus": 4}),
+        ({"slurm_extra": "--gpus-per-task 2", "tasks": 1}, {"gpus": 2}),
+        ({"slurm_extra": "--gpus-per-task 2", "tasks": 2}, {"gpus": 4, "unread": (SEVERAL,)}),
+        ({"tasks": 2, "threads": 8}, {"cpus": 8, "unread": (SEVERAL,)}),
         ({"slurm_extra": "-G t4:1 -C ib -t 2-0"}, {"gpus": 1, "gpu_type": "t4", "constraint": "ib", "minutes": 2880}),
         (
             {"slurm_extra": "--tres-per-task=cpu=4,mem=2G,gres/gpu:t4=1"},

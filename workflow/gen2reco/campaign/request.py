@@ -78,6 +78,8 @@ class _Reader:
         self.unread += [f"{key} `{self._text(key)}`: another cluster" for key in self._of(_ELSEWHERE)]
         if self._read("nodes", int) not in (None, 1):
             self.unread.append(f"nodes `{self._text('nodes')}`: several nodes")
+        if self._read("tasks", int) not in (None, 1):
+            self.unread.append(f"tasks `{self._text('tasks')}`: several tasks, whose CPUs may be of several nodes")
         request, further = self._extra(request)
         return replace(_with_gres(request, [*found, *further]), unread=tuple(dict.fromkeys(self.unread)))
 

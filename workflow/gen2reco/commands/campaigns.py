@@ -28,8 +28,10 @@ def check(campaign: Path, profile: str | None) -> None:
         from gen2reco.campaign.submit import check_cluster
 
         roads = [[(stage, choice.device) for stage, choice in chain.items()] for chain in loaded.chains.values()]
-        check_cluster(load_profile(profile), roads)
-        print(f"profile `{profile}`: the cluster has what it asks for")
+        read = load_profile(profile)
+        check_cluster(read, roads)
+        found = "the cluster has what it asks for" if read.on_slurm else "its executor is not Slurm, nothing to check"
+        print(f"profile `{profile}`: {found}")
 
 
 @click.command()
