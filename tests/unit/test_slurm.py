@@ -188,8 +188,8 @@ def test_whatever_is_written_is_read_or_refused(read, text):
         pass
 
 
-GPU, SEVERAL = "tasks `2`: several tasks, whose CPUs may be of several nodes"
-SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
+SEVERAL = "tasks `2`: several tasks, whose CPUs may be of several nodes"
+GPU, SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
 
 
 @pytest.mark.parametrize(
