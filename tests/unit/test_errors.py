@@ -47,6 +47,12 @@ MAPPED = "libtorch_cpu.so: failed to map segment from shared object"
 CPU = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
 
 
+@pytest.fixture(autouse=True)
+def plain_exit(monkeypatch):
+    """Leave by SystemExit, also where another test has loaded Geant4."""
+    monkeypatch.setattr(cli, "_leave", sys.exit)
+
+
 @pytest.mark.parametrize(
     ("act", "kind", "text"),
     [

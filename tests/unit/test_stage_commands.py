@@ -25,6 +25,7 @@ from gen2reco.events import records
 def command(monkeypatch, capsys, tmp_path):
     """Run a command in this process; returns (exit code, what it said on standard error)."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_leave", sys.exit)  # which ends at once where another test has loaded Geant4
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["gen2reco", *map(str, words)])
@@ -219,6 +220,7 @@ def test_ctrl_c_in_a_terminal_is_one_line(tmp_path, repository):
     words = ["generate", "out.parquet", "--process", repository / "configs/processes/pp_dijet_endcap.yaml"]
     code = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from gen2reco import cli
 from gen2reco.campaign import forks
 start = forks._start
