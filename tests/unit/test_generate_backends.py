@@ -278,3 +278,13 @@ def test_matching_veto_leaves_no_row_and_is_no_failure():
     assert result.info["events_vetoed"] == 3 - result.table.num_rows
     assert result.info["events_failed"] == 0
     assert isinstance(result.table, pa.Table)
+
+
+def test_no_cross_section_and_no_particles_are_said():
+    """Pythia8 makes low-energy events without integrating a cross section."""
+    process = {"kind": "pythia8", "settings": ["Beams:eCM = 10.", "LowEnergyQCD:all = on"]}
+    backend = make_backend("generate", "pythia8", {"process": process})
+    backend.prepare()
+    facts = backend.summary([backend.run(Chunk(index=0, start=0, stop=2, seed=1)).info])
+    assert facts["cross_section_pb"] == 0 and facts["events_without_particles"] == 0
+    assert backend.notices(facts) == ["Pythia8 gives no cross section for this process: 0 pb stands for unknown"]

@@ -100,6 +100,11 @@ def test_cases_with_a_notice(case, line):
     assert any(line in notice for notice in sample(CASES / case, settings=PARTONS)[2])
 
 
+def test_events_without_particles_are_said():
+    line = "4 of 4 events have no final particles: is `PartonLevel:all` off?"
+    assert sample(CASES / "tau.lhe", settings=PARTONS)[2] == [line]
+
+
 def bare(path, settings, events, seed=5, hook=None):
     """Events of bare Pythia8 on the very file: (number, weight, codes, energies) of those that `next` lets pass."""
     pythia = pythia8mc.Pythia("", False)

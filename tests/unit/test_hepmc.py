@@ -61,7 +61,7 @@ def texts(tmp_path_factory):
 def test_reading(tmp_path, kind, suffix, units):
     file = HepmcFile(write(tmp_path / f"x.hepmc{suffix}", kind, units=units))
     read = file.events(1, 3)
-    assert (len(file), read.weight_names, read.cross_section) == (3, ("nominal", "up"), 10.0)
+    assert (len(file), read.weight_names, read.section) == (3, ("nominal", "up"), (10.0, 1.0))
     assert read.weights.tolist() == [[1.5, 3.0]] * 2
     particles, partons = read.columns["particles"][1].as_py(), read.columns["partons"][1].as_py()
     assert [p["pdg"] for p in particles] == [22, 22, -211]

@@ -175,7 +175,7 @@ def test_runs_that_agree_are_read_together(tmp_path, kind, names):
         (tmp_path / name).write_bytes(content)
         file = HepmcFile(tmp_path / name)
         read = file.events(1, 4)
-        assert (len(file), read.weight_names, read.cross_section) == (4, names or ("0", "1"), 10.5)
+        assert (len(file), read.weight_names, read.section[0]) == (4, names or ("0", "1"), 10.5)
         assert read.weights.tolist() == [[1.0, 2.0]] * 3
 
 
@@ -286,3 +286,16 @@ def test_unphysical_numbers_are_refused(tmp_path, old, new, match):
 def test_cases_that_are_refused(case, match):
     with pytest.raises(InputError, match=match):
         generate(CASES / case, 3)
+
+
+def test_a_file_that_states_no_cross_section_has_none(tmp_path):
+    """Not one of 0 pb, which would be published; a stated one is the last that the file states."""
+    source = tmp_path / "a.hepmc"
+    for text, expected in ((EVENT, None), (EVENT.replace("W 1", "W 1\nA 0 GenCrossSection 7 1 -1 -1"), (7.0, 1.0))):
+        source.write_text(HEAD + text + FOOT)
+        backend = make_backend("generate", "hepmc", {"process": {"kind": "hepmc", "file": str(source)}})
+        backend.prepare()
+        facts = backend.summary([backend.run(Chunk(index=0, start=0, stop=1, seed=1)).info])
+        assert (("cross_section_pb" in facts) and (facts["cross_section_pb"], facts["cross_section_error_pb"])) == (
+            expected or False
+        )

@@ -29,13 +29,13 @@ _NAMES2 = re.compile(rb"^N \d+ .*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class HepmcEvents:
-    """Some events of a file: columns of the particles record, weights (n_events, n_weights), cross section in pb."""
+    """Some events of a file: columns of the particles record, weights (n_events, n_weights)."""
 
     columns: dict[str, pa.Array]
     weights: np.ndarray
     weight_names: tuple[str, ...]
-    cross_section: float
-    cross_section_error: float
+    section: tuple[float, float] | None
+    """Cross section and its error in pb, as the last event states them, if any does."""
     decayed: int
     """Particles of final status left out, because final particles descend from them."""
 
@@ -83,7 +83,7 @@ class HepmcFile:
         stated = [event.section for event in read if event.section]
         decayed = sum(int((event.status == FINAL).sum()) - len(kept) for event, kept in zip(read, chosen))
         table = np.array(weights, np.float64).reshape(stop - start, -1)
-        return HepmcEvents(columns, table, names, *(stated[-1] if stated else (0.0, 0.0)), decayed)
+        return HepmcEvents(columns, table, names, stated[-1] if stated else None, decayed)
 
     def _event(self, number: int) -> HepmcEvent:
         try:

@@ -12,6 +12,8 @@ from gen2reco.events import records
 from gen2reco.events.hepmc import HepmcFile
 from gen2reco.events.truth import STANDARD
 
+SECTION = ("cross_section_pb", "cross_section_error_pb")
+
 
 class Hepmc(Backend):
     """Takes events [start, stop) of the file. `event` is the number in the file, counted from 0."""
@@ -41,18 +43,18 @@ class Hepmc(Backend):
         check_hadronised(table, path)
         facts = {
             "events_accepted": table.num_rows,
-            "cross_section_pb": given.cross_section,
-            "cross_section_error_pb": given.cross_section_error,
             "sum_of_weights": float(given.weights[:, 0].sum()),
             "weight_names": list(given.weight_names),
             "decayed_particles_of_final_status": given.decayed,
             "unknown_particles": _unknown(table),
         }
-        return Result(table, facts)
+        return Result(table, facts | dict(zip(SECTION, given.section or ())))
 
     def summary(self, infos: list[dict]) -> dict:
-        """Counts and weights summed; the cross section is the last one that the file states. Raises InputError where
-        the events' numbers of weights differ."""
+        """Counts and weights summed; the cross section is the last one that the file states, if any.
+
+        Raises InputError where the events' numbers of weights differ.
+        """
         total = super().summary(infos)
         counts = {len(info["weight_names"]) for info in infos}
         if len(counts) > 1:
@@ -60,8 +62,7 @@ class Hepmc(Backend):
                 f"{self.options.process.file}: its events have {sorted(counts)} weights, expected one number"
             )
         for info in infos:
-            if info["cross_section_pb"]:
-                total |= {key: info[key] for key in ("cross_section_pb", "cross_section_error_pb")}
+            total |= {key: info[key] for key in SECTION if key in info}
         return total
 
     def notices(self, facts: dict) -> list[str]:

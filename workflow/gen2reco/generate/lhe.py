@@ -12,7 +12,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import lhe_weights
 from gen2reco.events.lhe import LheEvent, LheFile
 from gen2reco.generate.lhe_shower import Shower, Showered
-from gen2reco.generate.pythia8 import assemble, merged, run_facts
+from gen2reco.generate.pythia8 import assemble, empty_events, merged, run_facts
 
 
 class Lhe(Backend):
@@ -94,7 +94,8 @@ class Lhe(Backend):
         for key, what in (("events_vetoed", "dropped by matching or a veto"), ("events_unweighted", "have no weight")):
             if count := facts.get(key, 0):
                 lines.append(f"{count} of {facts['events_in']} events {what}")
-        return lines
+        empty = facts.get("events_without_particles", 0) - facts.get("events_unweighted", 0)
+        return [*lines, *empty_events(facts, empty)]
 
     def _table(self, given: list[LheEvent], showered: Showered, chunk: Chunk) -> pa.Table:
         """Rows in the order of the file, its further weights after the shower's."""

@@ -78,6 +78,18 @@ class Pythia8(Backend):
         """Cross section, weights and filter efficiency of the shard."""
         return merged(infos)
 
+    def notices(self, facts: dict) -> list[str]:
+        """Events without particles, or without a cross section, which later stages would pass on in silence."""
+        none = facts.get("events_accepted", 0) and not facts["cross_section_pb"]
+        lines = ["Pythia8 gives no cross section for this process: 0 pb stands for unknown"] if none else []
+        return lines + empty_events(facts, facts.get("events_without_particles", 0))
+
+
+def empty_events(facts: dict, count: int) -> list[str]:
+    """What to say of so many events in which no particle is final."""
+    every = facts.get("events_accepted", 0)
+    return [f"{count} of {every} events have no final particles: is `PartonLevel:all` off?"] if count > 0 else []
+
 
 def assemble(parts: list[dict], numbers: np.ndarray, names: list[str]) -> pa.Table:
     """Batches of columns as one particles table; `weight` is the first of its weights, which have these names."""
@@ -99,6 +111,7 @@ def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
     info, stated = pythia.infoPython(), particle_properties(pythia, table)
     return {
         "events_accepted": table.num_rows,
+        "events_without_particles": int((pc.list_value_length(table["particles"]).to_numpy() == 0).sum()),
         "hard_processes_tried": info.nTried(),
         "cross_section_pb": info.sigmaGen() * engine.PB_PER_MB,
         "cross_section_error_pb": info.sigmaErr() * engine.PB_PER_MB,
