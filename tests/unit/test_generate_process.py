@@ -94,7 +94,7 @@ def test_cards(tmp_path):
         ("a.yaml", GUN + "separation: [3, 30]\n", "`separation` needs `start_z`"),
         ("a.yaml", GUN + "start_z: 3000\nradius: [0, 3]\n", "one or the other"),
         ("a.yaml", GUN.replace("[22]", "[]"), "at least 1 item"),
-        ("a.yaml", "kind: lhe\nfile: none.lhe\n", r"none\.lhe: no such file"),
+        ("a.yaml", "kind: lhe\nfile: none.lhe\n", r"none\.lhe: cannot be read"),
         ("a.yaml", "kind: pythia8\nsettings: []\n", "at least 1 item"),
     ],
 )
