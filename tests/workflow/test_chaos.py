@@ -108,6 +108,8 @@ COMMANDS = {
     "recover": ("recover", "tiny.yaml", "--", "--cores", "1"),
     "status": ("status", "tiny.yaml"),
     "check": ("check", "tiny.yaml"),
+    "verify": ("verify", "results/tiny/plan.lock.json", "photons", "verified.json"),
+    "submit": ("submit", "tiny.yaml", "--profile", "slurm"),
 }
 DRIVERS = {
     "second driver": (),
