@@ -42,7 +42,7 @@ def mistakes(folder):
         "process of no kind": (("generate", "--process", "p.parquet", "out.parquet"), "not a process; expected"),
         "card that opens files": (("generate", "--process", "bad.cmnd", "out.parquet"), "SLHA:file"),
         "LHE cut short": (("generate", "--process", "cut.lhe", "out.parquet"), "cut.lhe"),
-        "no such folder": (("generate", *process, "/proc/x/out.parquet"), "/proc/x: cannot be written"),
+        "no such folder": (("generate", *process, "/proc/x/out.parquet"), "/proc/x/out.parquet: cannot be written"),
         "publish to nowhere": (("publish", "p.parquet", "out.txt"), "expected .hepmc"),
         "missing plan": (("plan", "none.yaml"), "none.yaml: no such file"),
         "no plan yet": (("generate", "--plan", "l.json", "--sample", "a", "--shard", 0, "o.parquet"), "no such plan"),
