@@ -512,7 +512,7 @@ def test_eight_processes_make_the_embedded_database_at_once(tmp_path):
 def test_a_foreign_or_damaged_database_is_one_clear_error(tmp_path):
     results = campaign(tmp_path, shards=1, samples=("photons",))
     (tmp_path / "mlflow.db").write_text("not a database" * 100)
-    with pytest.raises(InfrastructureError, match="file is not a database"):
+    with pytest.raises(InputError, match="is no SQLite database; give another file"):
         sync(results)
 
 
