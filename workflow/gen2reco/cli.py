@@ -89,11 +89,7 @@ def main() -> None:
     except click.exceptions.Exit as error:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        cut = (
-            classified(error.__cause__) if isinstance(error.__cause__, EOFError) else None
-        )  # click takes it for Ctrl-D
-        print(f"gen2reco: error: {cut}" if cut else "gen2reco: interrupted", file=sys.stderr)
-        code = cut.exit_code if cut else 130
+        code = _interrupted(error)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -106,6 +102,14 @@ def main() -> None:
         print(f"gen2reco: error: {' '.join(str(known).split())}", file=sys.stderr)
         code = known.exit_code
     _leave(code)
+
+
+def _interrupted(error: BaseException) -> int:
+    """Say why a command was interrupted, and return its exit code; click takes a file of compiled code that was cut off
+    (EOFError) for Ctrl-D."""
+    cut = classified(error.__cause__) if isinstance(error.__cause__, EOFError) else None
+    print(f"gen2reco: error: {cut}" if cut else "gen2reco: interrupted", file=sys.stderr)
+    return cut.exit_code if cut else 130
 
 
 def _leave(code: int) -> None:

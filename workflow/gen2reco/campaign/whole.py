@@ -79,7 +79,7 @@ def whole(path: Path, what: str = "") -> Iterator[Path]:
     begins what it says.
     """
     _check_target(path)
-    target = path.resolve() if path.is_symlink() else path
+    target = _target(path)
     temporary = target.with_name(f".{target.name[:50]}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
@@ -95,11 +95,16 @@ def whole(path: Path, what: str = "") -> Iterator[Path]:
 def put_in_place(file: Path, path: Path) -> None:
     """Rename a finished file of the same disk to `path`, or what it links to, its data on the disk before and its name
     after. Raises OSError."""
-    target = path.resolve() if path.is_symlink() else path
+    target = _target(path)
     _to_disk(file)
     file.replace(target)
     with suppress(OSError):  # some filesystems take no folder
         _to_disk(target.parent)
+
+
+def _target(path: Path) -> Path:
+    """The file itself where `path` is a link to it, for a rename would replace the link."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def _to_disk(path: Path) -> None:
