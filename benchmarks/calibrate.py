@@ -22,10 +22,10 @@ from gen2reco.calibrate.features import make_inputs
 from gen2reco.calibrate.objects import summarise
 from gen2reco.calibrate.predict import predict
 from gen2reco.calibrate.raw import Raw
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.runner import provenance
-from gen2reco.campaign.stage import Chunk
+from gen2reco.config.detector import Detector
 from gen2reco.events import records
+from gen2reco.run.runner import provenance
+from gen2reco.run.stage import Chunk
 
 REPEATS = 5
 

@@ -144,13 +144,13 @@ def events(path: str, repeat: int, pile_up_hits: int = 200_000) -> None:
     """CPU time of whole events: one by one, and one event of as many hits as at a pile-up of 200."""
     import awkward as ak
 
-    from gen2reco.campaign.clustering import Clustering
     from gen2reco.cluster.columns import clusters_table, flatten
     from gen2reco.cluster.layers import Hits
     from gen2reco.cluster.reconstruct import reconstruct
-    from gen2reco.cluster.tune import detector_of
+    from gen2reco.cluster.tuning import detector_of
+    from gen2reco.config.clustering import Clustering
+    from gen2reco.detector.geometry import Geometry
     from gen2reco.events import records
-    from gen2reco.events.geometry import Geometry
 
     geometry, config = Geometry(detector_of([path])), Clustering()
     table = records.read(path, "hits")

@@ -66,9 +66,10 @@ def report(name: str, count: int, seconds: float, cpu: float) -> None:
 
 def our_share(folder: Path, count: int = 300) -> dict[str, float]:
     """CPU seconds a shard of what is ours and no physics, without starting Python."""
-    from gen2reco.campaign.plan import make_plan, planned_job
-    from gen2reco.campaign.runner import run
-    from gen2reco.campaign.status import verify_sample
+    from gen2reco.batch.status import verify_sample
+    from gen2reco.campaign.job import planned_job
+    from gen2reco.campaign.plan import make_plan
+    from gen2reco.run.runner import run
 
     campaign(folder, count)
     os.chdir(folder)

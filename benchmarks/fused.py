@@ -16,9 +16,9 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.config import load_block, load_yaml
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Backend, Chunk, make_backend
+from gen2reco.config.block import load_block, load_yaml
+from gen2reco.config.detector import Detector
+from gen2reco.run.stage import Backend, Chunk, make_backend
 
 PROCESS = "configs/processes/pp_dijet_endcap.yaml"
 

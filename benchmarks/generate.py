@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.process import process_from
 from gen2reco.events import records
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
+from gen2reco.run.stage import Chunk, make_backend
 
 PROCESSES = Path(__file__).parents[1] / "configs" / "processes"
 CASES = ("ee_qq_91", "pp_dijet_endcap_nompi", "pp_dijet_endcap", "pp_ttbar")
@@ -43,8 +43,8 @@ def measure(name: str, repeats: int, seconds: float) -> tuple[float, float, np.n
     path = Path(tempfile.mkdtemp()) / "particles.parquet"
 
     def bare(events: int) -> None:
-        engine.reseed(backend._pythia, 1)
-        for _ in engine.batches(backend._pythia, events):
+        pythia_engine.reseed(backend._pythia, 1)
+        for _ in pythia_engine.batches(backend._pythia, events):
             pass
 
     def ours(events: int) -> None:

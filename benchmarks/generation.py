@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.process import process_from
+from gen2reco.run.stage import Chunk, make_backend
 
 
 def rate(name: str, options: dict, events: int, seed: int) -> tuple[float, float]:

@@ -11,12 +11,12 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.validation import Validation
 from gen2reco.events import records
 from gen2reco.validate import measure
 from gen2reco.validate.lep import compare, observe
+from gen2reco.validate.observable_tables import Sheet
 from gen2reco.validate.observe import particles
-from gen2reco.validate.sheets import Sheet
 
 BINS = 37
 """Bins of equal probability in which thrust is compared."""

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.models import open_model
-from gen2reco.events.geometry import Geometry
-from gen2reco.simulate.ml import RELEASE
-from gen2reco.simulate.showers.layers import from_vectors, true_whole
-from gen2reco.simulate.showers.model import load
-from gen2reco.simulate.showers.train import load_showers
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry
+from gen2reco.run.model_folder import open_model
+from gen2reco.simulate.learned_showers import RELEASE
+from gen2reco.simulate.showers.layer_model import from_vectors, true_whole
+from gen2reco.simulate.showers.shower_model import load
+from gen2reco.simulate.showers.shower_training import load_showers
 
 
 def flat(whole, energy, geometry) -> np.ndarray:

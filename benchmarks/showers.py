@@ -14,11 +14,11 @@ import time
 import numpy as np
 from simulate import ENERGIES, showers
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Backend, make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import AtFace, propagate
 from gen2reco.events import records
-from gen2reco.simulate.propagate import AtFace, propagate
+from gen2reco.run.stage import Backend, make_backend
 
 
 def at_face(pdg: int, energy: float, n: int, detector: Detector) -> AtFace:

@@ -13,10 +13,10 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Backend, Chunk, make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
 from gen2reco.events import records
+from gen2reco.run.stage import Backend, Chunk, make_backend
 
 ENERGIES = (10.0, 50.0, 100.0)
 MASS = {22: 0.0, 211: 0.13957}

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "workflow"))
 
 def stage_job(folder: Path, times: int = 200) -> float:
     """Seconds that a stage job spends on its sidecar, all that tracking asks of it."""
-    from gen2reco.campaign.sidecar import write_sidecar
+    from gen2reco.run.sidecar import write_sidecar
 
     started = time.perf_counter()
     for shard in range(times):
@@ -28,7 +28,7 @@ def stage_job(folder: Path, times: int = 200) -> float:
 def stage_imports() -> list[str]:
     """Tracking libraries that a stage job imports: must be none."""
     code = (
-        "import json, sys, gen2reco.commands.stages, gen2reco.campaign.runner;"
+        "import json, sys, gen2reco.commands.stages, gen2reco.run.runner;"
         "names = ('mlflow', 'sqlalchemy', 'requests', 'gen2reco.track.sync');"
         "print(json.dumps([name for name in names if name in sys.modules]))"
     )

@@ -145,8 +145,8 @@ class Production:
         """sha256 of the files that a quiet run makes: the stages by hand, one after the other."""
         quiet = self.folder / "quiet"
         code = (
-            "import sys; from pathlib import Path; from gen2reco.campaign.plan import planned_job;"
-            "from gen2reco.campaign.runner import run\n"
+            "import sys; from pathlib import Path; from gen2reco.campaign.job import planned_job;"
+            "from gen2reco.run.runner import run\n"
             "for shard in range(int(sys.argv[2])):\n"
             "    run(planned_job(Path(sys.argv[1]), 'generate', 'one', shard,"
             " Path(sys.argv[3]) / f'{shard:05d}.parquet', None, 1))"

@@ -11,11 +11,12 @@ import sys
 
 import numpy as np
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import make_backend
-from gen2reco.events.geometry import C_LIGHT, decode
-from gen2reco.simulate.propagate import AtFace
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import decode
+from gen2reco.detector.propagate import AtFace
+from gen2reco.run.stage import make_backend
+from gen2reco.units import C_LIGHT
 
 MASS = {22: 0.0, 211: 0.13957, 13: 0.10566}
 X = 905.0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gen2reco.events import records
-from gen2reco.events.scores import objects_per_event, score
+from gen2reco.events.trackster_scores import objects_per_event, score
 
 pytestmark = pytest.mark.timeout(1800)
 GUN = "kind: gun\nspecies: [{species}]\nparticles: {particles}\nenergy: {energy}\nspectrum: log\nabs_eta: [1.8, 2.6]\n"

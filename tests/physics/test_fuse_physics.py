@@ -11,8 +11,8 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.campaign.sidecar import read_sidecar
 from gen2reco.events import records
+from gen2reco.run.sidecar import read_sidecar
 
 EVENTS = 40
 

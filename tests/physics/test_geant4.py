@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.events.geometry import Geometry
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry
 
 pytestmark = pytest.mark.timeout(3600)  # the first of the slow tests waits for all the showers
 DETECTOR = "configs/detectors/hgcal.yaml"

@@ -6,11 +6,11 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.process import process_from
 from gen2reco.events import records
 from gen2reco.events.lhe import LheEvent, LheRun, write_clean
 from gen2reco.events.truth import charge
+from gen2reco.run.stage import Chunk, make_backend
 
 PROCESSES = Path(__file__).parents[2] / "configs" / "processes"
 

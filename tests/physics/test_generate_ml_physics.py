@@ -7,11 +7,11 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.stage import Chunk
+from gen2reco.config.process import process_from
 from gen2reco.events import records
 from gen2reco.events.truth import charge
-from gen2reco.generate.ml import RELEASE, Learned
+from gen2reco.generate.learned import RELEASE, Learned
+from gen2reco.run.stage import Chunk
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.campaign.sidecar import read_sidecar
 from gen2reco.events import records
+from gen2reco.run.sidecar import read_sidecar
 
 GUN = "kind: gun\nspecies: [{pdg}]\nenergy: [{energy}, {energy}]\nabs_eta: [1.8, 2.7]\n"
 DETECTOR = "configs/detectors/hgcal.yaml"

@@ -5,10 +5,10 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records, schemas
-from gen2reco.events.geometry import Geometry
 
 DETECTOR = load_block(Path(__file__).parents[2] / "configs/detectors/hgcal.yaml", Detector)
 GEOMETRY = Geometry(DETECTOR)

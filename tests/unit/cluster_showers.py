@@ -6,11 +6,11 @@ import awkward as ak
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
 from gen2reco.cluster.iterations import Tracks
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry, encode
 
 DETECTOR = load_block(Path(__file__).parents[2] / "configs/detectors/hgcal.yaml", Detector)
 GEOMETRY = Geometry(DETECTOR)

@@ -6,12 +6,12 @@ import awkward as ak
 import numpy as np
 from torch import nn
 
-from gen2reco.campaign.models import save_model
-from gen2reco.campaign.process import AnyProcess, LheProcess
-from gen2reco.campaign.stage import Chunk
+from gen2reco.config.process import AnyProcess, LheProcess
 from gen2reco.events import records
 from gen2reco.generate.hadronize.species import quantum_numbers
-from gen2reco.generate.ml import Learned
+from gen2reco.generate.learned import Learned
+from gen2reco.run.model_folder import save_model
+from gen2reco.run.stage import Chunk
 
 LHE = """<LesHouchesEvents version="1.0">
 <init>

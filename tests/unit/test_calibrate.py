@@ -9,9 +9,9 @@ from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.jets import gen_jets, object_jets
 from gen2reco.calibrate.objects import object_pdg
 from gen2reco.calibrate.raw import Raw
-from gen2reco.campaign.stage import Chunk
 from gen2reco.events import records
 from gen2reco.events.truth import ParticleProperties, Properties
+from gen2reco.run.stage import Chunk
 
 
 def build(*events):

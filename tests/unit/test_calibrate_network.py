@@ -18,11 +18,11 @@ from gen2reco.calibrate.network import CalibrationNetwork, Sizes, energy_loss, m
 from gen2reco.calibrate.objects import summarise
 from gen2reco.calibrate.predict import KIND, load_network, predict
 from gen2reco.calibrate.targets import make_targets
-from gen2reco.campaign.models import open_model, save_model
-from gen2reco.campaign.stage import Chunk
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import incident_energy
+from gen2reco.run.model_folder import open_model, save_model
+from gen2reco.run.stage import Chunk
 
 SIZES = Sizes(
     calorimeter=len(names(GEOMETRY)), track=len(TRACK_NAMES), points=len(POINT_NAMES), point_width=8, width=16

@@ -11,17 +11,17 @@ import pytest
 import torch
 from calibrate_events import DETECTOR, event, particle, table, track
 
-from gen2reco.calibrate.campaign import CalibrationModel, make_calibration
+from gen2reco.calibrate.calibration_training import CalibrationModel, make_calibration
 from gen2reco.calibrate.dnn import Dnn
-from gen2reco.calibrate.jetfeatures import CONSTITUENT_NAMES, JET_NAMES, MAX_CONSTITUENTS, jet_inputs
-from gen2reco.calibrate.jetnetwork import JetNetwork, JetSizes, scales
+from gen2reco.calibrate.jet_features import CONSTITUENT_NAMES, JET_NAMES, MAX_CONSTITUENTS, jet_inputs
+from gen2reco.calibrate.jet_network import JetNetwork, JetSizes, scales
+from gen2reco.calibrate.jet_training import flat_places, match
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.jettrain import flat_places, match
-from gen2reco.campaign.runner import PROVENANCE_KEY
-from gen2reco.campaign.stage import Chunk
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.run.stage import Chunk
 
 
 def points(*given):

@@ -8,8 +8,8 @@ import yaml
 
 from gen2reco.campaign.campaign import comparisons, load_campaign
 from gen2reco.campaign.plan import ensure_plan, make_plan
-from gen2reco.campaign.seeds import chunk_seed
 from gen2reco.errors import InputError
+from gen2reco.run.seeds import chunk_seed
 
 GUN = {"kind": "gun", "species": [22], "energy": [5, 100]}
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import pythia8mc
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.process import process_from
 from gen2reco.errors import InputError
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
 from gen2reco.generate.powheg import PowhegVeto
+from gen2reco.run.stage import Chunk, make_backend
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 SCALE = 10.0  # GeV: SCALUP of the events of pwg.lhe
@@ -35,7 +35,7 @@ def test_cards(name, beams):
     """As bare Pythia8 starts from the same card: beams, energy, and the cross section within its error."""
     result = made(CASES / "cards" / f"{name}.cmnd", 20)
     bare = pythia8mc.Pythia("", False)
-    with engine.engine_output():
+    with pythia_engine.engine_output():
         assert bare.readFile(str(CASES / "cards" / f"{name}.cmnd"))
         bare.readString("Print:quiet = on")
         assert bare.init()
@@ -43,8 +43,8 @@ def test_cards(name, beams):
     info, facts = bare.infoPython(), result.info
     assert result.table.num_rows == 20
     assert facts["sqrt_s"] == pytest.approx(info.eCM(), rel=1e-9)
-    off = abs(facts["cross_section_pb"] - info.sigmaGen() * engine.PB_PER_MB)
-    assert off < 5 * np.hypot(facts["cross_section_error_pb"], info.sigmaErr() * engine.PB_PER_MB)
+    off = abs(facts["cross_section_pb"] - info.sigmaGen() * pythia_engine.PB_PER_MB)
+    assert off < 5 * np.hypot(facts["cross_section_error_pb"], info.sigmaErr() * pythia_engine.PB_PER_MB)
     if beams:
         assert facts["sqrt_s"] == pytest.approx(beams[0], rel=1e-4)
         assert [beam[0] for beam in facts["beams"]] == list(beams[1:])
@@ -58,7 +58,7 @@ def test_a_card_of_several_subruns_is_refused():
 def hardest(lines: list[str], events: int = 60) -> np.ndarray:
     """The hardest emission of each event by POWHEG's measure, read off the record: (n_events,), GeV."""
     own = ["Beams:frameType = 4", f"Beams:LHEF = {CASES / 'lhe' / 'pwg.lhe'}"]
-    pythia = engine.start([*POWHEG, *lines], False, own=own)
+    pythia = pythia_engine.start([*POWHEG, *lines], False, own=own)
     found = []
     for _ in range(events):
         assert pythia.next()
@@ -127,7 +127,7 @@ def test_what_the_veto_does_not_offer(line, match):
     own = ["Beams:frameType = 4", f"Beams:LHEF = {CASES / 'lhe' / 'pwg.lhe'}"]
     lines = [*POWHEG, "POWHEG:veto = 1", "POWHEG:pThard = 2", line]
     with pytest.raises(InputError, match=match):
-        list(engine.batches(engine.start(lines, False, own=own), 3))
+        list(pythia_engine.batches(pythia_engine.start(lines, False, own=own), 3))
 
 
 class Noted(PowhegVeto):
@@ -144,10 +144,10 @@ def test_an_event_with_an_emission_has_its_hardness(definition):
     """Against incoming and outgoing partons: of two back to back, by pT or by d_ij, which is half their mass."""
     own = ["Beams:frameType = 4", f"Beams:LHEF = {CASES / 'lhe' / 'pwg.lhe'}"]
     lines = [*POWHEG, "POWHEG:nFinal = 1", f"POWHEG:{definition}", "POWHEG:pThard = 1", "POWHEG:veto = 1"]
-    pythia = engine.settings_of(lines, own)
+    pythia = pythia_engine.settings_of(lines, own)
     hook = Noted(pythia)
     pythia.addUserHooksPtr(hook)
-    with engine.engine_output():
+    with pythia_engine.engine_output():
         assert pythia.init()
     for _ in range(4):
         assert pythia.next()

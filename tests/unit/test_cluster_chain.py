@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 from cluster_showers import DETECTOR, GEOMETRY, NO_TRACKS, events_of, shower
 
-from gen2reco.campaign.clustering import Clustering, Iteration
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.stage import Chunk, make_backend
 from gen2reco.cluster.association import associate, energy_shares
 from gen2reco.cluster.iterations import Tracks, iterate
 from gen2reco.cluster.layers import Hits, cluster_layers
 from gen2reco.cluster.linking import link
 from gen2reco.cluster.tracksters import energy_per_layer, measure
+from gen2reco.config.block import load_block
+from gen2reco.config.clustering import Clustering, Iteration
+from gen2reco.detector.geometry import encode
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.geometry import encode
-from gen2reco.events.scores import objects_per_event, rates, score
+from gen2reco.events.trackster_scores import objects_per_event, rates, score
+from gen2reco.run.stage import Chunk, make_backend
 
 
 def run(table: pa.Table, **options) -> pa.Table:

@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
-from gen2reco.campaign import jit
+from gen2reco import jit
 from gen2reco.errors import InfrastructureError
 
-CALL = "from gen2reco.cluster.jit import load; m = load('shapes'); print(sum(m.accumulate.stats.cache_hits.values()))"
+CALL = (
+    "from gen2reco.cluster.compiled_kernels import load; m = load('shapes'); "
+    "print(sum(m.accumulate.stats.cache_hits.values()))"
+)
 
 
 def start(cache):

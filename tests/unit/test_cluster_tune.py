@@ -5,8 +5,8 @@ import pytest
 import yaml
 from cluster_showers import DETECTOR, GEOMETRY, events_of, shower
 
-from gen2reco.campaign.clustering import Clustering
-from gen2reco.cluster.tune import comparison, evaluate, merit, scaled, to_yaml, tune
+from gen2reco.cluster.tuning import comparison, evaluate, merit, scaled, to_yaml, tune
+from gen2reco.config.clustering import Clustering
 from gen2reco.errors import InputError
 from gen2reco.events import records
 

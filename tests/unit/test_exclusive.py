@@ -12,14 +12,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from gen2reco.campaign.driver import campaign_of, guard, plan_of, plan_of_workflow
+from gen2reco.batch.driver import campaign_of, guard, plan_of, plan_of_workflow
+from gen2reco.batch.status import failed_files, verify_sample
 from gen2reco.campaign.exclusive import hold, hold_until_exit
-from gen2reco.campaign.plan import VARIABLE, ensure_plan, job_plan, make_plan, planned_job
+from gen2reco.campaign.job import planned_job
+from gen2reco.campaign.plan import VARIABLE, ensure_plan, job_plan, make_plan
 from gen2reco.campaign.plan_lock import checksum, write_lock
-from gen2reco.campaign.runner import run
-from gen2reco.campaign.status import failed_files, verify_sample
 from gen2reco.cli import cli
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.run.runner import run
 from gen2reco.validate.samples import open_sample
 
 
@@ -86,7 +87,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_held_campaign_is_left_alone_and_its_holder_named(held, tmp_path, monkeypatch, command):
-    monkeypatch.setattr("gen2reco.campaign.driver.run_snakemake", lambda *_: pytest.fail("Snakemake was started"))
+    monkeypatch.setattr("gen2reco.batch.driver.run_snakemake", lambda *_: pytest.fail("Snakemake was started"))
     changes, arguments = COMMANDS[command]
     held(**changes)
     sidecar = tmp_path / "results/tiny/a/generate/00000.json"

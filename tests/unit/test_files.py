@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gen2reco.campaign import whole as files
-from gen2reco.campaign.whole import check_folder, check_output, read_text, regular_file, whole
+from gen2reco import files as files
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.files import check_folder, check_output, read_text, regular_file, whole
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from gen2reco.flow import fitting, objectives
-from gen2reco.flow.fitting import fitter, kept_pairs
+from gen2reco.flow import objectives, training_parts
 from gen2reco.flow.networks import VectorNetwork
 from gen2reco.flow.objectives import VectorData
 from gen2reco.flow.training import Part, Training
+from gen2reco.flow.training_parts import fitter, kept_pairs
 
 SHORT = Training(steps=3, batch=8, checkpoint_every=1, warmup=1)
 
@@ -64,6 +64,6 @@ def test_pairs_are_kept_whole(tmp_path, monkeypatch):
 
 
 def test_other_processes_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "FIRST", False)
+    monkeypatch.setattr(training_parts, "FIRST", False)
     kept_pairs(VectorNetwork(2, 3, 8, 1), some_data(), 2, 1, tmp_path, "cpu")
     assert not list(tmp_path.iterdir())

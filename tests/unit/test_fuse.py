@@ -12,27 +12,27 @@ import pytest
 from face_particles import events_of, particle
 
 from gen2reco.calibrate import candidates as cand
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.runner import Job
-from gen2reco.campaign.runner import run as run_job
-from gen2reco.campaign.sidecar import read_sidecar
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import propagate
+from gen2reco.detector.tracks import make_tracks
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.training import Training
-from gen2reco.fuse.config import DomainConfig
-from gen2reco.fuse.fates import Crowd
+from gen2reco.fuse.assignment import Crowd
+from gen2reco.fuse.domain import Domain
 from gen2reco.fuse.fused import RELEASE
-from gen2reco.fuse.guard import Domain
+from gen2reco.fuse.fused_config import DomainConfig
+from gen2reco.fuse.fused_model import FusedModel, Sizes
+from gen2reco.fuse.fused_training import Recipe, make_fused, vocabulary
 from gen2reco.fuse.inputs import N_NEAR, RINGS, entering, told
-from gen2reco.fuse.model import FusedModel, Sizes
-from gen2reco.fuse.objects import N_CODES, Items, configurations, kinds_of, numbers_of, object_columns
+from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, kinds_of, numbers_of, object_columns
 from gen2reco.fuse.pairs import load_pairs
-from gen2reco.fuse.train import Recipe, make_fused, vocabulary
-from gen2reco.simulate.propagate import propagate
-from gen2reco.simulate.tracks import make_tracks
+from gen2reco.run.runner import Job
+from gen2reco.run.runner import run as run_job
+from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.stage import Chunk, make_backend
 
 SPECIES = (22, 11, -11, 13, 211, -211, 321, 130, 2112, -2112, 2212, -2212)
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.runner import Job, run
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.process import process_from
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import Properties
-from gen2reco.generate import engine, lhe_shower, pythia8
+from gen2reco.generate import lhe_shower, pythia8, pythia_engine
+from gen2reco.run.runner import Job, run
+from gen2reco.run.stage import Chunk, make_backend
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY / "tests" / "data"
@@ -150,7 +150,7 @@ def test_a_chunk_does_not_depend_on_those_before(ee, tmp_path):
 def test_all_63_bits_of_a_seed_count(ee):
     draws = []
     for seed in (1, 1 + 900_000_000, 1 + 2 * 900_000_000, 2**62 + 1):
-        engine.reseed(ee._pythia, seed)
+        pythia_engine.reseed(ee._pythia, seed)
         draws.append([ee._pythia.rndm.flat() for _ in range(1000)])
     assert len({tuple(d) for d in draws}) == 4
     assert all(abs(np.mean(d) - 0.5) < 4 / 12**0.5 / 1000**0.5 for d in draws)

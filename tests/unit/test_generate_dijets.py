@@ -10,16 +10,16 @@ import pytest
 import torch
 from generated_events import numbers, sums
 
-from gen2reco.campaign.process import LheProcess, Pythia8Process
-from gen2reco.campaign.runner import Job, run
-from gen2reco.campaign.stage import make_backend
+from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
 from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.dataset import species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
-from gen2reco.generate.hadronize.model import Architecture
+from gen2reco.generate.hadronize.pair_model import Architecture
 from gen2reco.generate.hadronize.species import in_drawing_order
+from gen2reco.run.runner import Job, run
+from gen2reco.run.stage import make_backend
 
 COMMON = {211: 2.0, 111: 2.0, 22: 0.5, 321: 0.4, 130: 0.3, 310: 0.3, 2212: 0.3, 2112: 0.2, 3122: 0.05, 421: 0.02}
 MASS = {211: 0.13957, 111: 0.13498, 22: 0.0, 321: 0.49368, 130: 0.49761, 310: 0.49761, 2212: 0.93827, 2112: 0.93957}

@@ -4,15 +4,15 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.campaign.process import LheProcess, Pythia8Process, process_from
-from gen2reco.campaign.runner import Job, run
-from gen2reco.campaign.sidecar import read_sidecar
-from gen2reco.campaign.stage import Chunk, Result, make_backend
+from gen2reco.config.process import LheProcess, Pythia8Process, process_from
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import charge
 from gen2reco.generate.ml_hard import HardProcess, Parton
-from gen2reco.validate.metrics.classifier import two_sample_auc
+from gen2reco.run.runner import Job, run
+from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.stage import Chunk, Result, make_backend
+from gen2reco.statistics.classifiers import two_sample_auc
 from repository import FULL
 
 LEPTONS = ["Beams:idA = 11", "Beams:idB = -11", "Beams:eCM = 91.2", "PDF:lepton = off"]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import pythia8mc
 
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.process import process_from
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.lhe import LheFile, write_clean
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
+from gen2reco.run.stage import Chunk, make_backend
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "lhe"
 PARTONS = ("HadronLevel:all = off", "PartonLevel:all = off")
@@ -109,12 +109,12 @@ def bare(path, settings, events, seed=5, hook=None):
     """Events of bare Pythia8 on the very file: (number, weight, codes, energies) of those that `next` lets pass."""
     pythia = pythia8mc.Pythia("", False)
     lines = ("Beams:frameType = 4", f"Beams:LHEF = {path}", "PartonLevel:MPI = off", "Check:abortIfVeto = on")
-    with engine.engine_output():
+    with pythia_engine.engine_output():
         assert all(pythia.readString(line) for line in (*lines, *settings))
         if hook is not None:
             pythia.setUserHooksPtr(hook)
         assert pythia.init()
-        engine.reseed(pythia, seed)
+        pythia_engine.reseed(pythia, seed)
         found = []
         for number in range(events):
             if pythia.next():
@@ -122,7 +122,7 @@ def bare(path, settings, events, seed=5, hook=None):
                 info = pythia.infoPython()
                 weight = info.weight() * info.mergingWeightNLO()
                 found.append((number, weight, [p.id() for p in final], [p.e() for p in final]))
-        section = pythia.infoPython().sigmaGen() * engine.PB_PER_MB
+        section = pythia.infoPython().sigmaGen() * pythia_engine.PB_PER_MB
     return found, section
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from generated_events import numbers, sums
 
-from gen2reco.campaign.process import LheProcess, Pythia8Process
+from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
 from gen2reco.generate.hadronize import hemispheres
-from gen2reco.generate.hadronize.model import Architecture, Hadronizer
-from gen2reco.generate.hadronize.ragged import thrust_axes
+from gen2reco.generate.hadronize.group_sums import thrust_axes
+from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.species import NUMBERS, in_drawing_order, quantum_numbers
-from gen2reco.generate.ml import Learned
+from gen2reco.generate.learned import Learned
 
 CODES = [5122, -5122, 3122, -3122, 2212, -2212, 2112, -2112, 511, -511, 421, -421, 11, -11, 321, -321]
 CODES += [310, 130, 22, 111, 211, -211]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gen2reco.campaign.process import (
+from gen2reco.config.process import (
     GunProcess,
     HepmcProcess,
     LheProcess,
@@ -14,8 +14,8 @@ from gen2reco.campaign.process import (
     options_for,
     process_from,
 )
-from gen2reco.campaign.stage import make_backend
 from gen2reco.errors import InputError
+from gen2reco.run.stage import make_backend
 
 REPOSITORY = Path(__file__).parents[2]
 PROCESSES = sorted((REPOSITORY / "configs" / "processes").glob("*.yaml"))

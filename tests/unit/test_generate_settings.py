@@ -8,9 +8,9 @@ import pythia8mc
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.process import card_lines
+from gen2reco.config.process import card_lines
 from gen2reco.errors import InputError
-from gen2reco.generate import engine, hooks
+from gen2reco.generate import hooks, pythia_engine
 from gen2reco.generate.hooks import HOOKS, MISSING, value_of
 from gen2reco.generate.settings import KINDS, entries, read
 
@@ -72,7 +72,7 @@ def same(a: pythia8mc.Pythia, b: pythia8mc.Pythia) -> bool:
 @pytest.mark.parametrize("line", OPENS_FILES)
 def test_what_opens_files_is_refused(line):
     with pytest.raises(InputError, match="opens files") as caught:
-        engine.settings_of(["Beams:eCM = 91.2", line])
+        pythia_engine.settings_of(["Beams:eCM = 91.2", line])
     assert line.strip() in str(caught.value)
 
 
@@ -94,7 +94,7 @@ def test_every_name_of_pythia8_is_read():
     pairs = [(name, value) for _, name, value in lines if name not in {"include", "Main:subrun", *out_of_its_range}]
     for style in ("{} = {}", "{}\t{}"):
         given_lines = [style.format(name.lower() if "\t" in style else name, value) for name, value in pairs]
-        assert same(engine.settings_of(given_lines), bare(given_lines))
+        assert same(pythia_engine.settings_of(given_lines), bare(given_lines))
 
 
 def test_no_word_of_pythia_escapes():
@@ -118,8 +118,8 @@ def test_no_word_of_pythia_escapes():
     ],
 )
 def test_what_the_plan_fixes_has_no_effect(line):
-    assert same(engine.settings_of([line]), bare([]))
-    fixed = engine.settings_of([line]).settings
+    assert same(pythia_engine.settings_of([line]), bare([]))
+    fixed = pythia_engine.settings_of([line]).settings
     assert all(
         str(entry.valNow) == str(entry.valDefault)
         for _, name, entry in entries(fixed)
@@ -153,7 +153,7 @@ def test_what_the_plan_fixes_has_no_effect(line):
     ],
 )
 def test_lines_as_pythia8_reads_them(lines):
-    assert same(engine.settings_of(lines), bare(lines))
+    assert same(pythia_engine.settings_of(lines), bare(lines))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_lines_as_pythia8_reads_them(lines):
 )
 def test_mistakes_are_one_line(lines, match):
     with pytest.raises(InputError, match=match) as caught:
-        engine.settings_of(lines)
+        pythia_engine.settings_of(lines)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
@@ -204,7 +204,7 @@ def test_mistakes_are_one_line(lines, match):
 )
 def test_what_does_not_start(lines, match, capfd):
     with pytest.raises(InputError, match=match) as caught:
-        engine.start(lines, None)
+        pythia_engine.start(lines, None)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().out == ""
 
@@ -217,7 +217,7 @@ def test_what_is_not_installed_is_refused_by_name(row):
     merging = ["Beams:frameType = 4"] if row.setting.startswith("Merging:do") else []
     lines = [*switches, f"{row.setting} = {value}"]
     with pytest.raises(InputError, match=f"`{row.setting}` acts only through"):
-        engine.start(lines, None, own=merging)
+        pythia_engine.start(lines, None, own=merging)
 
 
 def test_settings_of_the_tables_exist_and_are_off_by_default():
@@ -230,7 +230,7 @@ def test_a_filter_of_decays_acts():
     hard = ["Beams:eCM = 13000.", "WeakDoubleBoson:ffbar2WW = on", "PartonLevel:all = off"]
     wanted = [f"ResonanceDecayFilter:{line}" for line in ("filter = on", "mothers = {24}", "daughters = {11,13}")]
     for lines, all_pass in ((hard, False), ([*hard, *wanted], True)):
-        pythia, passed = engine.start(lines, False), []
+        pythia, passed = pythia_engine.start(lines, False), []
         for _ in range(12):
             assert pythia.next()
             codes = {abs(pythia.process[i].id()) for i in range(pythia.process.size())}
@@ -243,36 +243,36 @@ def test_a_filter_that_no_decay_passes_ends(own, monkeypatch):
     """Pythia8 itself would draw decays without end."""
     monkeypatch.setattr(hooks, "HOPELESS", 100)
     wanted = [f"ResonanceDecayFilter:{line}" for line in ("filter = on", "mothers = {23}", "daughters = {25}")]
-    pythia = engine.start(["PartonLevel:all = off", *wanted], False, own=["Beams:eCM = 13000.", *own])
+    pythia = pythia_engine.start(["PartonLevel:all = off", *wanted], False, own=["Beams:eCM = 13000.", *own])
     with pytest.raises(InputError, match="`ResonanceDecayFilter:filter`: none of 100 decays"):
-        list(engine.batches(pythia, 1))
+        list(pythia_engine.batches(pythia, 1))
 
 
 def test_questions_to_pythia8():
     lines = ["partonlevel:MPI off", "JETMATCHING:MERGE = on", "Merging:doDynamicMerging = on", "Tune:pp = 14"]
-    pythia = engine.settings_of([*lines, "HiggsSM:ff2Hff(t:WW) = on", "TimeShower:alphaSvalue = 0.12"])
-    assert not engine.interactions(pythia)
-    assert engine.matches(pythia)
-    assert not engine.merges(pythia)
-    assert engine.hard_processes(pythia) == ["HiggsSM:ff2Hff(t:WW)"]
-    assert engine.changed(pythia) == {
+    pythia = pythia_engine.settings_of([*lines, "HiggsSM:ff2Hff(t:WW) = on", "TimeShower:alphaSvalue = 0.12"])
+    assert not pythia_engine.interactions(pythia)
+    assert pythia_engine.matches(pythia)
+    assert not pythia_engine.merges(pythia)
+    assert pythia_engine.hard_processes(pythia) == ["HiggsSM:ff2Hff(t:WW)"]
+    assert pythia_engine.changed(pythia) == {
         "HiggsSM:ff2Hff(t:WW)": True,
         "JetMatching:merge": True,
         "Merging:doDynamicMerging": True,
         "PartonLevel:MPI": False,
         "TimeShower:alphaSvalue": 0.12,
     }
-    assert engine.merges(engine.settings_of(["merging:doUNLOPStree on"]))
-    assert engine.changed(engine.settings_of(["TimeShower:alphaSvalue = 0.1365"])) == {}
+    assert pythia_engine.merges(pythia_engine.settings_of(["merging:doUNLOPStree on"]))
+    assert pythia_engine.changed(pythia_engine.settings_of(["TimeShower:alphaSvalue = 0.1365"])) == {}
 
 
 def test_a_file_has_the_hard_processes_and_beams():
     with pytest.raises(InputError, match="`HardQCD:gg2gg`: the event file has the hard processes already"):
-        engine.start(["HardQCD:gg2gg = on"], None, own=["Beams:frameType = 4"])
+        pythia_engine.start(["HardQCD:gg2gg = on"], None, own=["Beams:frameType = 4"])
     with pytest.raises(InputError, match="`Beams:frameType = 1` is about beams, which are those of the event file"):
-        engine.start(["Beams:frameType = 1"], None, own=["Beams:frameType = 4"])
+        pythia_engine.start(["Beams:frameType = 1"], None, own=["Beams:frameType = 4"])
     with pytest.raises(InputError, match="`Beams:nSkipLHEFatInit`: the plan says which events"):
-        engine.start(["Beams:nSkipLHEFatInit = 3"], None, own=["Beams:frameType = 4"])
+        pythia_engine.start(["Beams:nSkipLHEFatInit = 3"], None, own=["Beams:frameType = 4"])
 
 
 NAMES = ["Beams:eCM", "PartonLevel::MPI", "hardqcd:ALL", "Tune:pp", "Main:subrun", "PDF:pSet", "Merging:Process"]
@@ -300,7 +300,7 @@ def test_any_card_is_read_as_by_pythia8_or_refused(tmp_path_factory, text):
     card = tmp_path_factory.getbasetemp() / "any.cmnd"
     card.write_bytes(text.encode("utf-8", errors="ignore"))
     try:
-        mine = engine.settings_of(card_lines(card))
+        mine = pythia_engine.settings_of(card_lines(card))
     except InputError as error:
         assert "\n" not in str(error)
         return

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gen2reco.campaign.config import load_block, parse_block
-from gen2reco.campaign.detector import Detector
+from gen2reco.config.block import load_block, parse_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, decode, encode
 from gen2reco.errors import InputError
-from gen2reco.events.geometry import Geometry, decode, encode
 from gen2reco.events.truth import charge, incident_energy
 
 HGCAL = "configs/detectors/hgcal.yaml"

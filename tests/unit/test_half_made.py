@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import Inline, Toy, hits_of, job
 
-from gen2reco.campaign import chunks as chunk_files
-from gen2reco.campaign import whole as files
-from gen2reco.campaign.runner import Interrupted, run
-from gen2reco.campaign.sidecar import file_digest, is_whole, read_sidecar
+from gen2reco import files as files
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.files import file_digest
+from gen2reco.run import chunks as chunk_files
+from gen2reco.run.runner import Interrupted, run
+from gen2reco.run.sidecar import is_whole, read_sidecar
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyhepmc
 import pytest
 
-from gen2reco.campaign.stage import Chunk, make_backend
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.hepmc import HepmcFile
 from gen2reco.events.hepmc_export import write_hepmc
+from gen2reco.run.stage import Chunk, make_backend
 
 MEV, CM = pyhepmc.Units.MEV, pyhepmc.Units.CM
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.stage import Chunk, make_backend
 from gen2reco.errors import InputError
 from gen2reco.events.hepmc import HepmcFile
+from gen2reco.run.stage import Chunk, make_backend
 
 CASES = Path(__file__).parents[1] / "data" / "cases" / "hepmc"
 HEAD, FOOT = "HepMC::Version 3.02.05\nHepMC::Asciiv3-START_EVENT_LISTING\n", "HepMC::Asciiv3-END_EVENT_LISTING\n\n"

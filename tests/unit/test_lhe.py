@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen2reco.errors import InputError
-from gen2reco.events import stream
+from gen2reco.events import event_files
 from gen2reco.events.lhe import LheFile, write_clean
 
 DATA = Path(__file__).parents[1] / "data"
@@ -204,7 +204,7 @@ def test_broken_gzip(tmp_path, content, match):
 
 
 def test_expansion_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "SMALL", 1000)
+    monkeypatch.setattr(event_files, "SMALL", 1000)
     (tmp_path / "x.lhe.gz").write_bytes(gzip.compress(bytes(10_000_000)))
     with pytest.raises(InputError, match="200 times its size; refused"):
         LheFile(tmp_path / "x.lhe.gz")

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.models import keep_model, model_files, open_model
-from gen2reco.campaign.stage import make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
 from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.run.model_folder import keep_model, model_files, open_model
+from gen2reco.run.stage import make_backend
 
 PACKAGE = Path(__file__).resolve().parents[2] / "workflow/gen2reco"
 KINDS = {
@@ -36,7 +36,7 @@ def detector(request) -> Detector:
 def use(kind: str, folder: Path, detector: Detector) -> None:
     """Build and load what a stage builds and loads of a model, engines left aside."""
     if kind == "generation":
-        from gen2reco.generate.hadronize.models import load
+        from gen2reco.generate.hadronize.load import load
 
         load(open_model(folder, kind))
         return

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from gen2reco.campaign.models import open_model, save_model
 from gen2reco.errors import InputError
+from gen2reco.run.model_folder import open_model, save_model
 
 WEIGHTS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
 

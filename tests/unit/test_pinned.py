@@ -8,23 +8,24 @@ import numpy as np
 import pytest
 import yaml
 
+from gen2reco.batch.driver import plan_of
 from gen2reco.calibrate.dnn import RELEASE, Dnn
-from gen2reco.campaign import pinned
-from gen2reco.campaign.detector import Detector
+from gen2reco.campaign import model_pins
 from gen2reco.campaign.draft import Loaded, draft
-from gen2reco.campaign.driver import plan_of
-from gen2reco.campaign.models import keep_model, kept_models, located, model_digest, open_model, save_model
-from gen2reco.campaign.pinned import pin, pin_option
-from gen2reco.campaign.plan import make_plan, planned_job
+from gen2reco.campaign.job import planned_job
+from gen2reco.campaign.model_pins import pin, pin_option
+from gen2reco.campaign.plan import make_plan
 from gen2reco.campaign.plan_lock import checksum, write_lock
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
+from gen2reco.run.model_folder import keep_model, kept_models, located, model_digest, open_model, save_model
 
 
 @pytest.fixture(autouse=True)
 def away(monkeypatch, tmp_path):
     """An empty working folder and cache, and no registry."""
     monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pinned, "_registry", None)
+    monkeypatch.setattr(model_pins, "_registry", None)
     monkeypatch.chdir(tmp_path)
 
 
@@ -141,7 +142,7 @@ def test_registered_models_keep_their_version_until_a_new_revision(campaign, tmp
         asked.append(name)
         return tmp_path / "models/cal"
 
-    monkeypatch.setattr(pinned, "_registry", find)
+    monkeypatch.setattr(model_pins, "_registry", find)
     first, _ = make_plan(campaign("models:/calibration@champion"))
     shutil.rmtree(tmp_path / "models/cal/jets")
     more, _ = make_plan(campaign("models:/calibration@champion", events=20))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gen2reco.campaign.caches import cache_folder, settle
+from gen2reco.caches import cache_folder, settle
 from gen2reco.campaign.plan import ensure_plan, make_plan
 from gen2reco.cli import cli
 from gen2reco.errors import InfrastructureError

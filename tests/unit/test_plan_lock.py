@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from test_places import tiny
 
-from gen2reco.campaign.plan import ensure_plan, lock_of, make_plan, planned_job, read_plan
+from gen2reco.campaign.job import planned_job
+from gen2reco.campaign.plan import ensure_plan, lock_of, make_plan, read_plan
 from gen2reco.campaign.plan_lock import checksum
 from gen2reco.errors import InputError
 

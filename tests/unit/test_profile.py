@@ -7,9 +7,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.expressions import evaluate
-from gen2reco.campaign.profile import Profile, Request, load_profile
-from gen2reco.campaign.resources import first_attempt
+from gen2reco.batch.expressions import evaluate
+from gen2reco.batch.profile import Profile, Request, load_profile
+from gen2reco.batch.resources import first_attempt
 from gen2reco.errors import InputError
 
 NAMES = {"attempt": 2, "threads": 4}

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gen2reco.campaign.runner import provenance
 from gen2reco.errors import InfrastructureError, InputError, classified
 from gen2reco.events import records
 from gen2reco.events.publish import publish_file
 from gen2reco.events.schemas import COLUMNS
 from gen2reco.events.show import show_file
+from gen2reco.run.runner import provenance
 from gen2reco.validate.samples import open_sample
 
 NOW = datetime.datetime(2020, 1, 1)
@@ -170,7 +170,7 @@ DAMAGED = """{
 @pytest.mark.parametrize("text", [*DAMAGED.splitlines(), "[" * 100_000])
 def test_damaged_metadata_is_one_line(tmp_path, text):
     path = tmp_path / "x.parquet"
-    records.write(path, table("particles"), "particles", {records.STORY_KEY: text})
+    records.write(path, table("particles"), "particles", {records.PROVENANCE_KEY: text})
     for reader in (lambda: records.Source(path).story, lambda: show_file(path), lambda: provenance(path)):
         with pytest.raises(InputError, match=r"x\.parquet: its metadata .* is damaged") as caught:
             reader()
@@ -182,7 +182,7 @@ def test_metadata_of_any_bytes(tmp_path, capsys):
     odd = {
         b"\xff": b"\xfe",
         b"gen2reco.schema": b"particles/2",
-        records.STORY_KEY: '{"a\\u001b[2J": {"info": {"b": 1}}}',
+        records.PROVENANCE_KEY: '{"a\\u001b[2J": {"info": {"b": 1}}}',
     }
     pq.write_table(table("particles").replace_schema_metadata(odd), path)
     show_file(path)

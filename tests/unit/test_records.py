@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.sidecar import write_text
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
 from gen2reco.events.publish import publish_file
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS
+from gen2reco.files import write_text
 
 PHOTON = {"pdg": 22, "px": 1.0, "py": 2.0, "pz": 3.0, "energy": 4.0, "vx": 0.0, "vy": 0.0, "vz": 0.0, "time": 0.0}
 

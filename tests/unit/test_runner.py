@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from toys import Inline, Toy, job
 
-from gen2reco.campaign import forks
-from gen2reco.campaign.runner import Interrupted, run
-from gen2reco.campaign.sidecar import file_digest, read_sidecar
-from gen2reco.campaign.stage import Result
 from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
 from gen2reco.events import records
+from gen2reco.files import file_digest
+from gen2reco.run import forks
+from gen2reco.run.runner import Interrupted, run
+from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.stage import Result
 
 
 @pytest.mark.parametrize(("cls", "workers"), [(Toy, 1), (Toy, 2), (Inline, 1)])
@@ -139,7 +140,7 @@ CTRL_C = """
 import os, signal, time
 from pathlib import Path
 from toys import Toy, job
-from gen2reco.campaign.runner import run
+from gen2reco.run.runner import run
 
 class Slow(Toy):
     def run(self, chunk, events):

@@ -4,9 +4,9 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.events.geometry import Geometry, decode
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, decode
 from gen2reco.simulate.digitise import Deposits, deposit_lists, digitise
 
 

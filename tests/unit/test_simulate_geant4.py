@@ -9,8 +9,8 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from gen2reco.detector.geometry import decode
 from gen2reco.events import records
-from gen2reco.events.geometry import decode
 
 DETECTOR = "configs/detectors/hgcal.yaml"
 
@@ -153,13 +153,13 @@ def test_particles_are_what_the_files_generator_says(simulate, tmp_path):
 
 PARTICLES = """
 import sys
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.events.geometry import Geometry
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry
 from gen2reco.events.truth import TRACKED, charge
 from gen2reco.simulate.tables import find_tables
 find_tables().export()
-from gen2reco.simulate.engine import Engine, g4
+from gen2reco.simulate.geant4_engine import Engine, g4
 from particle import Particle
 engine = Engine(Geometry(load_block(sys.argv[1], Detector)))
 table = g4.G4ParticleTable.GetParticleTable()

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import momentum_at_vertex, propagate
+from gen2reco.detector.tracks import make_tracks
 from gen2reco.events import records
-from gen2reco.events.geometry import C_LIGHT
 from gen2reco.events.truth import ParticleProperties, Properties
-from gen2reco.simulate.propagate import momentum_at_vertex, propagate
-from gen2reco.simulate.tracks import make_tracks
+from gen2reco.run.stage import Chunk, make_backend
+from gen2reco.units import C_LIGHT
 
 FACE = 3200.0
 NAMES = ("pdg", "px", "py", "pz", "energy", "vx", "vy", "vz", "time")

@@ -9,18 +9,18 @@ import pytest
 import torch
 from face_particles import events_of, particle
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Chunk, make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, decode
+from gen2reco.detector.propagate import propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry, decode
 from gen2reco.flow.training import Training
-from gen2reco.simulate.ml import RELEASE
-from gen2reco.simulate.propagate import propagate
-from gen2reco.simulate.showers import data, layers
+from gen2reco.run.stage import Chunk, make_backend
+from gen2reco.simulate.learned_showers import RELEASE
+from gen2reco.simulate.showers import data, layer_model
 from gen2reco.simulate.showers.incidence import FAMILIES, Incidence, family_of, incidence
-from gen2reco.simulate.showers.train import Recipe, make_showers
+from gen2reco.simulate.showers.shower_training import Recipe, make_showers
 from gen2reco.simulate.showers.valid import Range
 
 RANGE = Range((22, 211, -211, 130, 2112), (0.5, 190.0), (0.09, 0.47))
@@ -84,7 +84,7 @@ def test_the_layers_hold_what_was_drawn(detector, learned):
     inc = incidence(at_face)
     rng = np.random.default_rng(1)
     start, x = model.layers.draw(torch.from_numpy(inc.context("electromagnetic")), rng, "student", 1)
-    whole = layers.from_vectors(x.numpy().astype(float), start.numpy(), inc.energy, geometry)
+    whole = layer_model.from_vectors(x.numpy().astype(float), start.numpy(), inc.energy, geometry)
     owner, layer, _, _, mips, _ = model.cells.draw(inc, inc.context("electromagnetic"), whole, geometry, rng)
     key = owner * geometry.n_layers + layer - 1
     n, total = (np.bincount(key, w, 64 * geometry.n_layers).reshape(64, -1) for w in (None, mips))
@@ -96,10 +96,10 @@ def test_vectors_and_back(detector):
     geometry, rng = Geometry(detector), np.random.default_rng(2)
     cells = rng.poisson(2.0, (50, geometry.n_layers))
     mips = cells * rng.uniform(0.5, 5.0, cells.shape)
-    whole = layers.Drawn(layers.start_layer(mips), cells, mips, rng.normal(3, 0.2, (50, 2)))
+    whole = layer_model.Drawn(layer_model.start_layer(mips), cells, mips, rng.normal(3, 0.2, (50, 2)))
     energy = rng.uniform(5, 50, 50)
-    x, mask = layers.to_vectors(whole, energy, geometry, rng)
-    back = layers.from_vectors(x.astype(float), whole.start, energy, geometry)
+    x, mask = layer_model.to_vectors(whole, energy, geometry, rng)
+    back = layer_model.from_vectors(x.astype(float), whole.start, energy, geometry)
     response = mips @ geometry.gev_per_mip / energy
     fine = response < np.exp(0.7)
     assert (back.cells == cells).all() and (mask[:, : geometry.n_layers] == (cells > 0)).all()
@@ -135,7 +135,7 @@ def test_numbers_of_the_kernels():
 
 def test_whitening_and_back():
     torch.manual_seed(1)
-    model, n = layers.LayerModel(5, 4, 16, 1), 4000
+    model, n = layer_model.LayerModel(5, 4, 16, 1), 4000
     x = torch.randn(n, model.dim).exp() @ torch.randn(model.dim, model.dim)
     x[:, :4] = x[:, :4].abs()
     told = model.told(torch.randn(n, 5), torch.randint(5, (n,)))

@@ -7,13 +7,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign import offer, profile, reasons, slurm
-from gen2reco.campaign import slurm_words as words
-from gen2reco.campaign.measure import measure_rates
-from gen2reco.campaign.profile import Profile, load_profile
+from gen2reco.batch import lost_jobs, offer, profile, slurm
+from gen2reco.batch import slurm_words as words
+from gen2reco.batch.profile import Profile, load_profile
+from gen2reco.batch.request import Request
+from gen2reco.batch.slurm_words import Gres
+from gen2reco.campaign.measure_rates import measure_rates
 from gen2reco.campaign.rates import known_rates, shard_events, unmeasured
-from gen2reco.campaign.request import Request
-from gen2reco.campaign.slurm_words import Gres
 from gen2reco.errors import InfrastructureError, InputError
 
 
@@ -505,7 +505,7 @@ def test_resources_are_those_of_the_first_attempt():
     ],
 )
 def test_reasons(log, state, reason):
-    assert reasons._reason(log, None, state) == reason
+    assert lost_jobs._reason(log, None, state) == reason
 
 
 def test_shards_are_sized_by_the_longest_job(monkeypatch):
@@ -529,7 +529,7 @@ def test_stages_that_nobody_measured_are_named(monkeypatch, tmp_path):
 @pytest.fixture
 def gun_on_gpu(tmp_path, repository, monkeypatch):
     """A campaign whose generator wants a GPU, on a machine without one; returns a function that writes it."""
-    monkeypatch.setattr("gen2reco.campaign.device.gpu_visible", lambda: False)
+    monkeypatch.setattr("gen2reco.run.devices.gpu_visible", lambda: False)
     monkeypatch.setenv("GEN2RECO_RATES", str(tmp_path / "rates.json"))
     (tmp_path / "gun.yaml").write_text(yaml.safe_dump({"kind": "gun", "species": [22], "energy": [5, 50]}))
     sample = {"events": 1000, "generate": {"backend": "gun", "process": "gun.yaml", "device": "cuda"}}

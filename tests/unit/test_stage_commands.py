@@ -13,12 +13,12 @@ import yaml
 from toys import Hits, Inline, job
 
 from gen2reco import cli
-from gen2reco.campaign.runner import run
-from gen2reco.campaign.sidecar import read_sidecar
-from gen2reco.campaign.stage import Result, failure_reasons
 from gen2reco.commands import stages
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.run.runner import run
+from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.stage import Result, failure_reasons
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from face_particles import events_of, particle
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.sidecar import read_sidecar
-from gen2reco.campaign.stage import Backend, Chunk, Result, make_backend
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.simulate.ml import Learned
+from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.stage import Backend, Chunk, Result, make_backend
+from gen2reco.simulate.learned_showers import Learned
 
 EDGES = {
     "no events": [],
@@ -150,7 +150,7 @@ def test_a_run_of_nothing_but_events_outside_the_fused_models_domain_is_refused(
 
 def facts_without_showers(backend: Learned, lists: list[list[dict]]) -> dict:
     """What the backend would count, its engines not set up."""
-    from gen2reco.simulate.hits import enter, face_facts
+    from gen2reco.simulate.hits_record import enter, face_facts
     from gen2reco.simulate.showers.incidence import incidence
 
     events = events_of(lists)

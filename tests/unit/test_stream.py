@@ -8,8 +8,8 @@ import time
 import pytest
 
 from gen2reco.errors import InputError
-from gen2reco.events import stream
-from gen2reco.events.stream import index_events
+from gen2reco.events import event_files
+from gen2reco.events.event_files import index_events
 
 EVENT = re.compile(rb"^E ", re.MULTILINE)
 
@@ -40,7 +40,7 @@ def test_header_and_events_are_found(tmp_path):
 )
 def test_files_without_bound_are_one_line(tmp_path, monkeypatch, content, problem):
     for name, limit in {"MAX_HEADER": 100, "MAX_EVENT": 1000, "SMALL": 2000, "MAX_EXPANSION": 10}.items():
-        monkeypatch.setattr(stream, name, limit)
+        monkeypatch.setattr(event_files, name, limit)
     path = file_of(tmp_path, content)
     with pytest.raises(InputError, match=problem) as caught:
         index_events(path, EVENT)
@@ -48,12 +48,12 @@ def test_files_without_bound_are_one_line(tmp_path, monkeypatch, content, proble
 
 
 def test_a_bomb_is_found_while_it_expands(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "SMALL", 4 << 20)
+    monkeypatch.setattr(event_files, "SMALL", 4 << 20)
     written = []
     monkeypatch.setattr(
-        stream.tempfile,
+        event_files.tempfile,
         "TemporaryFile",
-        lambda make=stream.tempfile.TemporaryFile: written.append(make()) or written[0],
+        lambda make=event_files.tempfile.TemporaryFile: written.append(make()) or written[0],
     )
     with pytest.raises(InputError, match="more than 200 times its size"):
         index_events(file_of(tmp_path, gzip.compress(bytes(64 << 20))), EVENT)

@@ -5,8 +5,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.config import load_yaml, parse_yaml
-from gen2reco.campaign.strict_yaml import MAX_BYTES
+from gen2reco.config.block import load_yaml, parse_yaml
+from gen2reco.config.strict_yaml import MAX_BYTES
 from gen2reco.errors import InputError
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(40))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from gen2reco.errors import InputError
 from gen2reco.track import spool
+from gen2reco.track.runs import Point, top_run, training_run
 from gen2reco.track.spool import Spool, read
-from gen2reco.track.story import Point, top_run, training_run
 from gen2reco.track.sync import _key
 
 TOP = top_run(Path("nowhere"), {"name": "pilot", "revision": 1})

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from gen2reco.campaign.config import parse_block
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.block import parse_block
+from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
-from gen2reco.validate.metrics import distances, frechet, identity, profiles, rates, response
-from gen2reco.validate.metrics.classifier import two_sample_auc
-from gen2reco.validate.metrics.distances import Measured, Units
+from gen2reco.statistics import binomial, distances, frechet, identities, profiles, response
+from gen2reco.statistics.classifiers import two_sample_auc
+from gen2reco.statistics.distances import Measured, Units
 from gen2reco.validate.verdict import Metric, judge, worst
 
 FLOATS = st.floats(-1e3, 1e3)
@@ -188,8 +188,8 @@ def test_weights_count_as_often():
     assert mean.value == pytest.approx(copies.mean())
     assert width.value == pytest.approx(response.sigma_eff(copies) / copies.mean(), rel=0.01)
     assert mean.uncertainty == pytest.approx(0.1 / math.sqrt(response.effective(weight)), rel=0.2)
-    assert rates.rate(ratio > 1, weight).value == pytest.approx((copies > 1).mean())
-    inside = rates.binned_rate(ratio > 1, weight, ratio, np.array([0.9, 1.1]))
+    assert binomial.rate(ratio > 1, weight).value == pytest.approx((copies > 1).mean())
+    inside = binomial.binned_rate(ratio > 1, weight, ratio, np.array([0.9, 1.1]))
     assert inside.value[0] == pytest.approx((copies[(copies >= 0.9) & (copies < 1.1)] > 1).mean())
 
 
@@ -219,47 +219,47 @@ def answers(confidence, rng, honest=True):
     """Two kinds: kind 1 with the stated probability, or always where not honest."""
     probability = np.stack([1 - confidence, confidence], axis=1)
     truth = (rng.random(len(confidence)) < confidence) if honest else np.ones(len(confidence), bool)
-    return identity.Answers(probability, truth.astype(int), np.ones(len(confidence)))
+    return identities.Answers(probability, truth.astype(int), np.ones(len(confidence)))
 
 
 def test_calibration_error_of_honest_and_of_modest_probabilities():
     rng = np.random.default_rng(5)
-    honest = identity.calibration_error(answers(rng.uniform(0.5, 1, 4000), rng), 50, rng)
+    honest = identities.calibration_error(answers(rng.uniform(0.5, 1, 4000), rng), 50, rng)
     assert honest.value < honest.floor + 3 * honest.floor_uncertainty < 0.05
-    modest = identity.calibration_error(answers(np.full(4000, 0.7), rng, honest=False), 50, rng)
+    modest = identities.calibration_error(answers(np.full(4000, 0.7), rng, honest=False), 50, rng)
     assert modest.value == pytest.approx(0.3) and modest.floor < 0.05
-    curve = identity.reliability(answers(np.full(4000, 0.7), rng, honest=False), np.array([0.5, 0.8, 1.0]))
+    curve = identities.reliability(answers(np.full(4000, 0.7), rng, honest=False), np.array([0.5, 0.8, 1.0]))
     assert curve.value[0] == 1 and curve.n.tolist() == [4000, 0]
 
 
 def test_confusion_and_roc_area():
-    table = identity.confusion(np.array([0, 0, 0, 2]), np.array([0, 1, -1, 2]), np.array([1.0, 1, 2, 1]), 3)
+    table = identities.confusion(np.array([0, 0, 0, 2]), np.array([0, 1, -1, 2]), np.array([1.0, 1, 2, 1]), 3)
     assert (
         table[0].tolist() == [0.25, 0.25, 0.0, 0.5] and np.isnan(table[1]).all() and table[2].tolist() == [0, 0, 1, 0]
     )
     rng = np.random.default_rng(6)
-    found = identity.roc_area(answers(np.r_[np.full(50, 0.1), np.full(50, 0.9)], rng), 1)
+    found = identities.roc_area(answers(np.r_[np.full(50, 0.1), np.full(50, 0.9)], rng), 1)
     truth = np.r_[np.zeros(50, int), np.ones(50, int)]
-    perfect = identity.roc_area(identity.Answers(np.eye(2)[truth], truth, np.ones(100)), 1)
+    perfect = identities.roc_area(identities.Answers(np.eye(2)[truth], truth, np.ones(100)), 1)
     assert 0.7 < found.value < 1 and found.uncertainty < 0.1
     assert perfect.value == 1 and 0 < perfect.uncertainty < 0.03
-    assert math.isnan(identity.roc_area(answers(np.full(30, 0.99), rng, honest=False), 1).value)
+    assert math.isnan(identities.roc_area(answers(np.full(30, 0.99), rng, honest=False), 1).value)
 
 
 @pytest.mark.parametrize(("passed", "tried"), [(0, 10), (10, 10), (3, 10), (500, 1000)])
 def test_wilson_interval_holds_the_rate_and_stays_in_range(passed, tried):
-    p, low, high = rates.wilson(np.array(passed), np.array(tried))
+    p, low, high = binomial.wilson(np.array(passed), np.array(tried))
     assert 0 <= low <= p <= high <= 1
     assert high > low
 
 
 def test_wilson_of_many_is_the_binomial_error():
-    p, low, high = rates.wilson(np.array(2000), np.array(8000))
+    p, low, high = binomial.wilson(np.array(2000), np.array(8000))
     assert (high - low) / 2 == pytest.approx(math.sqrt(p * (1 - p) / 8000), rel=1e-3)
 
 
 def test_rates_fall_into_their_bins():
-    found = rates.binned_rate(
+    found = binomial.binned_rate(
         np.array([True, False, True, True]), np.ones(4), np.array([1.0, 2, 11, 12]), np.array([0, 10, 20, 30])
     )
     assert found.n.tolist() == [2, 2, 0]

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.campaign.config import load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.config.validation import Validation
+from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry, encode
 from gen2reco.events.truth import Properties
-from gen2reco.validate import truth
+from gen2reco.validate import true_particles
 from gen2reco.validate.observe import clusters, hits, objects, particles, shapes
 from gen2reco.validate.samples import open_sample, open_samples
 
@@ -38,15 +38,15 @@ def particles_table(events: list[list[dict]]):
     return records.table("particles", {**columns, "particles": ak.Array(events)})
 
 
-def flat_particles(*members: dict) -> truth.Flat:
-    return truth.flat(records.awkward(particles_table([list(members)])).particles)
+def flat_particles(*members: dict) -> true_particles.Flat:
+    return true_particles.flat(records.awkward(particles_table([list(members)])).particles)
 
 
 # --- true particles at the face
 
 
 def test_a_neutral_particle_flies_straight(detector):
-    face = truth.at_face(flat_particles(particle(22, 2.0, 0.3), particle(22, -2.5, -2.0)), detector)
+    face = true_particles.at_face(flat_particles(particle(22, 2.0, 0.3), particle(22, -2.5, -2.0)), detector)
     assert face.reached.all()
     assert face.eta == pytest.approx([2.0, -2.5], abs=1e-5)
     assert face.phi == pytest.approx([0.3, -2.0], abs=1e-5)
@@ -55,7 +55,9 @@ def test_a_neutral_particle_flies_straight(detector):
 
 def test_a_charged_particle_follows_the_integrated_orbit(detector):
     """Against small steps of dp/dt = q v x B."""
-    face = truth.at_face(flat_particles(particle(211, 1.9, 1.0, 15.0), particle(-211, 1.9, 1.0, 15.0)), detector)
+    face = true_particles.at_face(
+        flat_particles(particle(211, 1.9, 1.0, 15.0), particle(-211, 1.9, 1.0, 15.0)), detector
+    )
     for index, charge in enumerate((1, -1)):
         p = np.array([particle(211, 1.9, 1.0, 15.0)[k] for k in ("px", "py", "pz")])
         x, steps = np.zeros(3), 20_000
@@ -70,7 +72,7 @@ def test_a_charged_particle_follows_the_integrated_orbit(detector):
 
 
 def test_agrees_with_the_simulators_propagation(detector):
-    propagate = pytest.importorskip("gen2reco.simulate.propagate").propagate
+    propagate = pytest.importorskip("gen2reco.detector.propagate").propagate
     rng = np.random.default_rng(1)
     sign = rng.choice([-1, 1], 40)
     members = [
@@ -82,7 +84,7 @@ def test_agrees_with_the_simulators_propagation(detector):
     ]  # fmt: skip
     table = particles_table([members])
     theirs = propagate(records.awkward(table).particles, detector)
-    ours = truth.at_face(truth.flat(records.awkward(table).particles), detector)
+    ours = true_particles.at_face(true_particles.flat(records.awkward(table).particles), detector)
     index = np.asarray(theirs.particle)
     assert len(index) > 30
     assert np.asarray(theirs.position[:, 0]) == pytest.approx(ours.x[index], abs=0.5)
@@ -93,7 +95,7 @@ def test_agrees_with_the_simulators_propagation(detector):
     "member", [particle(22, 2.0, pz=0.0), particle(211, 1.6, energy=0.2), particle(22, 2.0, vz=4000.0)]
 )
 def test_who_never_reaches_the_face(member, detector):
-    assert not truth.at_face(flat_particles(member), detector).reached[0]
+    assert not true_particles.at_face(flat_particles(member), detector).reached[0]
 
 
 @pytest.mark.parametrize(
@@ -101,15 +103,15 @@ def test_who_never_reaches_the_face(member, detector):
     [(22, "photon"), (-11, "electron"), (13, "muon"), (-211, "charged_hadron"), (2112, "neutral_hadron"), (14, None)],
 )
 def test_kinds(pdg, kind):
-    index = truth.kind_of(np.array([pdg]))[0]
-    assert (truth.KINDS[index] if index >= 0 else None) == kind
+    index = true_particles.kind_of(np.array([pdg]))[0]
+    assert (true_particles.KINDS[index] if index >= 0 else None) == kind
 
 
 def test_nearest_neighbour_is_of_the_same_event_and_side(detector):
     table = particles_table([[particle(phi=0.0), particle(phi=0.1), particle(eta=-2.0)], [particle(phi=0.01)]])
-    column = truth.flat(records.awkward(table).particles)
-    face = truth.at_face(column, detector)
-    distance = truth.nearest_neighbour(face, column.row, np.ones(4, bool))
+    column = true_particles.flat(records.awkward(table).particles)
+    face = true_particles.at_face(column, detector)
+    distance = true_particles.nearest_neighbour(face, column.row, np.ones(4, bool))
     chord = 2 * FACE / np.sinh(2.0) * np.sin(0.05)
     assert distance[:2] == pytest.approx([chord, chord], rel=1e-3)
     assert np.isinf(distance[2:]).all()
@@ -314,7 +316,7 @@ def test_particles_too_near_to_each_other_have_no_response(detector):
 def test_a_bent_particle_is_matched_at_the_face_or_at_its_vertex(detector):
     """Calorimeter objects lie where the particle enters, those with a track along its momentum."""
     soft = particle(211, 2.2, 0.3, 8.0)
-    face = truth.at_face(flat_particles(soft), detector)
+    face = true_particles.at_face(flat_particles(soft), detector)
     assert abs(face.phi[0] - 0.3) > 0.15
     for phi in (0.3, float(face.phi[0])):
         table = objects_table([soft], [object_of(eta=2.2, phi=phi, energy=8.0)])
@@ -362,8 +364,8 @@ def test_kinds_follow_the_files_generator():
     stated = {"name": "X", "charge": 1.0, "coloured": False, "visible": True}
     own = Properties.of({"generate": {"info": {"particle_properties": {"9000005": stated}}}}, {})
     pdg = np.array([22, -11, 13, 211, 130, 12, 1000022, 52, 9000005, -9000005])
-    assert truth.kind_of(pdg).tolist() == [0, 1, 2, 3, 4, -1, -1, -1, -1, -1]
-    assert truth.kind_of(pdg, own).tolist() == [0, 1, 2, 3, 4, -1, -1, -1, 3, 3]
+    assert true_particles.kind_of(pdg).tolist() == [0, 1, 2, 3, 4, -1, -1, -1, -1, -1]
+    assert true_particles.kind_of(pdg, own).tolist() == [0, 1, 2, 3, 4, -1, -1, -1, 3, 3]
 
 
 def test_a_sample_knows_its_records_and_costs(tmp_path, detector):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gen2reco.campaign.runner import Job
-from gen2reco.campaign.stage import Backend, Result
 from gen2reco.events import records
+from gen2reco.run.runner import Job
+from gen2reco.run.stage import Backend, Result
 
 
 class Toy(Backend):

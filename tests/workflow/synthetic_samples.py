@@ -7,13 +7,13 @@ import awkward as ak
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.config import Block, load_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.sidecar import file_digest
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block, load_block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry, encode
 from gen2reco.events.schemas import IDENTITIES, SHAPES
+from gen2reco.files import file_digest
+from gen2reco.run.stage import Backend, Chunk, Result
 
 REPOSITORY = Path(__file__).parents[2]
 KINDS = {22: 0, 211: 3}

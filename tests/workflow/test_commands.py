@@ -91,7 +91,7 @@ def in_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
 
 
-@pytest.mark.parametrize("module", ["gen2reco", "gen2reco.cli", "gen2reco.campaign.driver", "gen2reco.campaign.plan"])
+@pytest.mark.parametrize("module", ["gen2reco", "gen2reco.cli", "gen2reco.batch.driver", "gen2reco.campaign.plan"])
 def test_what_every_job_imports_is_light(module):
     heavy = ["torch", "numba", "mlflow", "matplotlib", "awkward", "pyarrow", "uproot", "pythia8mc", "geant4_pybind"]
     run = in_python(f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])")
@@ -100,7 +100,7 @@ def test_what_every_job_imports_is_light(module):
 
 def test_the_package_is_imported_in_no_time():
     run = in_python(
-        "import time; t = time.process_time(); import gen2reco.campaign.driver; print(time.process_time() - t)"
+        "import time; t = time.process_time(); import gen2reco.batch.driver; print(time.process_time() - t)"
     )
     assert float(run.stdout) < 0.5
 

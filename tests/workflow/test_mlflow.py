@@ -20,8 +20,8 @@ from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.track import server as track_server
 from gen2reco.track import sync as track_sync
 from gen2reco.track.address import parse
+from gen2reco.track.runs import tell
 from gen2reco.track.spool import Spool
-from gen2reco.track.story import tell
 from gen2reco.track.sync import sync
 
 
@@ -364,13 +364,14 @@ def test_a_model_changed_in_the_store_is_refused(server, tmp_path, name):
 def test_a_campaign_names_a_registered_model(server, tmp_path, name, repository, monkeypatch):
     """The plan pins what an alias means when it is made, and keeps it; a new revision follows the alias."""
     from gen2reco.calibrate.dnn import RELEASE
-    from gen2reco.campaign import pinned
-    from gen2reco.campaign.models import model_digest
-    from gen2reco.campaign.plan import make_plan, planned_job
+    from gen2reco.campaign import model_pins
+    from gen2reco.campaign.job import planned_job
+    from gen2reco.campaign.plan import make_plan
+    from gen2reco.run.model_folder import model_digest
     from gen2reco.track.registry import fetch, register
 
     model = name[:40]
-    monkeypatch.setattr(pinned, "_registry", fetch)
+    monkeypatch.setattr(model_pins, "_registry", fetch)
     client = MlflowClient(server.uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.chdir(tmp_path)

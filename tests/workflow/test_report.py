@@ -12,7 +12,7 @@ from html import escape, unescape
 import pytest
 from synthetic_samples import write_sample
 
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.validation import Validation
 from gen2reco.validate.run import compare, validate
 from gen2reco.validate.samples import Sample, open_samples
 

@@ -13,8 +13,8 @@ import uproot
 import yaml
 from tiny_campaign import TINY, digests, start
 
-from gen2reco.campaign.sidecar import read_sidecar
 from gen2reco.events import records
+from gen2reco.run.sidecar import read_sidecar
 from repository import FULL, REPOSITORY
 
 KILLED = REPOSITORY / "configs/campaigns/quickstart.yaml" if FULL else TINY

@@ -10,7 +10,7 @@ from rocrate.rocrate import ROCrate
 from track_campaign import campaign, training
 
 from gen2reco.errors import InfrastructureError, InputError
-from gen2reco.track.crate import PROFILES, export
+from gen2reco.track.ro_crate import PROFILES, export
 
 
 @pytest.fixture(scope="module")

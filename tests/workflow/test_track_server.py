@@ -161,7 +161,7 @@ def test_a_server_that_stalls_holds_up_no_campaign(tmp_path, monkeypatch):
     silent = socket.create_server(("127.0.0.1", 0))
     left = []
     monkeypatch.setattr(commands, "PATIENCE", 0.5)
-    monkeypatch.setattr("gen2reco.campaign.runner.leave", left.append)
+    monkeypatch.setattr("gen2reco.run.runner.leave", left.append)
     monkeypatch.setattr(track_server, "reachable", lambda *_: True)
     arguments = ["sync", str(results), "--uri", f"http://127.0.0.1:{silent.getsockname()[1]}", "--receipt", "t.json"]
     started = time.monotonic()

@@ -8,8 +8,8 @@ from track_campaign import PNG, REPORT, campaign
 
 from gen2reco.errors import InputError
 from gen2reco.track.database import locked
+from gen2reco.track.runs import tell
 from gen2reco.track.spool import Spool
-from gen2reco.track.story import tell
 
 
 @pytest.mark.parametrize("link", [".spool", ".spool/files"])

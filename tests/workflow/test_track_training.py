@@ -10,9 +10,9 @@ from track_campaign import sidecar
 
 from gen2reco.cli import cli
 from gen2reco.errors import InputError
+from gen2reco.track.runs import tell
 from gen2reco.track.spool import read
-from gen2reco.track.story import tell
-from gen2reco.track.training import Training, contents
+from gen2reco.track.training_log import Training, contents
 
 E_E = '"Beams:idA = 11", "Beams:idB = -11", "Beams:eCM = 91.2", "PDF:lepton = off", "WeakSingleBoson:ffbar2gmZ = on"'
 CAMPAIGN = """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gen2reco.campaign.models import save_model
 from gen2reco.errors import Gen2recoError
+from gen2reco.run.model_folder import save_model
 from gen2reco.track.spool import Spool
 
 STAGES = {"generate": "pythia8", "simulate": "geant4", "cluster": "clue", "calibrate": "raw"}

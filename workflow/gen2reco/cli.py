@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gen2reco import __version__
-from gen2reco.campaign.caches import settle
+from gen2reco.caches import settle
 from gen2reco.errors import InfrastructureError, classified
 
 LEAST_ADDRESS_SPACE = 640 << 20
@@ -115,7 +115,7 @@ def _interrupted(error: BaseException) -> int:
 def _leave(code: int) -> None:
     """Exit; at once when an engine is loaded that crashes in its own tear-down."""
     if "geant4_pybind" in sys.modules:
-        from gen2reco.campaign.runner import leave
+        from gen2reco.run.runner import leave
 
         leave(code)
     sys.exit(code)

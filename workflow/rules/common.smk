@@ -7,9 +7,9 @@ import sys
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from gen2reco.campaign.caches import settle
-from gen2reco.campaign.driver import guard, or_end, plan_of_workflow, start_driver
-from gen2reco.campaign.pinned import use_registry
+from gen2reco.caches import settle
+from gen2reco.batch.driver import guard, or_end, plan_of_workflow, start_driver
+from gen2reco.campaign.model_pins import use_registry
 from gen2reco.errors import Gen2recoError
 from gen2reco.track.registry import fetch
 from snakemake.exceptions import WorkflowError

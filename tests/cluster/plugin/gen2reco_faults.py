@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.config import Block
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block
 from gen2reco.events import records
+from gen2reco.run.stage import Backend, Chunk, Result
 
 EMPTY = {"px", "py", "pz", "energy", "vx", "vy", "vz", "time"}
 

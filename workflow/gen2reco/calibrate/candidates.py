@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign import jit
+from gen2reco import jit
 
 TRACKSTER_RADIUS = 60.0
 """A larger trackster takes the smaller ones within it; mm on the plane of the calorimeter's face."""
@@ -134,7 +134,7 @@ def _local(flat: NDArray, lists: ak.Array, event: NDArray) -> NDArray[np.int32]:
 
 
 def _kernels() -> ModuleType:
-    return jit.load("gen2reco.calibrate.kernels.candidates")
+    return jit.load("gen2reco.calibrate.kernels.candidate_neighbours")
 
 
 def _places(lists: ak.Array, direction: Iterable[str]) -> Places:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from gen2reco.campaign.models import Bounds, ModelConfig
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.run.model_folder import Bounds, ModelConfig
 
 EM = (IDENTITIES.index("photon"), IDENTITIES.index("electron"))
 REFERENCE = 20.0

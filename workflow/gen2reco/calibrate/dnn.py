@@ -14,17 +14,17 @@ from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Inputs, make_inputs, names
-from gen2reco.calibrate.jetfeatures import JetInputs, jet_inputs
+from gen2reco.calibrate.jet_features import JetInputs, jet_inputs
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise, tracks_at_origin
-from gen2reco.campaign.config import Block, digest
-from gen2reco.campaign.detector import Detector, Tracker
-from gen2reco.campaign.models import ModelConfig, combined, located, open_model
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block, digest
+from gen2reco.config.detector import Detector, Tracker
+from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.run.model_folder import ModelConfig, combined, located, open_model
+from gen2reco.run.stage import Backend, Chunk, Result
 
 if TYPE_CHECKING:
     from gen2reco.calibrate.network import Sizes
@@ -64,7 +64,7 @@ class Dnn(Backend):
         """Import torch and load the weights."""
         import torch
 
-        from gen2reco.calibrate.jetnetwork import JetScale
+        from gen2reco.calibrate.jet_network import JetScale
         from gen2reco.calibrate.predict import load_network
 
         torch.set_num_threads(1)

@@ -6,9 +6,9 @@ import torch
 
 from gen2reco.calibrate.network import LOG_SHARE, Answer, CalibrationNetwork
 from gen2reco.calibrate.predict import KIND, load_network
-from gen2reco.campaign.models import open_model
-from gen2reco.campaign.whole import whole
 from gen2reco.errors import InfrastructureError
+from gen2reco.files import whole
+from gen2reco.run.model_folder import open_model
 
 INPUTS = ("calorimeter", "track", "points", "place", "mask")
 

@@ -11,10 +11,10 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco import jit
 from gen2reco.calibrate.candidates import APART, Candidates, columns
 from gen2reco.calibrate.objects import Summary, take
-from gen2reco.campaign import jit
-from gen2reco.events.geometry import Geometry
+from gen2reco.detector.geometry import Geometry
 
 VERSION = "calibration-features/2"
 LOG_WEIGHT = 4.0
@@ -146,7 +146,7 @@ def make_inputs(events: ak.Array, candidates: Candidates, plain: Summary, geomet
 
 
 def _kernels() -> ModuleType:
-    return jit.load("gen2reco.calibrate.kernels.features")
+    return jit.load("gen2reco.calibrate.kernels.feature_sums")
 
 
 def _calorimeter(

@@ -3,7 +3,7 @@
 import awkward as ak
 import numpy as np
 
-from gen2reco.events import quiet
+from gen2reco.events import stdout
 from gen2reco.events.truth import STANDARD, Properties
 
 RADIUS = 0.4
@@ -23,7 +23,7 @@ def jets(momenta: ak.Array, index: ak.Array | None = None) -> ak.Array:
     momenta: (events, var) records, GeV. index: (events, var) int, what `constituents` shall hold for each of them
     (default: their place in the event). Returns (events, var) records pt, eta, phi, mass, constituents.
     """
-    fastjet = quiet.fastjet()
+    fastjet = stdout.fastjet()
     if index is None:
         index = ak.local_index(momenta, axis=1)
     used = momenta.E > 0

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gen2reco.campaign.config import Block
+from gen2reco.config.block import Block
 
 COMPONENTS = 2
 """Gaussians in the mixture of ln(true energy / raw energy)."""

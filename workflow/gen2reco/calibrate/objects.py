@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gen2reco import jit
 from gen2reco.calibrate.candidates import Candidates, columns, flat_index
 from gen2reco.calibrate.jets import gen_jets
-from gen2reco.campaign import jit
+from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import STANDARD, Properties
 
@@ -44,7 +44,7 @@ def summarise(events: ak.Array, candidates: Candidates, geometry: Geometry) -> S
     """
     sums, behind = np.zeros((len(candidates), 2)), np.zeros((len(candidates), geometry.n_layers), bool)
     clusters = columns(events.layer_clusters, ("energy", "layer"))
-    kernels = jit.load("gen2reco.calibrate.kernels.features")
+    kernels = jit.load("gen2reco.calibrate.kernels.feature_sums")
     kernels.plain_sums(candidates.of_cluster, *clusters.values(), geometry.electromagnetic.astype(bool), sums, behind)
     track = take(events.tracks, candidates.track, candidates.event, ("px", "py", "pz", "x", "y", "charge"))
     leading = take(events.tracksters, candidates.trackster, candidates.event, ("eta", "phi"))

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gen2reco import jit
 from gen2reco.calibrate.corrections import Predicted
 from gen2reco.calibrate.features import CROWDING, MAX_POINTS, Inputs
 from gen2reco.calibrate.network import CLIP, LOG_SHARE, CalibrationNetwork, Sizes, moments
-from gen2reco.campaign import jit
-from gen2reco.campaign.models import Model, ModelConfig
 from gen2reco.flow.weights import fill
+from gen2reco.run.model_folder import Model, ModelConfig
 
 KIND = "calibration"
 BATCH_POINTS = 16384
@@ -38,7 +38,7 @@ def batch(network: CalibrationNetwork, inputs: Inputs, chosen: NDArray, device: 
     points = np.empty((*shape, inputs.points.shape[1]), np.float32)
     share, place, mask = np.empty(shape, np.float32), np.empty((*shape, 2), np.float32), np.empty(shape, np.float32)
     scales = (getattr(network, f"points_{name}").cpu().numpy() for name in ("mean", "std"))
-    jit.load("gen2reco.calibrate.kernels.features").pad(
+    jit.load("gen2reco.calibrate.kernels.feature_sums").pad(
         inputs.offsets, chosen, inputs.points, inputs.place, *scales, CLIP, LOG_SHARE, points, share, place, mask
     )
     whole = (torch.from_numpy(getattr(inputs, name)[chosen]).to(device) for name in ("calorimeter", "track"))

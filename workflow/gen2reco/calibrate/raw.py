@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.run.stage import Backend, Chunk, Result
 
 EM_FRACTION = 0.95
 """Candidates with at least this share of their energy in the electromagnetic section count as photon or electron."""

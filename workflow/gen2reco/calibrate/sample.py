@@ -12,8 +12,8 @@ from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.features import Inputs, make_inputs
 from gen2reco.calibrate.objects import Summary, summarise
 from gen2reco.calibrate.targets import Targets, make_targets
+from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry
 
 PARTS = {"train": range(0, 14), "tune": range(14, 17), "test": range(17, 20)}
 """Events go to a part by their number modulo 20."""

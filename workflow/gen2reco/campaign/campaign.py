@@ -6,18 +6,18 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gen2reco.campaign.config import Block, Name, load_block, load_yaml, parse_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.paths import RESERVED
-from gen2reco.campaign.pinned import within
-from gen2reco.campaign.process import process_from
-from gen2reco.campaign.promotion import Criterion
-from gen2reco.campaign.stage import RECORDS, backend_class
-from gen2reco.campaign.validation import Validation
+from gen2reco.campaign.model_pins import within
+from gen2reco.config.block import Block, Name, load_block, load_yaml, parse_block
+from gen2reco.config.detector import Detector
+from gen2reco.config.process import process_from
+from gen2reco.config.promotion import Criterion
+from gen2reco.config.validation import Validation
+from gen2reco.paths import RESERVED
+from gen2reco.run.stage import RECORDS, backend_class
 
 CHAIN = ("generate", "simulate", "cluster", "calibrate")
-MAX_EVENTS, MAX_SHARDS, MAX_CHUNKS, MAX_SAMPLES = 10**12, 10**6, 10**6, 1000
-"""Of a sample, of a sample, of a shard, of a campaign: what is more would never end, and is a mistake."""
+MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES = 10**12, 10**6, 1000
+"""Of a sample, of a sample, of a campaign: what is more would never end, and is a mistake."""
 
 
 def _free(name: str) -> str:
@@ -102,13 +102,6 @@ def too_many_shards(events: int, shard_events: int) -> str | None:
         f"`events` = {events} in shards of {shard_events} are {shards} shards; expected at most {MAX_SHARDS}: "
         "raise `shard_events` or `job_minutes`"
     )
-
-
-def too_many_chunks(events: int, chunk_events: int) -> str | None:
-    """What to say where so many events of one file make more chunks than any job can have."""
-    if (chunks := -(-events // chunk_events)) <= MAX_CHUNKS:
-        return None
-    return f"{events} events in chunks of {chunk_events} are {chunks} chunks; expected at most {MAX_CHUNKS}"
 
 
 class Comparison(Block):

@@ -12,17 +12,17 @@ from gen2reco.campaign.campaign import (
     comparisons,
     load_campaign,
     parents_first,
-    too_many_chunks,
     too_many_shards,
 )
-from gen2reco.campaign.config import digest, load_yaml
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.pinned import known_models, pin_models, within
+from gen2reco.campaign.model_pins import known_models, pin_models, within
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
 from gen2reco.campaign.rates import shard_events
-from gen2reco.campaign.sidecar import file_digest
-from gen2reco.campaign.stage import backend_class, make_backend
+from gen2reco.config.block import digest, load_yaml
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
+from gen2reco.files import file_digest
+from gen2reco.run.chunks import too_many_chunks
+from gen2reco.run.stage import backend_class, make_backend
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-from gen2reco.campaign.paths import make_folder
 from gen2reco.errors import InfrastructureError
+from gen2reco.paths import make_folder
 
 HOLD_FILE, DRIVER, UNKNOWN = ".driver", "a driver", "another process"
 _held: dict[Path, IO[bytes]] = {}

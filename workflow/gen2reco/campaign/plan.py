@@ -8,20 +8,17 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from gen2reco.campaign.config import Name, load_block
-from gen2reco.campaign.detector import Detector
 from gen2reco.campaign.exclusive import hold
-from gen2reco.campaign.paths import LOCK_NAME, campaign_folder, lock_file, record_file
 from gen2reco.campaign.plan_lock import read_lock, write_lock
-from gen2reco.campaign.sidecar import file_digest, read_sidecar
+from gen2reco.config.block import Name, load_block
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InfrastructureError, InputError
-
-if TYPE_CHECKING:
-    from gen2reco.campaign.runner import Job
+from gen2reco.files import file_digest
+from gen2reco.paths import LOCK_NAME, campaign_folder, lock_file, record_file
+from gen2reco.run.sidecar import read_sidecar
 
 VARIABLE = "GEN2RECO_PLAN"
 """Environment variable by which a driver tells its jobs their plan: `<campaign>:<digest>`."""
@@ -156,7 +153,7 @@ def _refuse_stranger(path: Path, old: dict, campaign_file: Path | str) -> None:
 def check_release(plan: Plan, only: str | None = None) -> None:
     """Raises InputError if this release makes other files of the plan, or of `only` one stage, than were planned."""
     from gen2reco.campaign.plan_lock import stage_digest
-    from gen2reco.campaign.stage import backend_class
+    from gen2reco.run.stage import backend_class
 
     backend, detector = functools.cache(backend_class), plan.detector.digest()
     for sample, entry in plan.samples.items():
@@ -191,58 +188,3 @@ def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | Non
                 "another configuration; `gen2reco recover` makes it again"
             )
     return facts
-
-
-def planned_job(
-    lock: Path, stage: str, sample: str | None, shard: int | None, output: Path, source: Path | None, workers: int
-) -> "Job":
-    """The job of one stage of one shard, all its settings from the plan. Raises InputError."""
-    from gen2reco.campaign.runner import Job
-    from gen2reco.campaign.stage import make_backend
-
-    plan = job_plan(lock)
-    if sample not in plan.samples or stage not in plan.stages(sample):
-        raise InputError(f"{lock}: no stage `{stage}` of a sample `{sample}`; known samples: {', '.join(plan.samples)}")
-    if shard is None or shard >= plan.shards(sample):
-        raise InputError(f"{lock}: sample `{sample}` has {plan.shards(sample)} shards; there is no shard {shard}")
-    if source is not None:
-        stages = plan.stages(sample)
-        check_file(plan, sample, stages[stages.index(stage) - 1], shard, source)
-    choice = plan.choice(sample, stage)
-    backend = make_backend(stage, choice["backend"], choice["options"], plan.detector)
-    if backend.model_digest != choice["model"]:
-        raise InputError(
-            f"{lock}: {sample}.{stage} was planned with model {choice['model']}, here it is {backend.model_digest}; "
-            "put the planned one back, or run `gen2reco plan CAMPAIGN --new-revision`"
-        )
-    check_release(plan, stage)
-    return Job(
-        backend,
-        Path(output),
-        plan.lock["seed"],
-        source,
-        plan.events(sample, shard),
-        sample=plan.owner(sample, stage),
-        shard=shard,
-        chunk_events=choice["chunk_events"],
-        workers=workers,
-        failed_events_allowed=plan.lock["failed_events"],
-        facts={"config_digest": choice["digest"], "plan_digest": plan.lock["digest"]},
-        confirm=lambda: _still_planned(plan, sample, stage, shard),
-    )
-
-
-def _still_planned(plan: Plan, sample: str, stage: str, shard: int) -> None:
-    """Raises InfrastructureError if the plan changed under a job whose driver is gone: its file has no place there."""
-    path = plan.folder / LOCK_NAME
-    now = Plan(plan.folder, read_lock(path))
-    if now.lock["digest"] == plan.lock["digest"]:
-        return
-    same = sample in now.samples and stage in now.stages(sample)
-    if not same or _made(now, sample, stage, shard) != _made(plan, sample, stage, shard):
-        raise InfrastructureError(f"{path}: planned anew while this job ran; its file was not put in place")
-
-
-def _made(plan: Plan, sample: str, stage: str, shard: int) -> tuple:
-    """What decides the bytes of a shard's file, and its place."""
-    return plan.choice(sample, stage)["digest"], plan.events(sample, shard), plan.file(sample, stage, shard)

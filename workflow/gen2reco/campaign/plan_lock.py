@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from gen2reco.campaign.campaign import MAX_EVENTS, MAX_SAMPLES, Comparison, lineage, too_many_shards
-from gen2reco.campaign.config import Block, Name, digest, load_json, parse_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.sidecar import write_text
-from gen2reco.campaign.stage import RECORDS, Backend
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.block import Block, Name, digest, load_json, parse_block
+from gen2reco.config.detector import Detector
+from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
+from gen2reco.files import write_text
+from gen2reco.run.stage import RECORDS, Backend
 
 LOCK_VERSION = 2
 MAX_BYTES = 64_000_000

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gen2reco.campaign.caches import cache_folder
-from gen2reco.campaign.config import load_json, parse_block
+from gen2reco.caches import cache_folder
+from gen2reco.config.block import load_json, parse_block
 
 FALLBACK_SECONDS = 1.0
 MAX_SHARD_EVENTS = 1_000_000
@@ -60,7 +60,7 @@ def rate_keys(stage: str, entry: dict, generated: dict) -> list[str]:
 
 def process_label(process: dict) -> str:
     """A short, stable name of what is generated, for rates."""
-    from gen2reco.campaign.config import digest
+    from gen2reco.config.block import digest
 
     return digest(process)[:12]
 

@@ -11,13 +11,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.process import KINDS
-from gen2reco.campaign.promotion import Criterion
-from gen2reco.campaign.sidecar import write_text
-from gen2reco.campaign.stage import RECORDS, backend_class
-from gen2reco.campaign.validation import Validation
-from gen2reco.campaign.whole import check_folder, check_output
+from gen2reco.config.detector import Detector
+from gen2reco.config.process import KINDS
+from gen2reco.config.promotion import Criterion
+from gen2reco.config.validation import Validation
+from gen2reco.files import check_folder, check_output, write_text
+from gen2reco.run.stage import RECORDS, backend_class
 
 HEAD = """# Campaign reference
 

@@ -2,6 +2,6 @@
 
 from gen2reco.cluster.points import Clusters, clue
 
-BACKENDS = {"clue": "gen2reco.cluster.backend:Clue"}
+BACKENDS = {"clue": "gen2reco.cluster.clue:Clue"}
 
 __all__ = ["BACKENDS", "Clusters", "clue"]

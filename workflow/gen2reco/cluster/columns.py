@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gen2reco.campaign.clustering import Clustering
 from gen2reco.cluster.association import Associations, associate, energy_shares
 from gen2reco.cluster.iterations import Tracks
 from gen2reco.cluster.layers import Hits
 from gen2reco.cluster.reconstruct import Reconstruction
 from gen2reco.cluster.tracksters import measure
+from gen2reco.config.clustering import Clustering
+from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.geometry import Geometry
 from gen2reco.events.schemas import SHAPES
 
 

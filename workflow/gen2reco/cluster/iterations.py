@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign.clustering import Clustering, Iteration
 from gen2reco.cluster.layers import LayerClusters
 from gen2reco.cluster.tracksters import measure
-from gen2reco.events.geometry import Geometry
+from gen2reco.config.clustering import Clustering, Iteration
+from gen2reco.detector.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _by_event(fragments: Fragments, event: NDArray[np.int64]) -> Fragments:
 
 def clue3d(clusters: LayerClusters, iteration: Iteration) -> tuple[NDArray[np.int64], int]:
     """CLUE3D in each endcap: per layer cluster the number of its trackster (-1 for none), and how many there are."""
-    from gen2reco.cluster.jit import load
+    from gen2reco.cluster.compiled_kernels import load
 
     n = len(clusters)
     group = clusters.event * 2 + (clusters.z > 0)

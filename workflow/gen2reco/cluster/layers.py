@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign.clustering import LayerClustering
 from gen2reco.cluster.points import Clusters, clue_groups
-from gen2reco.events.geometry import Geometry
+from gen2reco.config.clustering import LayerClustering
+from gen2reco.detector.geometry import Geometry
 
 NO_TIME = -1.0
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign.clustering import Linking
 from gen2reco.cluster.iterations import Fragments, Tracks, pairs
 from gen2reco.cluster.layers import LayerClusters
 from gen2reco.cluster.tracksters import measure
-from gen2reco.events.geometry import Geometry
+from gen2reco.config.clustering import Linking
+from gen2reco.detector.geometry import Geometry
 
 
 def link(

@@ -84,7 +84,7 @@ def clue_groups(
     Labels and nearest highers count from zero in each group. Returns them and the number of clusters per group.
     `method`: 0 chooses between tiles (1) and the tree (2); both give the same result.
     """
-    from gen2reco.cluster.jit import load
+    from gen2reco.cluster.compiled_kernels import load
 
     n, groups = len(points), len(offsets) - 1
     density, seed = np.empty(n, np.float32), np.empty(n, np.bool_)

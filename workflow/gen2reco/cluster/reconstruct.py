@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from numpy.typing import NDArray
 
-from gen2reco.campaign.clustering import Clustering
 from gen2reco.cluster.iterations import Fragments, Tracks, iterate
 from gen2reco.cluster.layers import Hits, LayerClusters, cluster_layers
 from gen2reco.cluster.linking import link
 from gen2reco.cluster.points import clue_groups
-from gen2reco.events.geometry import Geometry
+from gen2reco.config.clustering import Clustering
+from gen2reco.detector.geometry import Geometry
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.cluster.layers import NO_TIME, LayerClusters
-from gen2reco.events.geometry import Geometry
+from gen2reco.detector.geometry import Geometry
 
 
 def measure(
@@ -24,7 +24,7 @@ def measure(
     label: (n_clusters,) the trackster of each layer cluster, -1 for none; every trackster has at least one. The
     principal axes are left out if not `axes`.
     """
-    from gen2reco.cluster.jit import load
+    from gen2reco.cluster.compiled_kernels import load
 
     label = np.ascontiguousarray(label, np.int64)
     per_layer, sums = np.zeros((n, geometry.n_layers)), np.zeros((n, 13))

@@ -24,8 +24,8 @@ def check(campaign: Path, profile: str | None) -> None:
         road = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
         print(f"  {name}: {road}")
     if profile:
-        from gen2reco.campaign.profile import load_profile
-        from gen2reco.campaign.submit import check_cluster
+        from gen2reco.batch.profile import load_profile
+        from gen2reco.batch.submit import check_cluster
 
         roads = [[(stage, choice.device) for stage, choice in chain.items()] for chain in loaded.chains.values()]
         read = load_profile(profile)
@@ -51,8 +51,8 @@ def plan(campaign: Path, new_revision: bool) -> None:
 @click.argument("campaign", type=FILE)
 def status(campaign: Path) -> None:
     """Show per sample and stage what is done, running, failed and waiting, the rate and the expected end."""
-    from gen2reco.campaign.driver import plan_of
-    from gen2reco.campaign.status import print_status
+    from gen2reco.batch.driver import plan_of
+    from gen2reco.batch.status import print_status
 
     print_status(plan_of(campaign, driver=False))
 
@@ -62,9 +62,9 @@ def status(campaign: Path) -> None:
 @click.argument("snakemake", nargs=-1)
 def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
     """Reissue the failed shards of CAMPAIGN, and only those; arguments after `--` go to Snakemake."""
-    from gen2reco.campaign.driver import plan_of, run_snakemake
+    from gen2reco.batch.driver import plan_of, run_snakemake
+    from gen2reco.batch.status import failed_files
     from gen2reco.campaign.exclusive import hold
-    from gen2reco.campaign.status import failed_files
 
     found = plan_of(campaign, driver=False)
     with hold(found.folder, "`gen2reco recover`"):
@@ -82,12 +82,10 @@ def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
 @click.argument("output", type=FILE)
 def verify(lock: Path, sample: str, output: Path) -> None:
     """Check that SAMPLE of the plan LOCK is whole, and write what was found to OUTPUT."""
+    from gen2reco.batch.status import forget, verify_sample
     from gen2reco.campaign.exclusive import hold
-    from gen2reco.campaign.kept import forget
     from gen2reco.campaign.plan import job_plan, of_driver
-    from gen2reco.campaign.sidecar import write_text
-    from gen2reco.campaign.status import verify_sample
-    from gen2reco.campaign.whole import check_output
+    from gen2reco.files import check_output, write_text
 
     check_output(output, own=("sample", "shards"))
     plan = job_plan(lock)

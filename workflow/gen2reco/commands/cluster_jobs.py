@@ -23,7 +23,7 @@ def submit(campaign: Path, snakemake: tuple[str, ...], profile: str, driver: str
 
     Jobs that an earlier driver left in the queue are cancelled first. Arguments after `--` go to Snakemake.
     """
-    from gen2reco.campaign import submit as submission
+    from gen2reco.batch import submit as submission
 
     if driver == "here":
         raise SystemExit(submission.drive(campaign, profile, list(snakemake)))
@@ -40,11 +40,11 @@ def calibrate_rates(campaign: Path, seconds: float, profile: str | None) -> None
     Plans made afterwards size their shards by it, so that a job lasts the campaign's `job_minutes`.
     """
     if profile:
-        from gen2reco.campaign.submit import measure_there
+        from gen2reco.batch.submit import measure_there
 
         print(measure_there(campaign, profile, seconds), end="")
         return
-    from gen2reco.campaign.measure import measure_rates
+    from gen2reco.campaign.measure_rates import measure_rates
     from gen2reco.campaign.rates import rates_file
 
     for key, rate in measure_rates(campaign, seconds).items():

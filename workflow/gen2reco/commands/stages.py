@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 
-from gen2reco.campaign.config import load_block, parse_yaml
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.pinned import pin_option
-from gen2reco.campaign.runner import Job, provenance, run
-from gen2reco.campaign.sidecar import check_source, failure
-from gen2reco.campaign.stage import RECORDS, make_backend
-from gen2reco.campaign.whole import check_output
+from gen2reco.campaign.model_pins import pin_option
+from gen2reco.config.block import load_block, parse_yaml
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.files import check_output
+from gen2reco.run.runner import Job, provenance, run
+from gen2reco.run.sidecar import check_source, failure
+from gen2reco.run.stage import RECORDS, make_backend
 from gen2reco.track.secrets import shown_command
 
 FILE = click.Path(path_type=Path)
@@ -117,8 +117,7 @@ def execute(
     if slurm_job := os.environ.get("SLURM_JOB_ID"):
         print(f"Slurm job {slurm_job} on {platform.node()}", file=sys.stderr, flush=True)
     if plan is not None:
-        from gen2reco.campaign.device import planned_device
-        from gen2reco.campaign.plan import planned_job
+        from gen2reco.campaign.job import planned_device, planned_job
 
         job = planned_job(plan, stage, sample, shard, output, source, workers)
         job.backend.device = planned_device(plan, stage, sample)
@@ -126,7 +125,7 @@ def execute(
     else:
         given = pin_option(_parse_options(options))
         if process is not None:
-            from gen2reco.campaign.process import options_for
+            from gen2reco.config.process import options_for
 
             backend, given = options_for(process, backend or default, given)
             _check_apart(output, process, given["process"].get("file"))

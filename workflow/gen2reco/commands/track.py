@@ -42,9 +42,8 @@ def sync(results: Path, uri: str | None, upgrade: bool, receipt: Path | None) ->
 
 def _sync_or_wait(receipt: Path, results: Path, replay: Callable[[], str]) -> None:
     """Sync as the last step of a campaign, which no server, address or damaged file may fail or hold up."""
-    from gen2reco.campaign.runner import leave
-    from gen2reco.campaign.sidecar import write_text
-    from gen2reco.campaign.whole import check_output
+    from gen2reco.files import check_output, write_text
+    from gen2reco.run.runner import leave
     from gen2reco.track.patience import TookTooLong, within
     from gen2reco.track.secrets import scrub
 
@@ -126,7 +125,7 @@ def promote_model(name: str, campaign: Path, uri: str | None, results: Path) -> 
 @click.option("--licence", help="Licence of the results (SPDX name or address); default: the plan's, else CC-BY-4.0.")
 def export(results: Path, output: Path, licence: str | None) -> None:
     """Write the campaign in RESULTS as a Workflow Run RO-Crate: OUTPUT is a new folder or a .zip file."""
-    from gen2reco.track.crate import export as write
+    from gen2reco.track.ro_crate import export as write
 
     print(write(results, output, licence))
 

@@ -12,9 +12,9 @@ import click
 from gen2reco.errors import InfrastructureError, InputError
 
 if TYPE_CHECKING:
-    from gen2reco.campaign.config import Block
-    from gen2reco.campaign.models import Model
-    from gen2reco.track.training import Training
+    from gen2reco.config.block import Block
+    from gen2reco.run.model_folder import Model
+    from gen2reco.track.training_log import Training
 
 HELD_OUT = "held_out"
 """A sample of this name is judged, never trained on."""
@@ -69,8 +69,8 @@ def calibration(
     SOURCE is a folder with `clusters` files in it, or a campaign (.yaml), which is made first.
     """
     _check_folders(output, output / "objects", output / "jets")
-    from gen2reco.calibrate.campaign import CalibrationModel, make_calibration
-    from gen2reco.campaign.config import digest, load_block
+    from gen2reco.calibrate.calibration_training import CalibrationModel, make_calibration
+    from gen2reco.config.block import digest, load_block
 
     settings = load_block(model, CalibrationModel) if model else CalibrationModel()
     folder = _data_of(source, cores)
@@ -92,8 +92,8 @@ def generation(output: Path, model: Path, device: str, **given: object) -> None:
     SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
     """
     _check_folders(output)
-    from gen2reco.campaign.config import load_block
-    from gen2reco.generate.hadronize.train import Recipe, make_generation
+    from gen2reco.config.block import load_block
+    from gen2reco.generate.hadronize.generation_training import Recipe, make_generation
 
     recipe = load_block(model, Recipe)
 
@@ -112,8 +112,8 @@ def showers(output: Path, model: Path | None, device: str, **given: object) -> N
     first.
     """
     _check_folders(output)
-    from gen2reco.campaign.config import load_block
-    from gen2reco.simulate.showers.train import Recipe, make_showers
+    from gen2reco.config.block import load_block
+    from gen2reco.simulate.showers.shower_training import Recipe, make_showers
     from gen2reco.validate.samples import open_sample
 
     recipe = load_block(model, Recipe) if model else Recipe()
@@ -133,9 +133,9 @@ def fused(output: Path, model: Path | None, device: str, **given: object) -> Non
     which is made first.
     """
     _check_folders(output)
-    from gen2reco.campaign.config import load_block
+    from gen2reco.config.block import load_block
+    from gen2reco.fuse.fused_training import Recipe, make_fused
     from gen2reco.fuse.pairs import load_pairs
-    from gen2reco.fuse.train import Recipe, make_fused
     from gen2reco.validate.samples import open_sample
 
     recipe = load_block(model, Recipe) if model else Recipe()
@@ -153,7 +153,7 @@ def fused(output: Path, model: Path | None, device: str, **given: object) -> Non
 @click.argument("output", type=FILE)
 def export_model(model: Path, output: Path) -> None:
     """Write the network of the calibration MODEL (a folder) as an ONNX file."""
-    from gen2reco.campaign.whole import check_output
+    from gen2reco.files import check_output
 
     check_output(output)
     from gen2reco.calibrate.export import export_onnx
@@ -163,8 +163,8 @@ def export_model(model: Path, output: Path) -> None:
 
 def _check_folders(*folders: Path) -> None:
     """Check, before hours of training, that a model may be written into these. Raises InputError."""
-    from gen2reco.campaign.models import CONFIG, EVALUATION
-    from gen2reco.campaign.whole import check_folder, check_output
+    from gen2reco.files import check_folder, check_output
+    from gen2reco.run.model_folder import CONFIG, EVALUATION
 
     for folder in folders:
         check_folder(folder)
@@ -205,7 +205,7 @@ def _asked(
     folder: Path, pattern: str, others: tuple[Path, ...], card: Path | None
 ) -> tuple[Path | None, list[Path], str | None]:
     """The sample to judge a model on, if there is one, the record files to train it on, and the text of its card."""
-    from gen2reco.campaign.whole import read_text
+    from gen2reco.files import read_text
 
     (judged, *more) = [*_judged(folder, others), None]
     if any(more):
@@ -218,7 +218,7 @@ def _asked(
 
 def _data_of(source: Path, cores: str) -> Path:
     """The folder of the data: the source itself, or the results of the campaign that it is, which is made first."""
-    from gen2reco.campaign.driver import run_snakemake
+    from gen2reco.batch.driver import run_snakemake
     from gen2reco.campaign.plan import ensure_plan
 
     if source.suffix not in (".yaml", ".yml"):
@@ -233,8 +233,8 @@ def _data_of(source: Path, cores: str) -> Path:
 @contextmanager
 def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[Training]":
     """The training as a run of the campaign that made the data; of data of no campaign, beside the output."""
-    from gen2reco.campaign.paths import LOCK_NAME
-    from gen2reco.track.training import Training
+    from gen2reco.paths import LOCK_NAME
+    from gen2reco.track.training_log import Training
 
     results = next((folder for folder in (data, data.parent) if (folder / LOCK_NAME).is_file()), output.parent)
     with Training(results, name, output, settings.model_dump(mode="json")) as told:
@@ -266,7 +266,7 @@ def _judge(
 
 def _finish(told: "Training", output: Path, made: list, sample: str, events: str, rows: list[dict]) -> None:
     """Write the evaluation beside the model, tell it, and have the model registered; by the first process alone."""
-    from gen2reco.campaign.models import save_evaluation
+    from gen2reco.run.model_folder import save_evaluation
 
     if not told.first:
         return

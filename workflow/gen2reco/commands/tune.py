@@ -22,11 +22,10 @@ def tune() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the search.")
 def cluster(hits: tuple[Path, ...], output: Path, start: Path | None, detector: Path | None, **given: int) -> None:
     """Tune the clustering on every other event of the simulated HITS files, and report on the rest of them."""
-    from gen2reco.campaign.clustering import Clustering
-    from gen2reco.campaign.config import load_block
-    from gen2reco.campaign.sidecar import write_text
-    from gen2reco.campaign.whole import check_output
-    from gen2reco.cluster.tune import comparison, detector_of, to_yaml, tune
+    from gen2reco.cluster.tuning import comparison, detector_of, to_yaml, tune
+    from gen2reco.config.block import load_block
+    from gen2reco.config.clustering import Clustering
+    from gen2reco.files import check_output, write_text
 
     check_output(output)
     begin = load_block(start, Clustering) if start else Clustering()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gen2reco.campaign.config import load_block, load_yaml, parse_block, parse_yaml
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.block import load_block, load_yaml, parse_block, parse_yaml
+from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def generation(
     events: int,
 ) -> None:  # fmt: skip
     """Quality and time of the learned generator against network evaluations, on the process of REFERENCE."""
-    from gen2reco.campaign.pinned import pin_option
+    from gen2reco.campaign.model_pins import pin_option
     from gen2reco.validate.run import compare
     from gen2reco.validate.samples import open_sample
     from gen2reco.validate.scan import scan_generator
@@ -126,7 +126,7 @@ def _scan_stage(
     stage: str, backend: str, reference: Path, out: Path, settings: Path | None, vary: tuple[str, ...],
     options: tuple[str, ...], seed: int,
 ) -> None:  # fmt: skip
-    from gen2reco.campaign.pinned import pin_option
+    from gen2reco.campaign.model_pins import pin_option
     from gen2reco.validate.run import compare
     from gen2reco.validate.samples import open_sample
     from gen2reco.validate.scan import scan_stage
@@ -138,7 +138,7 @@ def _scan_stage(
 
 def _varied(vary: tuple[str, ...]) -> dict[str, list]:
     """KEY=V1,V2 as lists of values, models among them by digest."""
-    from gen2reco.campaign.pinned import pin_option
+    from gen2reco.campaign.model_pins import pin_option
 
     varied = {key: value if isinstance(value, list) else [value] for key, value in _pairs(vary, many=True).items()}
     return {key: [pin_option({key: value})[key] for value in values] for key, values in varied.items()}

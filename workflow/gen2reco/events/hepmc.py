@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.event_files import index_events
 from gen2reco.events.hepmc_lines import EVENT_LINE, Broken, HepmcEvent, read_event
-from gen2reco.events.stream import index_events
+from gen2reco.units import C_LIGHT
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-LIGHT_SPEED = 299.792458  # mm/ns
 FINAL, BEAM, DOCUMENTED = 1, 4, 3
 PARTICLE = ("pdg", "px", "py", "pz", "energy", "vx", "vy", "vz", "time")
 PARTON = ("pdg", "status", "px", "py", "pz", "energy", "mass", "color", "anticolor")
@@ -192,7 +192,7 @@ def _particles(event: HepmcEvent, chosen: NDArray) -> tuple[np.ndarray, ...]:
         before = np.where(known[before] | (before < 0), before, before[before])
     source = np.where(known | (before < 0), np.arange(len(known)), before)
     place = np.vstack([np.where(known[source, None], event.place[source], event.position), event.position])
-    born = place[event.origin[chosen]] / (1, 1, 1, LIGHT_SPEED)
+    born = place[event.origin[chosen]] / (1, 1, 1, C_LIGHT)
     return (event.pdg[chosen], *event.momentum[chosen, :4].T, *born.T)
 
 

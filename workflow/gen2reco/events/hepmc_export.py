@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyhepmc
 
-from gen2reco.campaign.whole import whole
-from gen2reco.events.hepmc import BEAM, FINAL, LIGHT_SPEED
-from gen2reco.events.story import story_of
+from gen2reco.events.hepmc import BEAM, FINAL
+from gen2reco.events.provenance import story_of
+from gen2reco.files import whole
+from gen2reco.units import C_LIGHT
 
 INCOMING, INTERMEDIATE, OUTGOING = 21, 22, 23
 NEAR = 1e-6  # mm: nearer to the origin is written as at the origin
@@ -129,7 +130,7 @@ def _hepevt(row: dict, beams: list) -> tuple[dict[str, np.ndarray], list]:
 
 def _birthplaces(final: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The distinct production vertices (n, 4) x, y, z, ct in mm, and that of each particle."""
-    place = np.stack([final["vx"], final["vy"], final["vz"], final["time"] * LIGHT_SPEED], axis=1)
+    place = np.stack([final["vx"], final["vy"], final["vz"], final["time"] * C_LIGHT], axis=1)
     place[np.abs(place).max(axis=1, initial=0) < NEAR] = 0
     born, group = np.unique(place, axis=0, return_inverse=True)
     return born, group.reshape(-1)

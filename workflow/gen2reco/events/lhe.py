@@ -12,9 +12,9 @@ import numpy as np
 
 from gen2reco.errors import InputError
 from gen2reco.events import lhe_text, lhe_weights
+from gen2reco.events.event_files import MAX_HEADER, EventFile, index_events
 from gen2reco.events.lhe_run import LheRun, differences, read_run
 from gen2reco.events.lhe_weights import Heads, WeightNames
-from gen2reco.events.stream import MAX_HEADER, EventFile, index_events
 
 INCOMING, BEAM, OUTGOING = -1, -9, 1
 _STATUS = (INCOMING, BEAM, OUTGOING, 2, 3, -2)

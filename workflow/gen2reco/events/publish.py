@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from gen2reco.campaign.whole import put_in_place
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
+from gen2reco.files import put_in_place
 
 FORMATS = {"objects": (".root",), "particles": (".hepmc", ".hepmc3", ".hepmc.gz", ".hepmc3.gz")}
 

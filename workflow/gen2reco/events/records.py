@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gen2reco.campaign.whole import regular_file, whole
 from gen2reco.errors import InputError, first_line
 from gen2reco.events.arrow import array, arrow, fit, leaves, lists, no_lists, numbers, structs
 from gen2reco.events.checks import check_values, distinct
+from gen2reco.events.provenance import PROVENANCE_KEY, story_of
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS, VERSIONS
-from gen2reco.events.story import STORY_KEY, story_of
+from gen2reco.files import regular_file, whole
 
 SCHEMA_KEY = "gen2reco.schema"
 ROWS = 250
@@ -281,7 +281,26 @@ def _reading(path: Path | str, what: str = "damaged Parquet file") -> Iterator[N
 
 
 __all__ = [
-    "COLUMNS", "ROWS", "SCHEMAS", "STORY_KEY", "VERSIONS", "Source", "array", "awkward", "check", "empty", "leaves",
-    "lists", "metadata", "no_lists", "open_file", "read", "record_of", "schema_of", "structs", "table", "write",
+    "COLUMNS",
+    "PROVENANCE_KEY",
+    "ROWS",
+    "SCHEMAS",
+    "VERSIONS",
+    "Source",
+    "array",
+    "awkward",
+    "check",
+    "empty",
+    "leaves",
+    "lists",
+    "metadata",
+    "no_lists",
+    "open_file",
+    "read",
+    "record_of",
+    "schema_of",
+    "structs",
+    "table",
+    "write",
     "write_stream",
 ]  # fmt: skip

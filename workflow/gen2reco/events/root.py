@@ -7,8 +7,8 @@ import awkward as ak
 import numpy as np
 import pyarrow as pa
 
-from gen2reco.campaign.whole import whole
 from gen2reco.events import records
+from gen2reco.files import whole
 
 MATCH = 0.4  # largest distance in (eta, phi) of a matched generator jet
 _P4 = "pt: float32, eta: float32, phi: float32, mass: float32"

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, Field, StringConstraints
 
-from gen2reco.campaign.config import Block, parse_block
-from gen2reco.events.geometry import C_LIGHT
+from gen2reco.config.block import Block, parse_block
+from gen2reco.units import C_LIGHT
 
 if TYPE_CHECKING:
     from pythia8mc import Pythia

@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gen2reco.campaign.config import Block
-from gen2reco.campaign.whole import whole
+from gen2reco.config.block import Block
 from gen2reco.errors import InputError
+from gen2reco.files import whole
 
 Objective = Callable[["Draw"], tuple[Tensor, dict[str, float]]]
 

@@ -3,12 +3,12 @@
 import pyarrow as pa
 
 from gen2reco.calibrate.dnn import Dnn, pins
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Backend, Chunk
-from gen2reco.cluster.backend import Clue
+from gen2reco.cluster.clue import Clue
+from gen2reco.config.detector import Detector
 from gen2reco.events.truth import Properties
+from gen2reco.run.stage import Backend, Chunk
 from gen2reco.simulate.geant4 import Geant4
-from gen2reco.simulate.ml import Learned
+from gen2reco.simulate.learned_showers import Learned
 
 SIMULATORS = {"geant4": Geant4, "ml": Learned}
 VERSION = Geant4.version + Learned.version + Clue.version + Dnn.version

@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gen2reco.calibrate.dnn import Dnn, of_tracks
-from gen2reco.calibrate.jetfeatures import jet_inputs
+from gen2reco.calibrate.jet_features import jet_inputs
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import object_pdg, objects_table, tracks_at_origin
-from gen2reco.campaign import fallback
-from gen2reco.campaign.config import Block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.models import Model, located, open_model
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.tracks import make_tracks
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import simulated
 from gen2reco.fuse.chain import SIMULATORS, VERSION, Chain
-from gen2reco.fuse.config import INPUTS, FusedConfig
-from gen2reco.fuse.guard import Domain, input_scores
+from gen2reco.fuse.domain import Domain, input_scores
+from gen2reco.fuse.fused_config import INPUTS, FusedConfig
 from gen2reco.fuse.inputs import VERSION as FEATURES
 from gen2reco.fuse.inputs import Entering, entering, told
-from gen2reco.fuse.objects import Items, object_columns
-from gen2reco.simulate.hits import enter, face_facts, left_out_line, streams
-from gen2reco.simulate.tracks import make_tracks
+from gen2reco.fuse.object_numbers import Items, object_columns
+from gen2reco.run import fallback
+from gen2reco.run.model_folder import Model, located, open_model
+from gen2reco.run.stage import Backend, Chunk, Result
+from gen2reco.simulate.hits_record import enter, face_facts, left_out_line, streams
 
 RELEASE = Path(__file__).parent / "release"
 REMEDY = "take the chain in its place, or set `outside: geant4` (`--option outside=geant4`) to have it so"
@@ -85,8 +85,8 @@ class Fused(Backend):
         """Import torch and load the weights."""
         import torch
 
-        from gen2reco.calibrate.jetnetwork import JetScale
-        from gen2reco.fuse.model import load
+        from gen2reco.calibrate.jet_network import JetScale
+        from gen2reco.fuse.fused_model import load
 
         torch.set_num_threads(1)
         self.network = load(self.model, self.device)

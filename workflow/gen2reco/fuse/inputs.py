@@ -11,11 +11,11 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco import jit
 from gen2reco.calibrate.candidates import event_of
 from gen2reco.calibrate.objects import tracks_at_origin
-from gen2reco.campaign import jit
+from gen2reco.detector.propagate import AtFace
 from gen2reco.events.truth import charge, incident_energy
-from gen2reco.simulate.propagate import AtFace
 
 VERSION = "fused-inputs/1"
 SPECIES = ("photon", "electron", "muon", "pion", "kaon", "proton", "antiproton", "neutron", "antineutron", "neutral")

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.targets import make_targets
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.runner import provenance
+from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.fuse.inputs import Entering, Told, entering, place_of, told
-from gen2reco.fuse.objects import N_CODES, Items, configurations, numbers_of
-from gen2reco.simulate.propagate import propagate
+from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, numbers_of
+from gen2reco.run.runner import provenance
 
 
 @dataclass(frozen=True)

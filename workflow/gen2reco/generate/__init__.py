@@ -3,7 +3,7 @@
 BACKENDS = {
     "pythia8": "gen2reco.generate.pythia8:Pythia8",
     "gun": "gen2reco.generate.gun:Gun",
-    "lhe": "gen2reco.generate.lhe:Lhe",
-    "hepmc": "gen2reco.generate.hepmc:Hepmc",
-    "ml": "gen2reco.generate.ml:Learned",
+    "lhe": "gen2reco.generate.lhe_file:Lhe",
+    "hepmc": "gen2reco.generate.hepmc_file:Hepmc",
+    "ml": "gen2reco.generate.learned:Learned",
 }

@@ -4,13 +4,12 @@ import numpy as np
 import pyarrow as pa
 from particle import Particle, ParticleNotFound
 
-from gen2reco.campaign.config import Block
-from gen2reco.campaign.process import GunProcess
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block
+from gen2reco.config.process import GunProcess
 from gen2reco.errors import InputError
 from gen2reco.events import records
-
-LIGHT_SPEED = 299.792458  # mm/ns
+from gen2reco.run.stage import Backend, Chunk, Result
+from gen2reco.units import C_LIGHT
 
 
 class Gun(Backend):
@@ -71,11 +70,11 @@ def _start(
         if process.separation:
             vertex[:, 1:, :2] = _beside(rng, process, vertex[:, :1, :2], (shape[0], shape[1] - 1))
         length = np.linalg.norm(vertex, axis=-1)
-        return vertex, vertex / length[..., None], length / LIGHT_SPEED
+        return vertex, vertex / length[..., None], length / C_LIGHT
     radius, angle = rng.uniform(*process.radius, shape), rng.uniform(-np.pi, np.pi, shape)
     z = side * rng.uniform(*process.vertex_z, shape)
     vertex = np.stack([radius * np.cos(angle), radius * np.sin(angle), z], -1) + 0.0  # no -0.0
-    return vertex, direction, np.linalg.norm(vertex, axis=-1) / LIGHT_SPEED
+    return vertex, direction, np.linalg.norm(vertex, axis=-1) / C_LIGHT
 
 
 def _beside(rng: np.random.Generator, process: GunProcess, first: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

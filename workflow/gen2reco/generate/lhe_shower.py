@@ -13,7 +13,7 @@ import pythia8mc
 
 from gen2reco.errors import InputError
 from gen2reco.events.lhe import LheEvent, LheRun, write_clean
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
 
 TRIES = 3  # showers of a hard process that Pythia8 gives up, before the event counts as failed
 _MADE, _VETOED = {0}, {6, 7, 8, 9, 14}  # of Pythia8's PhysicsBase::Status
@@ -53,7 +53,7 @@ class Shower:
     def __init__(self, settings: Iterable[str], mpi: bool | None, run: LheRun, own: Iterable[str] = ()):
         """run: beams and header of the events; own: lines of ours. Raises InputError with Pythia8's reason."""
         self._settings, self._mpi, self._own = [*settings, "Check:abortIfVeto = on"], mpi, tuple(own)
-        asked = engine.settings_of(self._settings)
+        asked = pythia_engine.settings_of(self._settings)
         _check_merging(asked)
         self._header = replace(run, strategy=3, processes=((1.0, 0.0, 1.0, 0),))
         self._start([])
@@ -66,7 +66,7 @@ class Shower:
 
     def _drop(self) -> None:
         """Let go of Pythia8, some of whose hooks print at their end."""
-        with engine.engine_output():
+        with pythia_engine.engine_output():
             self.pythia = None
 
     def _start(self, events: Sequence[LheEvent]) -> None:
@@ -74,16 +74,16 @@ class Shower:
         with tempfile.NamedTemporaryFile(suffix=".lhe") as file:
             write_clean(file.name, self._header, events)
             own = [*self._own, "Beams:frameType = 4", f"Beams:LHEF = {file.name}"]
-            self.pythia = engine.start(self._settings, self._mpi, self._watch, own)
+            self.pythia = pythia_engine.start(self._settings, self._mpi, self._watch, own)
         self._watch.pythia = weakref.proxy(self.pythia)
 
     @property
     def weight_names(self) -> list[str]:
         """Names of the shower's weights, the nominal one first."""
-        return [name for name, kept in zip(engine.weight_names(self.pythia), self._kept(), strict=True) if kept]
+        return [name for name, kept in zip(pythia_engine.weight_names(self.pythia), self._kept(), strict=True) if kept]
 
     def _kept(self) -> list[bool]:
-        return [not (self.loops and name.startswith("MUR")) for name in engine.weight_names(self.pythia)]
+        return [not (self.loops and name.startswith("MUR")) for name in pythia_engine.weight_names(self.pythia)]
 
     def __call__(self, events: Sequence[LheEvent], seed: int) -> Showered:
         """Shower the events. Those that Pythia8 gives up are tried again, those that it vetoes are not.
@@ -97,7 +97,7 @@ class Shower:
             self._drop()
             self._start([replace(events[i], process=int(i), weight=1.0) for i in left])
             _check_codes(self.pythia, events)
-            engine.reseed(self.pythia, (seed + attempt * _GOLDEN) % 2**63)
+            pythia_engine.reseed(self.pythia, (seed + attempt * _GOLDEN) % 2**63)
             reasons = self._run(len(left), result.parts)
             made, vetoed = self._watch.numbers(_MADE), self._watch.numbers(_VETOED)
             result.at = np.concatenate([result.at, made])
@@ -112,10 +112,10 @@ class Shower:
     def _run(self, events: int, parts: list[dict]) -> dict[str, int]:
         """Append the columns of what comes out; returns why others did not."""
         reasons: dict[str, int] = {}
-        for batch in engine.batches(self.pythia, events, "none", reasons):
-            _, batch = engine.without_missing(batch)
+        for batch in pythia_engine.batches(self.pythia, events, "none", reasons):
+            _, batch = pythia_engine.without_missing(batch)
             if len(batch):
-                columns = engine.columns(batch)
+                columns = pythia_engine.columns(batch)
                 parts.append(_without_vetoed({**columns, "weights": columns["weights"][:, self._kept()]}))
         return reasons
 
@@ -142,7 +142,7 @@ def _check_codes(pythia: "pythia8mc.Pythia", events: Sequence[LheEvent]) -> None
 def _check_merging(pythia: "pythia8mc.Pythia") -> None:
     """Raises InputError where Pythia8 would crash: it looks for the process that merging is told to start from."""
     process = pythia.word("Merging:Process")
-    merges = engine.merges(pythia) or pythia.flag("Merging:doDynamicMerging")
+    merges = pythia_engine.merges(pythia) or pythia.flag("Merging:doDynamicMerging")
     if merges and pythia.mode("PartonShowers:model") == 1 and ">" not in process:
         raise InputError(f"Merging:Process = {process}: merging needs the process, such as `pp>mu+mu-` or `pp>LEPTONS`")
 

@@ -9,7 +9,7 @@ from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.decays import Particles
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
 from gen2reco.generate.hadronize.dijets import Hardest
-from gen2reco.generate.hadronize.models import GenerationRange
+from gen2reco.generate.hadronize.load import GenerationRange
 from gen2reco.generate.ml_hard import (
     INCOMING,
     MOMENTUM,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
 
 if TYPE_CHECKING:
     import pythia8mc
@@ -28,7 +28,7 @@ _CONDITIONS = frozenset(
 
 def foreign_settings(pythia: "pythia8mc.Pythia") -> list[str]:
     """The settings, and particles with other properties than Pythia8's, with which no model was trained."""
-    changed = engine.changed(pythia).items()
+    changed = pythia_engine.changed(pythia).items()
     lines = [f"setting `{name} = {_word(value)}`" for name, value in changed if not _harmless(name)]
     return lines + [f"another `{code}` than Pythia8's" for code in _changed_particles(pythia.particleData)]
 

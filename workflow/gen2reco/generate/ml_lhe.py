@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from gen2reco.campaign.process import LheProcess
-from gen2reco.campaign.stage import Chunk, Result
+from gen2reco.config.process import LheProcess
 from gen2reco.events.lhe import LheEvent, LheFile
-from gen2reco.generate.lhe import Lhe
+from gen2reco.generate.lhe_file import Lhe
 from gen2reco.generate.ml_hard import INCOMING, INTERMEDIATE, OUTGOING, Beams, Hard, HardProcess, Learn, Parton, Unknown
+from gen2reco.run.stage import Chunk, Result
 
 _STATUS = {-1: INCOMING, 2: INTERMEDIATE, 1: OUTGOING}  # of the Les Houches accord, in Pythia8's words
 

@@ -7,8 +7,8 @@ import torch
 
 from gen2reco.generate.hadronize.dataset import conditions
 from gen2reco.generate.hadronize.decays import Particles
-from gen2reco.generate.hadronize.model import Drawn, Hadronizer
-from gen2reco.generate.hadronize.models import GenerationRange
+from gen2reco.generate.hadronize.load import GenerationRange
+from gen2reco.generate.hadronize.pair_model import Drawn, Hadronizer
 from gen2reco.generate.ml_hard import (
     MOMENTUM,
     OUTGOING,

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pythia8mc
 
-from gen2reco.campaign.process import Pythia8Process
-from gen2reco.campaign.stage import Chunk, Result
+from gen2reco.config.process import Pythia8Process
 from gen2reco.errors import InputError
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
 from gen2reco.generate.ml_hard import Beams, Hard, HardProcess, Learn, Parton, Unknown, in_order
 from gen2reco.generate.pythia8 import HardPartonFilter, assemble, run_facts
+from gen2reco.run.stage import Chunk, Result
 
 _HARD_ONLY = (
     "PartonLevel:ISR = off",
@@ -99,18 +99,18 @@ class FromPythia8:
         self._filters = [HardPartonFilter(process.filter) if process.filter else None for _ in range(2)]
         self._sorter = _Sorter(self._filters[0])
         settings = [*process.settings, "Check:abortIfVeto = on"]
-        self._pythia = engine.start(settings, process.mpi, self._sorter)
+        self._pythia = pythia_engine.start(settings, process.mpi, self._sorter)
         self._sorter.start(self._pythia)
-        self._counter = engine.start([*process.settings, *_HARD_ONLY], False, self._filters[1])
+        self._counter = pythia_engine.start([*process.settings, *_HARD_ONLY], False, self._filters[1])
 
     def events(self, chunk: Chunk, unknown: Unknown, learn: Learn) -> tuple[Result, list[str]]:
         """Events [start, stop) with the particles that `learn` makes of the known ones, and the reasons of all others.
         Raises InputError when Pythia8 or the filter cannot deliver them."""
-        engine.reseed(self._pythia, chunk.seed)
+        pythia_engine.reseed(self._pythia, chunk.seed)
         self._sorter.unknown = unknown
         rows, parts = self._attempts(chunk)
         at = {known: np.flatnonzero([(reason is None) == known for *_, reason in rows]) for known in (True, False)}
-        names = engine.weight_names(self._pythia)
+        names = pythia_engine.weight_names(self._pythia)
         tables = [assemble(parts, chunk.start + at[False], names)]
         if len(at[True]):
             hard, weights, _ = zip(*(rows[i] for i in at[True]))
@@ -127,16 +127,18 @@ class FromPythia8:
         while len(rows) < wanted:
             self._sorter.tries.clear()
             self._sorter.number = chunk.start + len(rows)
-            most = min(engine.BATCH, wanted - len(rows))
-            present, batch = engine.without_missing(next(engine.batches(self._pythia, most, "none", said)))
+            most = min(pythia_engine.BATCH, wanted - len(rows))
+            present, batch = pythia_engine.without_missing(
+                next(pythia_engine.batches(self._pythia, most, "none", said))
+            )
             if len(batch):
-                parts.append(engine.columns(batch))
+                parts.append(pythia_engine.columns(batch))
             for attempt, whole in zip(self._sorter.tries, present.tolist(), strict=True):
                 if attempt is None or (attempt[2] is not None and not whole):
                     failed += 1
                 elif attempt is not DROPPED:
                     rows.append(attempt)
-            if failed > engine.ATTEMPTS * wanted:
+            if failed > pythia_engine.ATTEMPTS * wanted:
                 raise InputError(f"Pythia8 fails to make events: {'; '.join(said)}")
         return rows, parts
 
@@ -145,8 +147,8 @@ class FromPythia8:
         so where there are such, of one that makes as many hard processes and no more."""
         if not some_known:
             return run_facts(self._pythia, table) | _filter_counts(self._filters[0])
-        engine.reseed(self._counter, chunk.seed)
-        for _ in engine.batches(self._counter, table.num_rows):
+        pythia_engine.reseed(self._counter, chunk.seed)
+        for _ in pythia_engine.batches(self._counter, table.num_rows):
             pass
         return run_facts(self._counter, table) | _filter_counts(self._filters[1])
 

@@ -5,12 +5,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pythia8mc
 
-from gen2reco.campaign.config import Block
-from gen2reco.campaign.process import PartonFilter, Pythia8Process
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block
+from gen2reco.config.process import PartonFilter, Pythia8Process
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
+from gen2reco.run.stage import Backend, Chunk, Result
+from gen2reco.units import C_LIGHT
 
 HOPELESS = 100_000  # hard processes in a row that the filter drops before it is called wrong
 
@@ -59,16 +60,18 @@ class Pythia8(Backend):
         """Initialise Pythia8. Raises InputError for settings that it does not take."""
         process = self.options.process
         self._hook = HardPartonFilter(process.filter) if process.filter else None
-        self._pythia, self._fresh = engine.start(process.settings, process.mpi, self._hook), True
+        self._pythia, self._fresh = pythia_engine.start(process.settings, process.mpi, self._hook), True
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
         """Generate events [start, stop). Raises InputError when Pythia8 or the filter cannot deliver them."""
         if not self._fresh:
             self.prepare()
         self._fresh = False
-        engine.reseed(self._pythia, chunk.seed)
-        parts = [engine.columns(batch) for batch in engine.batches(self._pythia, chunk.stop - chunk.start)]
-        table = assemble(parts, np.arange(chunk.start, chunk.stop), engine.weight_names(self._pythia))
+        pythia_engine.reseed(self._pythia, chunk.seed)
+        parts = [
+            pythia_engine.columns(batch) for batch in pythia_engine.batches(self._pythia, chunk.stop - chunk.start)
+        ]
+        table = assemble(parts, np.arange(chunk.start, chunk.stop), pythia_engine.weight_names(self._pythia))
         facts = run_facts(self._pythia, table)
         if self._hook:
             facts |= {"filter_tried": self._hook.tried, "filter_passed": self._hook.passed}
@@ -113,12 +116,12 @@ def run_facts(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict:
         "events_accepted": table.num_rows,
         "events_without_particles": int((pc.list_value_length(table["particles"]).to_numpy() == 0).sum()),
         "hard_processes_tried": info.nTried(),
-        "cross_section_pb": info.sigmaGen() * engine.PB_PER_MB,
-        "cross_section_error_pb": info.sigmaErr() * engine.PB_PER_MB,
+        "cross_section_pb": info.sigmaGen() * pythia_engine.PB_PER_MB,
+        "cross_section_error_pb": info.sigmaErr() * pythia_engine.PB_PER_MB,
         "sum_of_weights": float(pc.sum(table["weight"]).as_py() or 0.0),
         "sqrt_s": info.eCM(),
         "beams": [[info.idA(), info.eA(), info.mA()], [info.idB(), info.eB(), info.mB()]],
-        "weight_names": engine.weight_names(pythia),
+        "weight_names": pythia_engine.weight_names(pythia),
         **({"particle_properties": stated} if stated else {}),
     }
 
@@ -128,7 +131,7 @@ def particle_properties(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict[str
 
     The entries differ by lines of particle data (`9000005:new = …`) and by SLHA blocks of an event file.
     """
-    data, shipped = pythia.particleData, engine.as_shipped().particleData
+    data, shipped = pythia.particleData, pythia_engine.as_shipped().particleData
     codes = np.unique(np.abs(pc.list_flatten(table["particles"]).combine_chunks().field("pdg").to_numpy()))
     now, before = ({int(c): _properties(source, int(c)) for c in codes} for source in (data, shipped))
     return {str(code): stated for code, stated in now.items() if stated and stated != before[code]}
@@ -144,7 +147,7 @@ def _properties(data: "pythia8mc.ParticleData", code: int) -> dict | None:
         "coloured": data.colType(code) != 0,
         "visible": data.isVisible(code),
         "mass": data.m0(code),
-        "lifetime": data.tau0(code) / engine.LIGHT_SPEED,
+        "lifetime": data.tau0(code) / C_LIGHT,
     }
 
 

@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.events.geometry import Geometry, decode
+from gen2reco.detector.geometry import Geometry, decode
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gen2reco.campaign.config import Block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.stage import Backend, Chunk, Result
+from gen2reco.config.block import Block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, encode
+from gen2reco.detector.propagate import AtFace
 from gen2reco.errors import InfrastructureError
-from gen2reco.events.geometry import C_LIGHT, Geometry, encode
-from gen2reco.events.quiet import quiet
+from gen2reco.events.stdout import quiet
 from gen2reco.events.truth import simulated
+from gen2reco.run.stage import Backend, Chunk, Result
 from gen2reco.simulate.digitise import Deposits
-from gen2reco.simulate.hits import enter, face_facts, hits_table, left_out_line, streams
-from gen2reco.simulate.propagate import AtFace
+from gen2reco.simulate.hits_record import enter, face_facts, hits_table, left_out_line, streams
 from gen2reco.simulate.tables import find_tables
+from gen2reco.units import C_LIGHT
 
 BATCH_ENERGY = 1000.0
 """Particles tracked between two reductions of steps to cells, GeV in all: bounds memory to some 10 MB."""
@@ -53,7 +54,7 @@ class Geant4(Backend):
         self.tables.export()
         with quiet():
             try:
-                from gen2reco.simulate.engine import Engine
+                from gen2reco.simulate.geant4_engine import Engine
             except ImportError as error:
                 raise InfrastructureError(f"geant4_pybind cannot be imported: {error}; install gen2reco anew") from None
             self.engine = Engine(self.geometry)

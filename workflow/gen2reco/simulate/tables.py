@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from gen2reco.campaign.caches import cache_folder
+from gen2reco.caches import cache_folder
 from gen2reco.errors import InfrastructureError, InputError
 
 VARIABLES = {

@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from gen2reco.campaign.models import CARD, CONFIG, EVALUATION, PARTS, SUFFIXES, WEIGHTS
 from gen2reco.errors import InputError
+from gen2reco.run.model_folder import CARD, CONFIG, EVALUATION, PARTS, SUFFIXES, WEIGHTS
 from gen2reco.track.regular import NotTaken, check
 
 NAMES = (WEIGHTS, CONFIG, CARD, EVALUATION)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from gen2reco.campaign.config import Block, load_yaml, parse_block
-from gen2reco.campaign.promotion import Criterion
+from gen2reco.config.block import Block, load_yaml, parse_block
+from gen2reco.config.promotion import Criterion
 from gen2reco.errors import InputError
 from gen2reco.track.address import tracking_address
 from gen2reco.track.registry import CANDIDATE, CHAMPION, evaluation, resolve

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gen2reco.campaign.models import CARD, EVALUATION, check_model, keep_model, kept_models, located, model_digest
-from gen2reco.campaign.whole import read_text
 from gen2reco.errors import InputError
+from gen2reco.files import read_text
+from gen2reco.run.model_folder import CARD, EVALUATION, check_model, keep_model, kept_models, located, model_digest
 from gen2reco.track.address import Address, tracking_address
+from gen2reco.track.files_read import NAME, Evaluation, first_mistake
 from gen2reco.track.modelfiles import NAMES, PLACES, files_of
-from gen2reco.track.records import NAME, Evaluation, first_mistake
 from gen2reco.track.secrets import scrub
 from gen2reco.track.server import connect, explained
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from gen2reco.track import spool
-from gen2reco.track.figures import extract
-from gen2reco.track.records import Row, first_mistake
+from gen2reco.track.files_read import Row, first_mistake
 from gen2reco.track.regular import NotTaken, check, read
+from gen2reco.track.report_figures import extract
 
 REPORT = "report"
 _SUFFIXES = {".html", ".json", ".png", ".svg", ".pdf", ".md", ".txt", ".csv"}

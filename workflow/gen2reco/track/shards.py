@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gen2reco.campaign.sidecar import read_facts
 from gen2reco.errors import InputError
+from gen2reco.run.sidecar import read_facts
 from gen2reco.track.regular import NotTaken, check
 
 _SHARD, _LARGEST = re.compile(r"[0-9]{5,9}\.json"), 2**24

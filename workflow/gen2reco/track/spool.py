@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gen2reco.campaign.sidecar import file_digest
 from gen2reco.errors import InputError
+from gen2reco.files import file_digest
 from gen2reco.track.regular import NotTaken, check
 from gen2reco.track.secrets import scrub_value
 
@@ -56,7 +56,7 @@ class Spool:
         """Numbers at a step; of a name and step told again (a resumed training) the first stays."""
         self._tell("metrics", step=int(step), values={str(k): float(v) for k, v in values.items()})
         if self.live and self._watcher is None:
-            from gen2reco.track.live import watch
+            from gen2reco.track.live_sync import watch
 
             self._watcher = watch(self.root.parent, self.key)
 
@@ -193,7 +193,7 @@ def _events(path: Path) -> Iterator[dict]:
     """The whole, well-formed events of one file."""
     from pydantic import ValidationError
 
-    from gen2reco.track.records import EVENT
+    from gen2reco.track.files_read import EVENT
 
     lines = skipped = size = 0
     with path.open("rb") as file:

@@ -18,8 +18,8 @@ from gen2reco.track import spool
 from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.database import alone, locked
 from gen2reco.track.registry import register_files, version_of_digest
+from gen2reco.track.runs import Point, Run, Story, read_lock, tell, top_run, training_run
 from gen2reco.track.server import ARTIFACTS, Deleted, connect, explained
-from gen2reco.track.story import Point, Run, Story, read_lock, tell, top_run, training_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gen2reco.campaign.stage import RECORDS
+from gen2reco.run.stage import RECORDS
 from gen2reco.validate.samples import Cost, Sample
 from gen2reco.validate.verdict import Metric
 

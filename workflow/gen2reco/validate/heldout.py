@@ -3,9 +3,9 @@
 import math
 from pathlib import Path
 
-from gen2reco.campaign.runner import Job, provenance, run
-from gen2reco.campaign.stage import RECORDS, make_backend
 from gen2reco.errors import InputError
+from gen2reco.run.runner import Job, provenance, run
+from gen2reco.run.stage import RECORDS, make_backend
 from gen2reco.validate.run import compare
 from gen2reco.validate.samples import Sample, open_sample
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gen2reco.validate.metrics import identity
-from gen2reco.validate.metrics.identity import Answers
-from gen2reco.validate.sheets import Sheet
-from gen2reco.validate.truth import KIND_LABELS, KINDS
+from gen2reco.statistics import identities
+from gen2reco.statistics.identities import Answers
+from gen2reco.validate.observable_tables import Sheet
+from gen2reco.validate.true_particles import KIND_LABELS, KINDS
 
 if TYPE_CHECKING:
     from gen2reco.validate.measure import Ruler
@@ -32,18 +32,18 @@ def answers(sheet: Sheet) -> Answers:
 
 def metrics(ruler: "Ruler", sheet: Sheet) -> "Iterator[Metric]":
     """Accuracy, expected calibration error, and the ROC area of each kind against the rest."""
-    from gen2reco.validate.metrics.rates import rate
+    from gen2reco.statistics.binomial import rate
 
     found = answers(sheet)
     n = len(found.truth)
-    if n < identity.FEWEST:
+    if n < identities.FEWEST:
         return
     yield ruler.metric(f"{NAME}/accuracy", "right identities", rate(found.right, found.weight), n)
-    error = identity.calibration_error(found, ruler.settings.resamples, ruler.rng(f"{NAME}/calibration_error"))
+    error = identities.calibration_error(found, ruler.settings.resamples, ruler.rng(f"{NAME}/calibration_error"))
     title = f"expected calibration error (perfect: {error.floor:.3f})"
     yield ruler.metric(f"{NAME}/calibration_error", title, error, n)
     for index, kind in enumerate(KINDS):
-        area = identity.roc_area(found, index)
+        area = identities.roc_area(found, index)
         if np.isfinite(area.value):
             title = f"ROC area, {KIND_LABELS[kind]} against the rest"
             yield ruler.metric(f"{NAME}/roc_{kind}", title, area, int((found.truth == index).sum()))
@@ -51,12 +51,12 @@ def metrics(ruler: "Ruler", sheet: Sheet) -> "Iterator[Metric]":
 
 def figure(sheets: list[Sheet], names: list[str | None]) -> str:
     """A confusion table a sample, and the reliability of all, as data URI."""
-    from gen2reco.validate.figures.identity import draw
+    from gen2reco.validate.figures.identity_figures import draw
 
     tables, curves = {}, {}
     for i, (sheet, name) in enumerate(zip(sheets, names)):
         if name is not None and len(sheet):
             kind, guessed = sheet.values["kind"], sheet.values["guessed"]
-            tables[i] = identity.confusion(kind, guessed, sheet.weight, len(KINDS))
-            curves[i] = identity.reliability(answers(sheet), CONFIDENCE)
+            tables[i] = identities.confusion(kind, guessed, sheet.weight, len(KINDS))
+            curves[i] = identities.reliability(answers(sheet), CONFIDENCE)
     return draw(tables, curves, names)

@@ -11,12 +11,12 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign.config import load_yaml
+from gen2reco.config.block import load_yaml
 from gen2reco.errors import InputError
 from gen2reco.events.truth import charge
 from gen2reco.validate.observe.jets import durham
 from gen2reco.validate.observe.shapes import c_parameter, hemispheres, thrust_axes
-from gen2reco.validate.truth import flat
+from gen2reco.validate.true_particles import flat
 
 FEWEST = 100
 

@@ -7,12 +7,12 @@ from types import ModuleType
 
 import numpy as np
 
-from gen2reco.campaign.validation import Limits, Validation
+from gen2reco.config.validation import Limits, Validation
+from gen2reco.statistics import binomial, distances, frechet, profiles, response
+from gen2reco.statistics.classifiers import two_sample_auc
+from gen2reco.statistics.distances import Measured
 from gen2reco.validate import identity
-from gen2reco.validate.metrics import distances, frechet, profiles, rates, response
-from gen2reco.validate.metrics.classifier import two_sample_auc
-from gen2reco.validate.metrics.distances import Measured
-from gen2reco.validate.sheets import Profile, Quantity, Response, Sheet
+from gen2reco.validate.observable_tables import Profile, Quantity, Response, Sheet
 from gen2reco.validate.verdict import Metric, excess, judge
 
 FEWEST = 8
@@ -77,7 +77,7 @@ def absolute(module: ModuleType, ruler: Ruler, name: str, sheet: Sheet) -> Itera
     for rate in getattr(module, "RATES", {}).get(name, []):
         passed, weight, _ = sheet.units(rate.name)
         if len(passed) >= FEWEST:
-            yield ruler.metric(f"{name}/{rate.name}", rate.label, rates.rate(passed > 0.5, weight), len(passed))
+            yield ruler.metric(f"{name}/{rate.name}", rate.label, binomial.rate(passed > 0.5, weight), len(passed))
     if name == identity.NAME:
         yield from identity.metrics(ruler, sheet)
 
@@ -270,7 +270,7 @@ def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[M
     n = min(len(u.values) for u in units)
     if n < FEWEST:
         return
-    of_each = [rates.rate(u.values > 0.5, u.weight) for u in units]
+    of_each = [binomial.rate(u.values > 0.5, u.weight) for u in units]
     error = float(np.hypot(of_each[0].uncertainty, of_each[1].uncertainty))
     shift = Measured(of_each[1].value - of_each[0].value, error, *distances.half_normal(error))
     yield ruler.metric(

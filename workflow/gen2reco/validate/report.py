@@ -7,9 +7,9 @@ from importlib.resources import files
 import numpy as np
 
 from gen2reco import __version__
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.validation import Validation
 from gen2reco.validate.costs import chain_seconds, cost_table
-from gen2reco.validate.event import pick
+from gen2reco.validate.event_choice import pick
 from gen2reco.validate.samples import Sample
 from gen2reco.validate.scan import variants
 from gen2reco.validate.sections import Picture, Section

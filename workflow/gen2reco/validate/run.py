@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-from gen2reco.campaign.sidecar import write_text
-from gen2reco.campaign.validation import Validation
-from gen2reco.campaign.whole import check_folder, check_output
+from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
+from gen2reco.files import check_folder, check_output, write_text
 from gen2reco.validate import report
 from gen2reco.validate.costs import cost_metrics
 from gen2reco.validate.samples import STAGES, Sample, open_samples

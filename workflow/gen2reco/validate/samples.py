@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen2reco.campaign.config import parse_block
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.paths import LOCK_NAME
-from gen2reco.campaign.sidecar import read_sidecar, sidecar_path
-from gen2reco.campaign.stage import RECORDS
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.block import parse_block
+from gen2reco.config.detector import Detector
+from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
 from gen2reco.events.truth import Properties
+from gen2reco.paths import LOCK_NAME
+from gen2reco.run.sidecar import read_sidecar, sidecar_path
+from gen2reco.run.stage import RECORDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +71,7 @@ class Sample:
     @cached_property
     def detector(self) -> Detector | None:
         """The detector that the files say they were made with."""
-        from gen2reco.campaign.runner import provenance
+        from gen2reco.run.runner import provenance
 
         for record in reversed(STAGES):
             for path in self.shards.get(record, [])[:1]:
@@ -83,7 +83,7 @@ class Sample:
     @cached_property
     def properties(self) -> Properties:
         """Properties of particles, as the generator of the files gives them."""
-        from gen2reco.campaign.runner import provenance
+        from gen2reco.run.runner import provenance
 
         last = next((self.shards[record] for record in reversed(STAGES) if self.shards.get(record)), [])
         return Properties.of(*map(provenance, last))

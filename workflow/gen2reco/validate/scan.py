@@ -5,10 +5,10 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from gen2reco.campaign.runner import Job, provenance, run
-from gen2reco.campaign.sidecar import is_whole
-from gen2reco.campaign.stage import RECORDS, Backend, make_backend
 from gen2reco.errors import InputError
+from gen2reco.run.runner import Job, provenance, run
+from gen2reco.run.sidecar import is_whole
+from gen2reco.run.stage import RECORDS, Backend, make_backend
 from gen2reco.validate.samples import Sample, open_sample
 
 

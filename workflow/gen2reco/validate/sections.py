@@ -7,12 +7,12 @@ from types import ModuleType
 
 import numpy as np
 
-from gen2reco.campaign.progress import Progress
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.validation import Validation
+from gen2reco.run.progress import Progress
+from gen2reco.statistics import binomial, response
 from gen2reco.validate import identity, measure
-from gen2reco.validate.metrics import rates, response
+from gen2reco.validate.observable_tables import Sheet, concatenate
 from gen2reco.validate.samples import Sample
-from gen2reco.validate.sheets import Sheet, concatenate
 from gen2reco.validate.verdict import Metric, worst
 
 TITLES = {
@@ -205,10 +205,10 @@ def _response_picture(ruler, name, what, sheets, names) -> Iterator[Picture]:
         yield Picture("Response and resolution", responses(curves, names, what.label), caption)
 
 
-def _binned_rate(sheet: Sheet, name: str, over: str, edges: np.ndarray) -> rates.BinnedRate:
+def _binned_rate(sheet: Sheet, name: str, over: str, edges: np.ndarray) -> binomial.BinnedRate:
     """A rate of the units that have one."""
     tried = sheet.select(np.isfinite(sheet.values[name]))
-    return rates.binned_rate(tried.values[name] > 0.5, tried.weight, tried.values[over], edges)
+    return binomial.binned_rate(tried.values[name] > 0.5, tried.weight, tried.values[over], edges)
 
 
 def _rates_picture(name, wanted, sheets, names, settings) -> Picture:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from gen2reco.campaign.validation import Limits
-from gen2reco.validate.metrics.distances import Measured
+from gen2reco.config.validation import Limits
+from gen2reco.statistics.distances import Measured
 
 PASS, ATTENTION, FAIL = "pass", "attention", "fail"
 TOO_FEW = "too few to tell"

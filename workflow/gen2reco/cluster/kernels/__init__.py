@@ -1,1 +1,1 @@
-"""Compiled kernels, loaded through `gen2reco.cluster.jit.load` so that parallel jobs share one safe cache."""
+"""Compiled kernels, loaded through `cluster.compiled_kernels.load` so that parallel jobs share one safe cache."""

@@ -2,7 +2,7 @@
 
 from numba import types
 
-from gen2reco.cluster.jit import compiled
+from gen2reco.cluster.compiled_kernels import compiled
 from gen2reco.cluster.kernels import groups
 
 

@@ -2,7 +2,7 @@
 
 from numba import types
 
-from gen2reco.cluster.jit import compiled
+from gen2reco.cluster.compiled_kernels import compiled
 
 _f8, _i8 = types.float64, types.int64
 _signature = types.void(

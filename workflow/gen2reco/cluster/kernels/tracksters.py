@@ -7,7 +7,7 @@ cluster that looks at it, as TICL does. Coordinates are u = x/|z|, v = y/|z|.
 import numpy as np
 from numba import njit, types
 
-from gen2reco.cluster.jit import compiled
+from gen2reco.cluster.compiled_kernels import compiled
 from gen2reco.cluster.kernels.tiles import reach_of, tile_points, windows
 
 _f4, _i4, _i8 = types.float32, types.int32, types.int64

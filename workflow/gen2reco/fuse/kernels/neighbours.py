@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gen2reco.campaign.jit import compiled
+from gen2reco.jit import compiled
 
 SOFTENING = 20.0
 """mm; neighbours are ranked by their energy over the square of their distance and this."""

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gen2reco.campaign.process import Pythia8Process, parse_process
-from gen2reco.campaign.runner import provenance
+from gen2reco.config.process import Pythia8Process, parse_process
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
 from gen2reco.generate.hadronize import hemispheres
-from gen2reco.generate.hadronize.ragged import sums
+from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species, in_drawing_order, quantum_numbers
+from gen2reco.run.runner import provenance
 
 ALPHA_S = "TimeShower:alphaSvalue"
 ALPHA_S_DEFAULT = 0.1365
@@ -53,7 +53,7 @@ class Prepared:
 def alpha_s_of(path: Path | str) -> float:
     """The alpha_s of final-state showers that a file was made with, as its provenance tells. Raises InputError."""
     process = _process_of(path)
-    return engine.settings_of(process.settings).parm(ALPHA_S) if process else ALPHA_S_DEFAULT
+    return pythia_engine.settings_of(process.settings).parm(ALPHA_S) if process else ALPHA_S_DEFAULT
 
 
 def endcap_of(path: Path | str) -> tuple[float, float] | None:

@@ -10,10 +10,9 @@ import numpy as np
 import pythia8mc
 
 from gen2reco.errors import InputError
-from gen2reco.generate import engine
+from gen2reco.generate import pythia_engine
 from gen2reco.generate.hadronize import LIFETIME
 
-LIGHT_SPEED = 299.792458  # mm/ns
 TRIES = 10
 SIMPLE = (111, 310, 3122, 3222, 3112, 3312, 3322, 3334)
 
@@ -41,7 +40,7 @@ class Decays:
     """Decays particles until all are stable. One Pythia8 is started; `reseed` fixes what it draws."""
 
     def __init__(self) -> None:
-        self._pythia = engine.start([], None, own=["ProcessLevel:all = off"])
+        self._pythia = pythia_engine.start([], None, own=["ProcessLevel:all = off"])
         data = self._pythia.particleData
         self._channels = {code: self._two_body(code) for code in SIMPLE}
         products = {abs(int(c)) for _, pairs in self._channels.values() for c in pairs.flat}
@@ -64,7 +63,7 @@ class Decays:
 
     def reseed(self, seed: int) -> None:
         """Fix what Pythia8 draws from here on."""
-        engine.reseed(self._pythia, seed)
+        pythia_engine.reseed(self._pythia, seed)
 
     def unstable(self, pdg: np.ndarray) -> np.ndarray:
         """Which particles decay before they could meet a detector: (n,) bool."""

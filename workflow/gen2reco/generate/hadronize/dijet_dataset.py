@@ -10,7 +10,7 @@ from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.dataset import Prepared, alpha_s_of, flattened, numbers_of_entries
 from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
-from gen2reco.generate.hadronize.ragged import sums
+from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species
 
 

@@ -13,7 +13,7 @@ from gen2reco.flow.path import sample
 from gen2reco.flow.sets import Sets
 from gen2reco.generate.hadronize import dijets, hemispheres
 from gen2reco.generate.hadronize.dijets import GROUPS, JETS
-from gen2reco.generate.hadronize.model import Architecture, Start, summary_kinds
+from gen2reco.generate.hadronize.pair_model import Architecture, Start, summary_kinds
 from gen2reco.generate.hadronize.species import Species
 
 TRIES = 50

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen2reco.events import quiet
+from gen2reco.events import stdout
 from gen2reco.generate.hadronize import hemispheres
-from gen2reco.generate.hadronize.ragged import sums
+from gen2reco.generate.hadronize.group_sums import sums
 
 JETS, GROUPS = 4, 6
 """Jets of the two hard partons, two more; then what is in no jet, forward and backward."""
@@ -169,7 +169,7 @@ def _clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, frame
     counts = np.bincount(event, minlength=n)
     fields = dict(zip(("px", "py", "pz", "E"), (*p.T, np.sqrt((p**2).sum(1) + mass**2))))
     jet = np.full(len(p), -1)
-    fastjet = quiet.fastjet()
+    fastjet = stdout.fastjet()
     definition = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     first = np.concatenate([[0], np.cumsum(counts)])
     for start in range(0, n, 5000):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gen2reco.generate.hadronize.ragged import sums, thrust_axes
+from gen2reco.generate.hadronize.group_sums import sums, thrust_axes
 
 GROUPS = 2
 SHAPES = ("mass_0", "mass_1", "in_0", "in_1", "out_0", "out_1", "skew_0", "skew_1", "quark_x", "quark_y")

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gen2reco.campaign import jit
-from gen2reco.events.geometry import Geometry
+from gen2reco import jit
+from gen2reco.detector.geometry import Geometry
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
-from gen2reco.simulate.showers.layers import Drawn, axis_points, from_axis
+from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
 
 sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
 N_QUANTILES = 65

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign.detector import Detector
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry, decode
+from gen2reco.detector.propagate import propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.geometry import C_LIGHT, Geometry, decode
 from gen2reco.flow.sets import members
-from gen2reco.simulate.propagate import propagate
 from gen2reco.simulate.showers.incidence import Incidence, incidence
+from gen2reco.units import C_LIGHT
 
 FLOOR = 0.05
 """MIP; smaller deposits, two in a hundred cells and 1e-4 of the energy, are left out."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.detector.propagate import AtFace
 from gen2reco.events.truth import incident_energy
-from gen2reco.simulate.propagate import AtFace
 
 FAMILIES: dict[str, tuple[int, ...]] = {
     "electromagnetic": (22, 11, -11),

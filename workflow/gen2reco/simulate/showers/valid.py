@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.campaign.models import Model
 from gen2reco.events.truth import charge
-from gen2reco.simulate.showers.config import ShowersConfig
+from gen2reco.run.model_folder import Model
 from gen2reco.simulate.showers.incidence import FAMILIES, Incidence
+from gen2reco.simulate.showers.shower_config import ShowersConfig
 
 _STANDS_FOR = {"charged": 211, "negative": -211, "baryon": 2112, "neutral": 130}
 _TO_PHOTONS = (111, 221)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gen2reco.statistics.binomial import BinnedRate
+from gen2reco.statistics.response import Binned, Terms
 from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style, points
-from gen2reco.validate.metrics.rates import BinnedRate
-from gen2reco.validate.metrics.response import Binned, Terms
 
 AXES = {
     "energy": ("true energy [GeV]", True),

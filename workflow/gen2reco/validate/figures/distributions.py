@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.statistics.distances import Units, bin_of, resampled_weights
 from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style
 from gen2reco.validate.measure import histogram_edges
-from gen2reco.validate.metrics.distances import Units, bin_of, resampled_weights
-from gen2reco.validate.sheets import Profile, Quantity, Sheet
+from gen2reco.validate.observable_tables import Profile, Quantity, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,12 +5,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.validation import Validation
-from gen2reco.events import records, scores
+from gen2reco.config.detector import Detector
+from gen2reco.config.validation import Validation
+from gen2reco.events import records, trackster_scores
 from gen2reco.events.truth import STANDARD, Properties
-from gen2reco.validate.sheets import Classifier, Profile, Quantity, Rate, Sheet
-from gen2reco.validate.truth import flat, kind_of
+from gen2reco.validate.observable_tables import Classifier, Profile, Quantity, Rate, Sheet
+from gen2reco.validate.true_particles import flat, kind_of
 
 COLUMNS = [
     "event", "weight", "particles", "tracks", "layer_clusters", "hit_cluster", "tracksters", "cluster_trackster",
@@ -69,7 +69,7 @@ def observe(
     sheets = {"tracksters": _tracksters(data, number, weight), "events": _whole(data, number, weight)}
     if "deposited" not in events.schema.names:
         return sheets
-    particles, tracksters = scores.score(events)
+    particles, tracksters = trackster_scores.score(events)
     low, high = settings.abs_eta
     kind, eta = kind_of(particles.pdg, properties), np.abs(particles.eta)
     chosen = particles.counted & (particles.energy >= settings.min_energy) & (eta > low) & (eta < high) & (kind != 2)

@@ -5,13 +5,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.detector import Detector
+from gen2reco.config.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.truth import STANDARD, Properties
+from gen2reco.validate.observable_tables import Classifier, Profile, Quantity, Response, Sheet
 from gen2reco.validate.observe.particles import counts_in
-from gen2reco.validate.sheets import Classifier, Profile, Quantity, Response, Sheet
-from gen2reco.validate.truth import KIND_LABELS, KINDS, Flat, at_face, flat, kind_of, true_energy
+from gen2reco.validate.true_particles import KIND_LABELS, KINDS, Flat, at_face, flat, kind_of, true_energy
 
 COLUMNS = ["event", "weight", "particles", "hits", "contributions"]
 LAYERS = np.arange(0.5, 48.5)

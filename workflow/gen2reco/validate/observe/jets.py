@@ -4,7 +4,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.events import quiet
+from gen2reco.events import stdout
 
 
 def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
@@ -15,7 +15,7 @@ def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
     out = np.full((2, len(momenta)), np.nan)
     enough = ak.to_numpy(ak.num(momenta) >= 4)
     if enough.any():
-        fastjet = quiet.fastjet()
+        fastjet = stdout.fastjet()
         sequence = fastjet.ClusterSequence(momenta[enough], fastjet.JetDefinition0Param(fastjet.ee_kt_algorithm))
         for i, jets in enumerate((2, 3)):
             out[i, enough] = ak.to_numpy(sequence.exclusive_ymerge(jets))
@@ -25,7 +25,7 @@ def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
 def anti_kt(momenta: ak.Array, radius: float, min_pt: float) -> tuple[ak.Array, ak.Array]:
     """Anti-kt jets (arXiv:0802.1189) above min_pt, hardest first: records px, py, pz, E, and the places of each one's
     constituents among the momenta of its event."""
-    fastjet = quiet.fastjet()
+    fastjet = stdout.fastjet()
     sequence = fastjet.ClusterSequence(momenta, fastjet.JetDefinition(fastjet.antikt_algorithm, radius))
     jets, members = sequence.inclusive_jets(min_pt=min_pt), sequence.constituent_index(min_pt=min_pt)
     order = ak.argsort(np.hypot(jets.px, jets.py), axis=1, ascending=False)

@@ -5,12 +5,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gen2reco.campaign.detector import Detector
-from gen2reco.campaign.validation import Validation
+from gen2reco.config.detector import Detector
+from gen2reco.config.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.truth import STANDARD, Properties
-from gen2reco.validate.sheets import Classifier, Profile, Quantity, Sheet
-from gen2reco.validate.truth import Flat, flat
+from gen2reco.validate.observable_tables import Classifier, Profile, Quantity, Sheet
+from gen2reco.validate.true_particles import Flat, flat
 
 COLUMNS = ["event", "weight", "particles"]
 SPECIES = {

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import float32, njit, none, types
 
-from gen2reco.campaign.jit import compiled
+from gen2reco.jit import compiled
 
 inner = njit(fastmath=True, error_model="numpy", _nrt=False)
 """Decorator of what compiled loops call: it makes no arrays, so that none need be counted, which costs more than it."""

@@ -12,7 +12,7 @@ import numpy as np
 from numba import float32, float64, int64, njit, types
 from numpy.typing import NDArray
 
-from gen2reco.campaign.jit import compiled
+from gen2reco.jit import compiled
 from gen2reco.simulate.showers.kernels.maths import (
     HEAD,
     add_logistic,

@@ -1,0 +1,124 @@
+"""Why shards are not there: the reason of each one's last attempt, from its log, Slurm's log and the accounting."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from gen2reco.batch import slurm
+from gen2reco.campaign.campaign import MAX_SHARDS
+from gen2reco.campaign.plan import Plan
+from gen2reco.config.block import load_json, parse_block
+from gen2reco.run.sidecar import read_sidecar
+
+SLURM_LOGS = Path(".snakemake/slurm_logs")
+ALIVE = {"RUNNING", "PENDING", "REQUEUED", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING"}
+STATES = {
+    "OUT_OF_MEMORY": "out of memory",
+    "TIMEOUT": "time limit",
+    "DEADLINE": "time limit",
+    "NODE_FAIL": "node lost",
+    "BOOT_FAIL": "node lost",
+    "PREEMPTED": "preempted",
+    "CANCELLED": "cancelled",
+}
+SIGNS = {
+    r"memory limit|oom[-_ ]kill|[Oo]ut [Oo]f [Mm]emory": "out of memory",
+    r"DUE TO TIME LIMIT|stopped by SIGUSR1": "time limit",
+    r"DUE TO NODE FAILURE": "node lost",
+    r"DUE TO PREEMPTION": "preempted",
+}
+"""What the logs say where the accounting does not tell: a job killed for its memory often counts as failed."""
+
+
+class Submitted(BaseModel):
+    """`submitted.json`: when the campaign was first submitted, seconds since 1970."""
+
+    first: float = Field(ge=0, lt=1e11)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The last attempt at a shard that is not there."""
+
+    sample: str
+    stage: str
+    shard: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.sample} {self.stage} {self.shard:05d}: {self.reason}"
+
+
+def failed_attempts(plan: Plan) -> list[Attempt]:
+    """The shards that were tried and are not there, with the reason; those at work now are left out."""
+    tried = [(*shard, log) for shard, log in _logs_of_missing(plan)]
+    jobs = {log: found[-1] for *_, log in tried if (found := re.findall(r"^Slurm job (\d+)", log, re.M))}
+    known = slurm.states(sorted(set(jobs.values()))) if jobs and slurm.available() else {}
+    attempts = []
+    for sample, stage, shard, log in tried:
+        job = jobs.get(log)
+        state = known[job].state if job in known else ""
+        if state not in ALIVE and (reason := _reason(log, job, state)):
+            where = f" (Slurm job {job}{f' on {known[job].nodes}' if job in known else ''})" if job else ""
+            attempts.append(Attempt(sample, stage, shard, reason + where))
+    return attempts
+
+
+def gpu_hours(plan: Plan) -> tuple[float, str]:
+    """GPU hours spent on a campaign, and by what they were counted: the accounting, or the finished shards."""
+    submitted = plan.folder / "submitted.json"
+    if submitted.exists() and slurm.available():
+        first = parse_block(load_json(submitted, 1000), Submitted, str(submitted)).first
+        spent = slurm.gpu_hours(plan.lock["name"], first)
+        if spent is not None:
+            return spent, "Slurm's accounting, lost attempts included"
+    return sum(_gpu_seconds(plan)) / 3600, "the finished shards"
+
+
+def uses_gpu(plan: Plan) -> bool:
+    """Whether any stage of a plan runs on a GPU."""
+    return any(
+        plan.choice(sample, stage)["device"] == "cuda" for sample in plan.samples for stage in plan.stages(sample)
+    )
+
+
+def _gpu_seconds(plan: Plan) -> list[float]:
+    seconds = []
+    for sample in plan.samples:
+        for stage in plan.stages(sample):
+            if plan.owner(sample, stage) != sample or plan.choice(sample, stage)["device"] != "cuda":
+                continue
+            files = [plan.file(sample, stage, shard) for shard in range(plan.shards(sample))]
+            facts = [read_sidecar(file) for file in files if file.with_suffix(".json").is_file()]
+            seconds += [fact["wall_seconds"] for fact in facts if fact.get("device") == "cuda"]
+    return seconds
+
+
+def _logs_of_missing(plan: Plan) -> list[tuple[tuple[str, str, int], str]]:
+    """((sample, stage, shard), text of its log) of each shard that has a log and no file."""
+    found = []
+    for sample in plan.samples:
+        for stage in plan.stages(sample):
+            if plan.owner(sample, stage) != sample:
+                continue
+            for log in sorted((plan.folder / "logs" / stage).glob(f"{sample}-[0-9]*.log")):
+                number = log.stem.rpartition("-")[2]
+                shard = int(number) if number.isdecimal() and len(number) < 10 else MAX_SHARDS
+                if shard < plan.shards(sample) and not plan.file(sample, stage, shard).is_file():
+                    found.append(((sample, stage, shard), log.read_text(errors="replace")))
+    return found
+
+
+def _reason(log: str, job: str | None, state: str) -> str:
+    """One line; empty where nothing went wrong yet."""
+    if state in STATES:
+        return STATES[state]
+    texts = [log, *(file.read_text(errors="replace") for file in SLURM_LOGS.rglob(f"{job}.log"))] if job else [log]
+    for pattern, reason in SIGNS.items():
+        if any(re.search(pattern, text) for text in texts):
+            return reason
+    if errors := re.findall(r"^gen2reco: error: (.*)$", log, re.M):
+        return errors[-1]
+    return "killed" if state == "FAILED" else ""

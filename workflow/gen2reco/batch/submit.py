@@ -1,0 +1,160 @@
+"""Run the driver of a campaign on a cluster: as a Slurm job, detached on this machine, or here."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from gen2reco.batch import slurm
+from gen2reco.batch.driver import snakemake_command
+from gen2reco.batch.offer import Cluster, problems, remarks
+from gen2reco.batch.profile import Profile, load_profile, requests, unseen
+from gen2reco.campaign.exclusive import hold
+from gen2reco.campaign.plan import Plan, ensure_plan, lock_of
+from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.files import write_text
+
+DRIVER_MINUTES, DRIVER_MEMORY_MB = 24 * 60, 4000
+WARNING_SECONDS = 120
+"""How long ahead of its time limit a driver that is a Slurm job hands over to its next run."""
+
+
+def check_cluster(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]], folder: Path | None = None) -> None:
+    """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for, for samples
+    that go these roads of (stage, device), or that its nodes do not see the results folder. A line each tells what
+    cannot be checked, and what will have to wait for nodes."""
+    if not profile.on_slurm:
+        return
+    asked = requests(profile, roads)
+    cluster = Cluster.here()
+    for line in remarks(asked, cluster):
+        print(f"{profile.path}: {line}", file=sys.stderr)
+    found = problems(asked, cluster) or (unseen(folder, asked) if folder else [])
+    if found:
+        raise InputError(f"{profile.path}: " + "; ".join(found))
+
+
+def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[str]) -> str:
+    """Plan and check a campaign, then start its driver; returns a line that tells where it runs.
+
+    Raises InputError for what cannot run there, InfrastructureError if a driver is there already.
+    """
+    profile = load_profile(profile_name)
+    with hold(lock_of(campaign_file).parent, "`gen2reco submit`"):
+        plan = ensure_plan(campaign_file)
+        if where == "job" and (queued := slurm.driver_jobs(plan.lock["name"])):
+            raise InfrastructureError(
+                f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it"
+            )
+        roads = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
+        check_cluster(profile, roads, plan.folder)
+        _remember(plan)
+        again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
+        command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]
+        return _as_job(plan, profile, command) if where == "job" else _detached(plan, command)
+
+
+def drive(campaign_file: Path, profile_name: str, arguments: list[str]) -> int:
+    """Run the driver here and now; returns its exit code. As a Slurm job, it requeues itself ahead of the limit."""
+    profile = load_profile(profile_name)
+    plan = ensure_plan(campaign_file)
+    _remember(plan)
+    given = ["--workflow-profile", str(profile.path.parent if profile.path.name == "profile.yaml" else profile.path)]
+    if profile.on_slurm:
+        given += ["--slurm-jobname-prefix", slurm.job_prefix(plan.lock["name"])]
+    command = snakemake_command(campaign_file, [*given, *arguments])
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        os.execv(command[0], command)
+    driver = subprocess.Popen(command)
+
+    def hand_over(number: int, frame: FrameType | None) -> None:
+        driver.kill()  # its jobs run on, until the next run of the driver takes the campaign over
+        subprocess.run(["scontrol", "requeue", job], check=False)
+
+    signal.signal(signal.SIGUSR1, hand_over)
+    signal.signal(signal.SIGTERM, lambda number, frame: driver.kill())
+    return driver.wait()
+
+
+def measure_there(campaign_file: Path, profile_name: str, seconds: float) -> str:
+    """Measure a campaign's rates in a job of the cluster; returns what it printed. Raises InfrastructureError."""
+    from gen2reco.campaign.campaign import load_campaign
+
+    profile = load_profile(profile_name)
+    _, _, chains = load_campaign(campaign_file)
+    on_gpu = sorted(f"{s}_gpu" for chain in chains.values() for s, choice in chain.items() if choice.device == "cuda")
+    asked = profile.resources(on_gpu[0] if on_gpu else "simulate")
+    command = [sys.executable, "-m", "gen2reco.cli", "calibrate-rates", str(campaign_file), "--seconds", str(seconds)]
+    log = Path(f".gen2reco-rates-{os.getpid()}.log")
+    options = {
+        "job-name": "g2r-rates",
+        "output": str(log),
+        **_sbatch_options(asked),
+        "wrap": f"exec {shlex.join(command)}",
+    }
+    try:
+        slurm.query("sbatch", "--wait", *_flags(options), seconds=None)
+        return log.read_text()
+    except InfrastructureError as error:
+        said = log.read_text().strip().splitlines() if log.exists() else []
+        raise InfrastructureError(f"the measuring job failed: {said[-1] if said else error}") from None
+    finally:
+        log.unlink(missing_ok=True)
+
+
+def _as_job(plan: Plan, profile: Profile, command: list[str]) -> str:
+    asked = profile.resources("driver")
+    log = plan.folder / "driver-%j.log"
+    if "driver" not in profile.set_resources:
+        asked |= {"runtime": DRIVER_MINUTES, "mem_mb": DRIVER_MEMORY_MB}
+    options = {
+        "job-name": f"{slurm.job_prefix(plan.lock['name'])}-driver",
+        "output": str(log),
+        "open-mode": "append",
+        **_sbatch_options(asked),
+        "signal": f"B:USR1@{WARNING_SECONDS}",
+        "wrap": f"exec {shlex.join(command)}",
+    }
+    job = slurm.query("sbatch", "--parsable", "--requeue", *_flags(options))[-1].split(";")[0]
+    return f"the driver is Slurm job {job}; it writes {str(log).replace('%j', job)}"
+
+
+def _sbatch_options(asked: dict) -> dict:
+    """The options of sbatch that ask for a profile's resources of a rule."""
+    return {
+        "partition": asked.get("slurm_partition"),
+        "account": asked.get("slurm_account"),
+        "qos": asked.get("qos"),
+        "constraint": asked.get("constraint"),
+        "time": asked.get("runtime"),
+        "mem": f"{asked['mem_mb']}M" if "mem_mb" in asked else None,
+        "cpus-per-task": asked["threads"],
+        "gres": asked.get("gres"),
+        "gpus": ":".join(str(part) for part in (asked.get("gpu_model"), asked.get("gpu")) if part),
+    }
+
+
+def _flags(options: dict) -> list[str]:
+    return [f"--{key}={value}" for key, value in options.items() if value]
+
+
+def _detached(plan: Plan, command: list[str]) -> str:
+    log = plan.folder / "driver.log"
+    with log.open("ab") as out:
+        driver = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+    return f"the driver is process {driver.pid} on this machine; it writes {log}"
+
+
+def _remember(plan: Plan) -> None:
+    """Note when the campaign was first submitted: since then its jobs are counted."""
+    path = plan.folder / "submitted.json"
+    if not path.exists():
+        with hold(plan.folder, "`gen2reco submit`"):
+            write_text(path, json.dumps({"first": time.time()}) + "\n")

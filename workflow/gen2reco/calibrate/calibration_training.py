@@ -1,0 +1,194 @@
+"""From training data to a model folder: train, correct, judge on held-out events, write the card."""
+
+import json
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from gen2reco.calibrate.corrections import Corrections, Predicted
+from gen2reco.calibrate.dnn import pins
+from gen2reco.calibrate.evaluate import LEAST_IDENTIFIED, evaluate, reliability
+from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, names
+from gen2reco.calibrate.jet_training import JetTraining, make_jet_calibration
+from gen2reco.calibrate.object_training import CalibrationTraining, fit_corrections, train_network
+from gen2reco.calibrate.predict import KIND, predict
+from gen2reco.calibrate.sample import Sample, read_sample
+from gen2reco.config.block import Block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry
+from gen2reco.errors import InputError
+from gen2reco.events.schemas import IDENTITIES
+from gen2reco.run.model_folder import Model, save_model
+from gen2reco.run.runner import provenance
+
+Watch = Callable[[int, dict[str, float]], None]
+
+
+class CalibrationModel(Block):
+    """The release calibration: how its networks are trained."""
+
+    objects: CalibrationTraining = CalibrationTraining()
+    """The network that calibrates objects."""
+    jets: JetTraining = JetTraining()
+    """The network that calibrates jets of them."""
+
+
+def make_calibration(
+    paths: list[Path],
+    others: dict[str, list[Path]],
+    folder: Path,
+    settings: CalibrationModel,
+    device: str = "cpu",
+    tell: Callable[[Path, dict], Watch] | None = None,
+) -> list[Model]:
+    """Train on `clusters` files, all made alike; writes `folder`/objects and, if there are jets, `folder`/jets.
+
+    Checkpoints stand beside them. others: files that are only judged, by label. `tell(folder, settings)` gives the
+    watcher of a training. Raises InputError if the files differ in geometry or clustering.
+    """
+    watch = tell or (lambda *_: None)
+    objects = make_objects(paths, others, folder / "objects", settings.objects, device, watch)
+    if dist.is_initialized():
+        dist.barrier()  # the first process wrote what all now read
+    watcher = watch(folder / "jets", settings.jets.model_dump(mode="json"))
+    jets = make_jet_calibration(paths, others, folder, settings.jets, watcher)
+    return [made for made in (objects, jets) if made]
+
+
+def make_objects(
+    paths: list[Path],
+    others: dict[str, list[Path]],
+    folder: Path,
+    settings: CalibrationTraining,
+    device: str,
+    tell: Callable[[Path, dict], Watch],
+) -> Model | None:
+    """Train the calibration of objects and write its model folder (by the first process of torchrun alone)."""
+    detector, pinned = common_pins(paths)
+    geometry = Geometry(detector)
+    sample = read_sample(paths, geometry)
+    began = time.perf_counter()
+    watch = tell(folder, settings.model_dump(mode="json"))
+    network = train_network(sample, settings, folder.with_name("objects.training"), device, watch)
+    if int(os.environ.get("RANK", "0")):
+        return None
+    spent = time.perf_counter() - began
+    predicted = predict(network, sample.inputs, device)
+    corrections = fit_corrections(sample, predicted)
+    test = sample.part("test")
+    metrics = evaluate(sample, predicted, corrections, test)
+    reliable = {"test": reliability(*_answers(sample, predicted, corrections, test))}
+    for label, files in others.items():
+        other, every = read_sample(files, geometry), np.bool_(True)
+        answer = predict(network, other.inputs, device)
+        found = evaluate(other, answer, corrections, np.full(len(other), every))
+        metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
+        reliable[label] = reliability(*_answers(other, answer, corrections, every))
+    config = {
+        "sizes": network.sizes.model_dump(mode="json"),
+        "corrections": corrections.as_json(),
+        "valid_range": valid_range(sample),
+        "features": [*names(geometry), *TRACK_NAMES],
+        "point_features": list(POINT_NAMES),
+        "settings": settings.model_dump(mode="json"),
+        "metrics": metrics,
+        "reliability": reliable,
+    }
+    weights = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+    hardware = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "CPU"
+    text = card(sample, metrics, reliable, paths, f"{spent / 60:.1f} min on {hardware}", pinned)
+    return save_model(folder, KIND, config, pinned, weights, text)
+
+
+def _answers(sample: Sample, predicted: Predicted, corrections: Corrections, mask: NDArray) -> tuple[NDArray, NDArray]:
+    """Probability of the most likely identity and whether it is right, for the known candidates of a mask."""
+    mask = mask & (sample.targets.identity >= 0) & (sample.targets.energy > LEAST_IDENTIFIED)
+    probability = corrections.probabilities(predicted)[mask]
+    return probability.max(axis=1, initial=0.0), probability.argmax(axis=1) == sample.targets.identity[mask]
+
+
+def common_pins(paths: list[Path]) -> tuple[Detector, dict[str, str]]:
+    """The detector and the pins that all files agree on. Raises InputError if they do not."""
+    if not paths:
+        raise InputError("no `clusters` files to train on; make them with configs/campaigns/train_calibration.yaml")
+    found = {}
+    for path in paths:
+        story = provenance(path)
+        if "detector" not in story.get("cluster", {}):
+            raise InputError(f"{path}: does not tell how it was clustered; remake it with `gen2reco cluster`")
+        detector = Detector.model_validate(story["cluster"]["detector"])
+        found[json.dumps(pins(detector, story), sort_keys=True)] = (path, detector)
+    if len(found) > 1:
+        one, other = list(found.items())[:2]
+        raise InputError(
+            f"{one[1][0]} was made with {one[0]}, {other[1][0]} with {other[0]}; train on files made alike"
+        )
+    text, (_, detector) = found.popitem()
+    return detector, json.loads(text)
+
+
+def valid_range(sample: Sample) -> dict[str, list[float]]:
+    """Least and largest value of each feature in the training part, features of the track after the others."""
+    known = sample.part("train") & (sample.targets.identity >= 0)
+    values = np.hstack([sample.inputs.calorimeter, sample.inputs.track])[known]
+    margin = 0.02 * (values.max(0) - values.min(0)) + 1e-4
+    return {"low": (values.min(0) - margin).tolist(), "high": (values.max(0) + margin).tolist()}
+
+
+def card(
+    sample: Sample, metrics: list[dict], reliable: dict, paths: list[Path], cost: str, pinned: dict[str, str]
+) -> str:
+    """The model card, in Markdown."""
+    kinds = Counter(IDENTITIES[i] for i in sample.targets.identity[sample.part("train")] if i >= 0)
+    known = sample.targets.identity >= 0
+    energy, eta = sample.targets.energy[known], np.abs(sample.targets.eta[known])
+    rows = [f"| {m['name']} | {m['value']:.4f} | {m['uncertainty']:.4f} | {m['n']} |" for m in metrics]
+    sure = [
+        f"| {label} | {p:.3f} | {f:.3f} | {error:.3f} | {n} |"
+        for label, found in reliable.items()
+        for p, f, error, n in found
+    ]
+    physics = sorted({provenance(p).get("simulate", {}).get("info", {}).get("physics", "unknown") for p in paths})
+    return f"""# Calibration of calorimeter objects
+
+Identity, energy with its uncertainty, and direction of candidates (tracksters with their loose layer clusters and
+tracks). Energies use the calorimeter alone; the track enters identities, and gives muons their momentum.
+
+- Data: {", ".join(physics)}; {len(paths)} files, {len(sample)} candidates ({
+        ", ".join(f"{n} {k}" for k, n in kinds.items())
+    } in training); events are split 70 / 15 / 15 % into training, corrections, and the test below.
+- Training: {cost}.
+- Valid range: true energies {np.quantile(energy, 0.001):.2f} to {energy.max():.0f} GeV, |eta| {eta.min():.2f} to
+  {eta.max():.2f}, no pile-up; every feature within the range that `config.json` states. Candidates outside are flagged
+  in `out_of_range` and counted in the sidecar.
+- Trained behind: {", ".join(f"{k} `{v}`" for k, v in pinned.items())}.
+- Probabilities hold for the training's mixture of particles.
+
+## Held-out events
+
+Responses are sums over the candidates of a particle over its true energy; `_raw` is the plain dE/dx-weighted sum.
+Uncertainties are bootstrap standard deviations.
+
+| metric | value | uncertainty | n |
+|---|---|---|---|
+{chr(10).join(rows)}
+
+## Reliability of the probabilities
+
+Of the most likely identity, in groups of equal size.
+
+| sample | mean probability | share that is right | uncertainty | n |
+|---|---|---|---|---|
+{chr(10).join(sure)}
+"""
+
+
+__all__ = ["card", "common_pins", "make_calibration", "valid_range"]

@@ -1,0 +1,70 @@
+"""One job of a plan: its stage, its shard and its device, all as the plan says."""
+
+from pathlib import Path
+
+from gen2reco.campaign.plan import Plan, check_file, check_release, job_plan, read_plan
+from gen2reco.campaign.plan_lock import read_lock
+from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.paths import LOCK_NAME
+from gen2reco.run.devices import usable_device
+from gen2reco.run.runner import Job
+from gen2reco.run.stage import make_backend
+
+
+def planned_job(
+    lock: Path, stage: str, sample: str | None, shard: int | None, output: Path, source: Path | None, workers: int
+) -> Job:
+    """The job of one stage of one shard, all its settings from the plan. Raises InputError."""
+    plan = job_plan(lock)
+    if sample not in plan.samples or stage not in plan.stages(sample):
+        raise InputError(f"{lock}: no stage `{stage}` of a sample `{sample}`; known samples: {', '.join(plan.samples)}")
+    if shard is None or shard >= plan.shards(sample):
+        raise InputError(f"{lock}: sample `{sample}` has {plan.shards(sample)} shards; there is no shard {shard}")
+    if source is not None:
+        stages = plan.stages(sample)
+        check_file(plan, sample, stages[stages.index(stage) - 1], shard, source)
+    choice = plan.choice(sample, stage)
+    backend = make_backend(stage, choice["backend"], choice["options"], plan.detector)
+    if backend.model_digest != choice["model"]:
+        raise InputError(
+            f"{lock}: {sample}.{stage} was planned with model {choice['model']}, here it is {backend.model_digest}; "
+            "put the planned one back, or run `gen2reco plan CAMPAIGN --new-revision`"
+        )
+    check_release(plan, stage)
+    return Job(
+        backend,
+        Path(output),
+        plan.lock["seed"],
+        source,
+        plan.events(sample, shard),
+        sample=plan.owner(sample, stage),
+        shard=shard,
+        chunk_events=choice["chunk_events"],
+        workers=workers,
+        failed_events_allowed=plan.lock["failed_events"],
+        facts={"config_digest": choice["digest"], "plan_digest": plan.lock["digest"]},
+        confirm=lambda: _still_planned(plan, sample, stage, shard),
+    )
+
+
+def _still_planned(plan: Plan, sample: str, stage: str, shard: int) -> None:
+    """Raises InfrastructureError if the plan changed under a job whose driver is gone: its file has no place there."""
+    path = plan.folder / LOCK_NAME
+    now = Plan(plan.folder, read_lock(path))
+    if now.lock["digest"] == plan.lock["digest"]:
+        return
+    same = sample in now.samples and stage in now.stages(sample)
+    if not same or _made(now, sample, stage, shard) != _made(plan, sample, stage, shard):
+        raise InfrastructureError(f"{path}: planned anew while this job ran; its file was not put in place")
+
+
+def _made(plan: Plan, sample: str, stage: str, shard: int) -> tuple:
+    """What decides the bytes of a shard's file, and its place."""
+    return plan.choice(sample, stage)["digest"], plan.events(sample, shard), plan.file(sample, stage, shard)
+
+
+def planned_device(lock: Path | str, stage: str, sample: str) -> str:
+    """`cpu` or `cuda`, as the plan says. Raises InfrastructureError if no GPU is visible, unless the campaign allows
+    the CPU instead."""
+    plan = read_plan(lock)
+    return usable_device(plan.choice(sample, stage)["device"], plan.lock["allow_cpu"], f"{stage} of `{sample}`")

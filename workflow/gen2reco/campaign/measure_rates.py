@@ -1,0 +1,167 @@
+"""Measure how long an event takes in each stage of a campaign here: the rates by which shards are sized."""
+
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from gen2reco.campaign.campaign import StageChoice, load_campaign
+from gen2reco.campaign.model_pins import pin_models
+from gen2reco.campaign.rates import known_rates, rate_keys, rates_file, site_rates
+from gen2reco.config.block import digest
+from gen2reco.config.detector import Detector
+from gen2reco.errors import Gen2recoError, InfrastructureError
+from gen2reco.files import write_text
+from gen2reco.paths import make_folder
+from gen2reco.run.devices import usable_device
+from gen2reco.run.seeds import chunk_seed
+from gen2reco.run.stage import RECORDS, Chunk, make_backend
+
+MAX_CHUNKS = 200
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of one sample to be measured for some seconds; `events` at hand are those of `source`."""
+
+    stage: str
+    choice: StageChoice
+    detector: Detector
+    source: Path | None
+    output: Path
+    seconds: float
+
+
+def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
+    """Run each different stage of a campaign for about so many seconds, and keep its rate for later plans.
+
+    Returns rate key → {cpu_seconds, bytes, events}: seconds of CPU an event, of wall on a GPU. Start-up is left out.
+    Raises InfrastructureError where a stage's GPU is not here, unless the campaign allows the CPU.
+    """
+    campaign, detector, chains = load_campaign(campaign_file)
+    pin_models(campaign_file, chains, {})
+    for sample, chain in chains.items():
+        for stage, choice in chain.items():
+            device = usable_device(choice.device, campaign.allow_cpu, f"{stage} of `{sample}`")
+            chain[stage] = choice.model_copy(update={"device": device})
+    measured: dict[str, dict] = {}
+    made: dict[str, Path] = {}
+    with tempfile.TemporaryDirectory(prefix="gen2reco-rates-") as folder:
+        for chain in chains.values():
+            road, source = [], None
+            for stage, choice in chain.items():
+                road.append(choice.model_dump(mode="json"))
+                output = made.setdefault(digest(road), Path(folder) / f"{digest(road)[:16]}.parquet")
+                if not output.exists():
+                    task = Task(stage, choice, detector, source, output, seconds)
+                    key = rate_keys(stage, {"backend": choice.backend, "device": choice.device}, _generated(chain))[0]
+                    measured[key] = _in_a_process_of_its_own(task)
+                source = output
+    keep(measured)
+    return measured
+
+
+def keep(measured: dict[str, dict]) -> None:
+    """Add rates to the site's own; a stage measured for one process serves others as well."""
+    path = rates_file()
+    known = site_rates()
+    for key, rate in measured.items():
+        known[key] = rate
+        known["/".join(key.split("/")[:3])] = rate
+    make_folder(path.parent)
+    write_text(path, json.dumps(known, indent=1) + "\n")
+    known_rates.cache_clear()
+
+
+def _generated(chain: dict[str, StageChoice]) -> dict:
+    return {"backend": chain["generate"].backend, "options": chain["generate"].options}
+
+
+def _in_a_process_of_its_own(task: Task) -> dict:
+    """Engines that can start only once a process get one each."""
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(task, writer))
+    process.start()
+    writer.close()
+    try:
+        found = reader.recv()
+    except EOFError:
+        raise InfrastructureError(f"{task.stage} `{task.choice.backend}` died while it was measured") from None
+    finally:
+        process.join()
+    if isinstance(found, Gen2recoError):
+        raise found
+    return found
+
+
+def _measure(task: Task, writer: "multiprocessing.connection.Connection") -> None:
+    try:
+        writer.send(measure_stage(task))
+    except Gen2recoError as error:
+        writer.send(error)
+    except Exception as error:
+        traceback.print_exc()
+        writer.send(Gen2recoError(f"{task.stage} `{task.choice.backend}`: {type(error).__name__}: {error}"))
+    finally:
+        writer.close()
+        os._exit(0)  # some engines crash in their own tear-down
+
+
+def measure_stage(task: Task) -> dict:
+    """Run chunks until the time is up or the input is used; the first of several, which may compile, does not count."""
+    from gen2reco.events import records
+    from gen2reco.run.forks import run_forked
+
+    backend = make_backend(task.stage, task.choice.backend, task.choice.options, task.detector)
+    backend.device = task.choice.device
+    source = records.read(task.source, RECORDS[task.stage][0]) if task.source else None
+    size = task.choice.chunk_events
+    if source is not None:
+        size = max(1, min(size, source.num_rows // 4))
+    backend.prepare()
+    spent: list[float] = []
+    parts: list[Path] = []
+
+    def make(chunk: Chunk) -> None:
+        events = None if source is None else source.slice(chunk.start, chunk.stop - chunk.start)
+        records.write(parts[-1], backend.run(chunk, events).table, RECORDS[task.stage][1])
+
+    end = 0.0
+    while (len(spent) < 2 or time.perf_counter() < end) and len(spent) < MAX_CHUNKS:
+        start = len(spent) * size
+        if source is not None and start + size > source.num_rows:
+            break
+        chunk = Chunk(len(spent), chunk_seed(1, "rates", task.stage, 0, len(spent)), start, start + size)
+        parts.append(task.output.with_name(f"{task.output.stem}-{len(spent)}.parquet"))
+        before = _clock(backend.device)
+        if backend.isolate:
+            run_forked(make, [chunk], 1, [], lambda _: None)
+        else:
+            make(chunk)
+        spent.append(_clock(backend.device) - before)
+        if len(spent) == 1:
+            end = time.perf_counter() + task.seconds
+    written = sum(part.stat().st_size for part in parts)
+    table = (records.read(part, RECORDS[task.stage][1]) for part in parts)
+    records.write_stream(task.output, table, RECORDS[task.stage][1])
+    counted = spent[1:] or spent
+    events = size * len(spent)
+    return {
+        "cpu_seconds": sum(counted) / (size * len(counted)) if counted else 0.0,
+        "bytes": written / max(events, 1),
+        "events": events,
+    }
+
+
+def _clock(device: str) -> float:
+    """Seconds of CPU, children included; of wall on a GPU."""
+    if device != "cpu":
+        return time.perf_counter()
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

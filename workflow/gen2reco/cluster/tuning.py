@@ -1,0 +1,168 @@
+"""Find clustering parameters for a detector from labelled hits: Optuna on half of the events, judged on the other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from gen2reco.cluster.columns import clusters_table, flatten
+from gen2reco.cluster.reconstruct import reconstruct
+from gen2reco.config.block import load_block
+from gen2reco.config.clustering import Clustering
+from gen2reco.config.detector import Detector
+from gen2reco.detector.geometry import Geometry
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.events.trackster_scores import Rate, rates, score, table_rows
+from gen2reco.run.runner import provenance
+
+SPACE: dict[str, tuple[float, float]] = {
+    "iterations.density_radius": (0.5, 2.0),
+    "iterations.seed_distance": (0.5, 2.0),
+    "iterations.min_density": (0.3, 3.0),
+    "iterations.kernel": (0.5, 2.0),
+    "linking.close_distance": (0.5, 1.6),
+    "linking.em_distance": (0.4, 1.6),
+    "linking.had_distance": (0.5, 1.6),
+    "linking.late_distance": (0.6, 1.8),
+    "linking.halo_fraction": (0.3, 3.0),
+    "linking.halo_distance": (0.5, 1.6),
+    "linking.attach_distance": (0.3, 1.6),
+    "linking.em_reach": (0.4, 1.6),
+}
+"""What is searched, as factors on the starting point; `iterations.` stands for each iteration that uses CLUE3D."""
+GOOD = ("efficiency", "purity")
+BAD = ("split", "absorbed", "merge", "fake", "duplicate", "surplus")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best parameters found, and what they and the start give on the events that the search did not see."""
+
+    clustering: Clustering
+    start: dict[str, Rate]
+    found: dict[str, Rate]
+    trials: int
+
+
+def tune(
+    paths: Sequence[Path | str],
+    detector: Detector,
+    start: Clustering | None = None,
+    trials: int = 100,
+    seed: int = 1,
+    report: Callable[[str], None] = lambda line: None,
+) -> Tuned:
+    """Search around `start` for the parameters of the best mean figure of merit over the files.
+
+    The figure is the mean of efficiency, purity and one minus each of split, absorbed, merge, fake, duplicate, surplus.
+    Even events of each file are searched on, odd ones are reported. The same seed finds the same parameters.
+    Raises InputError if a file holds fewer than two events, or no particle that counts.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    start, geometry = start or Clustering(), Geometry(detector)
+    halves = [_halves(path) for path in paths]
+    seen, unseen = ([half[k] for half in halves] for k in (0, 1))
+
+    def figure(trial: optuna.Trial) -> float:
+        factors = {key: trial.suggest_float(key, *limits, log=True) for key, limits in _searched(start).items()}
+        value = float(np.mean([merit(evaluate([events], geometry, scaled(start, factors))) for events in seen]))
+        report(f"trial {trial.number + 1}/{trials}: {value:.4f}")
+        return value
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True))
+    study.enqueue_trial(dict.fromkeys(_searched(start), 1.0))
+    study.optimize(figure, n_trials=trials)
+    best = scaled(start, study.best_params)
+    return Tuned(best, evaluate(unseen, geometry, start), evaluate(unseen, geometry, best), len(study.trials))
+
+
+def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering) -> dict[str, Rate]:
+    """All rates of a clustering, summed over tables of hits."""
+    found: dict[str, Rate] = {}
+    for events in samples:
+        flat = flatten(events, geometry)
+        result = reconstruct(flat.hits, flat.tracks, geometry, config)
+        for name, one in rates(*score(clusters_table(events, flat, result, geometry, config))).items():
+            before = found.get(name, Rate(np.zeros(1, int), np.zeros(1, int)))
+            found[name] = Rate(before.passed + one.passed, before.total + one.total)
+    return found
+
+
+def detector_of(paths: Sequence[Path | str], given: Path | None = None) -> Detector:
+    """The detector file given, else the detector that the first file was made with. Raises InputError."""
+    if given is not None:
+        return load_block(given, Detector)
+    for facts in reversed(provenance(Path(paths[0])).values()):
+        if "detector" in facts:
+            return Detector.model_validate(facts["detector"])
+    raise InputError(f"{paths[0]}: does not say which detector it was made with; give --detector")
+
+
+def to_yaml(clustering: Clustering) -> str:
+    """The text of a clustering file."""
+    head = "# Iterative clustering; lengths in mm, energies in GeV. Found by `gen2reco tune cluster`.\n"
+    return head + yaml.safe_dump(clustering.model_dump(mode="json"), sort_keys=False)
+
+
+def comparison(tuned: Tuned) -> str:
+    """Rates at the start and found, on the events that the search did not see."""
+    lines = [f"{'held out':12s}{'start':>24s}{'found':>24s}"]
+    for name in tuned.found:
+        cells = [table_rows({name: rates_of[name]}, ["all"])[0][name] for rates_of in (tuned.start, tuned.found)]
+        lines.append(f"{name:12s}{cells[0]:>24s}{cells[1]:>24s}")
+    return "\n".join(lines)
+
+
+def merit(found: dict[str, Rate]) -> float:
+    """Mean of the good rates and one minus the bad ones; a rate without entries counts as the worst."""
+    good = [np.nan_to_num(found[name].value[0], nan=0.0) for name in GOOD]
+    bad = [1.0 - np.nan_to_num(found[name].value[0], nan=1.0) for name in BAD]
+    return float(np.mean(good + bad))
+
+
+def scaled(start: Clustering, factors: dict[str, float]) -> Clustering:
+    """`start` with its parameters multiplied, shares kept below one; four digits are kept."""
+    values = start.model_dump()
+    for key, factor in factors.items():
+        block, _, name = key.rpartition(".")
+        place = values[block] if "." not in block else values["iterations"][_position(start, block)]
+        value = float(f"{place[name] * factor:.4g}")
+        place[name] = min(value, 1.0) if name.endswith("fraction") else value
+    return Clustering.model_validate(values)
+
+
+def _searched(start: Clustering) -> dict[str, tuple[float, float]]:
+    """The search space of this clustering: iterations by name."""
+    space = {key: limits for key, limits in SPACE.items() if key.startswith("linking.")}
+    for iteration in start.iterations:
+        if iteration.seeding == "global":
+            for key, limits in SPACE.items():
+                if key.startswith("iterations."):
+                    space[f"iterations.{iteration.name}.{key.rpartition('.')[2]}"] = limits
+    return {key: limits for key, limits in space.items() if _value(start, key) > 0}
+
+
+def _value(start: Clustering, key: str) -> float:
+    block, _, name = key.rpartition(".")
+    return getattr(start.linking if block == "linking" else start.iterations[_position(start, block)], name)
+
+
+def _position(start: Clustering, block: str) -> int:
+    return [iteration.name for iteration in start.iterations].index(block.rpartition(".")[2])
+
+
+def _halves(path: Path | str) -> tuple[pa.Table, pa.Table]:
+    events = records.read(path, "hits")
+    records.check(events, "hits", str(path))
+    if len(events) < 2:
+        raise InputError(f"{path}: {len(events)} events; tuning needs two halves, expected a hundred or more")
+    number = np.arange(len(events))
+    if not len(records.awkward(events)["contributions"].layout.content):
+        raise InputError(f"{path}: no hit has a contribution of a particle; tuning needs simulated hits")
+    return events.take(number[::2]), events.take(number[1::2])

@@ -1,0 +1,1 @@
+"""Configuration blocks with types, defaults and a sentence each, and the strict YAML that they are read from."""

@@ -1,0 +1,1 @@
+"""The detector as arrays: geometry, propagation to the front face, tracks."""

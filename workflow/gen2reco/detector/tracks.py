@@ -1,0 +1,36 @@
+"""Parametric tracks of charged particles that reach the front face."""
+
+import awkward as ak
+import numpy as np
+
+from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import AtFace
+from gen2reco.events.truth import HIGHEST_ENERGY
+
+
+def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: np.random.Generator) -> ak.Array:
+    """One list of track records an event: position and momentum at the front face, charge, particle.
+
+    A charged particle whose momentum at the vertex lies in the tracker's acceptance has a track with the stated
+    efficiency, also where no simulation takes it. Its momentum is scaled by 1 + sigma(pT)/pT times a Gaussian, with the
+    direction kept.
+    """
+    tracker = detector.tracker
+    px, py, pz = (_of(particles[name], at_face) for name in ("px", "py", "pz"))
+    pt = np.hypot(px, py)
+    eta = np.abs(np.arcsinh(pz / np.maximum(pt, 1e-12)))
+    seen = (at_face.charge != 0) & (pt >= tracker.pt_min) & (eta >= tracker.eta_min) & (eta <= tracker.eta_max)
+    seen &= (rng.random(len(at_face)) < tracker.efficiency) & (at_face.energy <= HIGHEST_ENERGY)
+    sigma = np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
+    scale = np.maximum(1.0 + sigma * rng.normal(size=len(at_face)), 0.01)
+    found = at_face[seen]
+    columns = np.concatenate([found.momentum * scale[seen, None], found.position], axis=1)
+    fields = dict(zip(("px", "py", "pz", "x", "y", "z"), np.ascontiguousarray(columns.T)))
+    tracks = ak.zip({**fields, "charge": found.charge, "particle": found.particle})
+    return ak.unflatten(tracks, np.bincount(found.event, minlength=len(particles)))
+
+
+def _of(values: ak.Array, at_face: AtFace) -> np.ndarray:
+    """The values (events * var) of the particles at the face, flat."""
+    offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(values)))])
+    return ak.to_numpy(ak.flatten(values)).astype(np.float64)[offsets[at_face.event] + at_face.particle]

@@ -1,0 +1,58 @@
+"""The networks of each domain, by name, and how a model folder becomes them."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from gen2reco.errors import InputError
+from gen2reco.flow.weights import fill
+from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
+from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
+from gen2reco.run.model_folder import Bounds, Model, ModelConfig
+
+AnyHadronizer = Hadronizer | DijetHadronizer
+NETWORKS: dict[str, type[AnyHadronizer]] = {"quark_pair": Hadronizer, "dijet": DijetHadronizer}
+
+
+class GenerationRange(ModelConfig):
+    """Where a model is valid; energies in GeV. Those of partons are a dijet model's."""
+
+    alpha_s: Bounds
+    """Strong coupling of final-state showers at the Z mass."""
+    sqrt_s: Bounds
+    """Mass of the two hard partons, or energy of the two beams."""
+    parton_pt: Bounds | None = None
+    """Transverse momenta of the outgoing hard partons."""
+    parton_abs_y: Bounds | None = None
+    """Their |rapidity|."""
+    endcap_abs_eta: Bounds = (0.0, 20.0)
+    """|eta| of one of them at least."""
+
+
+class GenerationConfig(ModelConfig):
+    """The config of a learned generator."""
+
+    domain: Literal["quark_pair", "dijet"] = "quark_pair"
+    architecture: Architecture
+    range: GenerationRange
+    experimental: str = ""
+    """Why the model is no more than experimental; empty: it is."""
+
+    @model_validator(mode="after")
+    def _of_the_domain(self) -> Self:
+        if self.domain == "dijet" and None in (self.range.parton_pt, self.range.parton_abs_y):
+            raise ValueError("`range` lacks `parton_pt` or `parton_abs_y`, which a model of dijets has")
+        return self
+
+
+def load(model: Model) -> AnyHadronizer:
+    """The networks of an opened model folder. Raises InputError if weights and sizes do not belong together."""
+    config = model.parsed(GenerationConfig)
+    try:
+        hadronizer = NETWORKS[config.domain](config.architecture)
+    except (ValueError, IndexError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"{model.folder}: `architecture` makes no network of domain `{config.domain}`: {error}; fetch it anew"
+        ) from None
+    fill(hadronizer, model.weights(), str(model.folder))
+    return hadronizer.eval()

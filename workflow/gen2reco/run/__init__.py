@@ -1,0 +1,1 @@
+"""Run one stage: backends, chunks, seeds, sidecars, model folders."""

@@ -1,0 +1,160 @@
+"""Energy and number of cells of every layer, drawn together by one evaluation of a distilled flow.
+
+A shower is a vector: per layer the square root of its (dequantised) number of cells and the logarithm of its energy a
+cell, then the logarithms of the response and of two radii. Given the particle and the layer where the shower starts,
+small networks give the chance that a layer has any cell and quantiles of each number, by which the numbers become
+Gaussian, one by one; then they are whitened. The flow works on that, so its start, the identity, is a Gaussian copula.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.marginals import Marginals, filled, perceptron
+from gen2reco.flow.networks import VectorNetwork
+from gen2reco.flow.path import sample
+from gen2reco.simulate.showers.data import Showers
+from gen2reco.simulate.showers.incidence import Incidence
+
+N_WHOLE = 3
+"""Numbers of the whole shower at the vector's end."""
+START = 12.0
+"""MIP in two layers running: there a shower has started."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn of whole showers. start: (n,) 0 for none, else the layer; cells, mips: (n, n_layers);
+    radii: (n, 2) logarithms of the mean radius (mm) by energy and by cells."""
+
+    start: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    mips: NDArray[np.float64]
+    radii: NDArray[np.float64]
+
+
+def start_layer(mips: NDArray) -> NDArray[np.int64]:
+    """The first layer (from 1) that with its next holds START MIPs, 0 if none does: mips (n, n_layers) to (n,)."""
+    pairs = mips + np.pad(mips[:, 1:], ((0, 0), (0, 1)))
+    begun = pairs >= START
+    return np.where(begun.any(1), begun.argmax(1) + 1, 0)
+
+
+def axis_points(inc: Incidence, geometry: Geometry) -> NDArray[np.float64]:
+    """Where the straight path of each particle crosses each silicon plane: (n, n_layers, 2) mm."""
+    depth = geometry.z - geometry.detector.front_face
+    return inc.position[:, None] + inc.slope[:, None] * depth[None, :, None]
+
+
+def from_axis(showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
+    """Distance of each deposit's cell to the straight path of its particle: (n_deposits,) mm."""
+    size = geometry.detector.cell_size
+    axis = axis_points(showers.incidence, geometry)[showers.owner, showers.layer - 1]
+    return np.hypot((showers.ix + 0.5) * size - axis[:, 0], (showers.iy + 0.5) * size - axis[:, 1])
+
+
+def radii(showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
+    """Logarithms of the mean distance to the axis by energy and by cells: (n, 2)."""
+    owner, r = showers.owner, from_axis(showers, geometry)
+    n, means = len(showers), []
+    for weight in (showers.mips.astype(np.float64), np.ones(len(r))):
+        total = np.bincount(owner, weight, n)
+        means.append(np.bincount(owner, weight * r, n) / np.maximum(total, 1e-9))
+    return np.log(np.maximum(np.stack(means, 1), 1.0))
+
+
+def true_whole(showers: Showers, geometry: Geometry) -> Drawn:
+    """What simulated showers have of what is drawn."""
+    cells, mips = showers.per_layer(geometry.n_layers)
+    return Drawn(start_layer(mips), cells, mips, radii(showers, geometry))
+
+
+def to_vectors(
+    whole: Drawn, energy: NDArray, geometry: Geometry, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Vectors (n, 2 n_layers + N_WHOLE) and which of their numbers are there: a layer without cells has none."""
+    there = whole.cells > 0
+    count = np.where(there, np.sqrt(np.maximum(whole.cells - 1, 0) + rng.random(whole.cells.shape)), -1.0)
+    mean = np.log(np.where(there, whole.mips / np.maximum(whole.cells, 1), 1.0))
+    total = whole.mips @ geometry.gev_per_mip
+    response = np.log(np.maximum(total, 1e-6) / energy)
+    some = (total > 0)[:, None]
+    x = np.concatenate([count, mean, response[:, None], whole.radii], 1).astype(np.float32)
+    mask = np.concatenate([there, there, np.repeat(some, N_WHOLE, 1)], 1)
+    return x, mask
+
+
+def from_vectors(x: NDArray, start: NDArray, energy: NDArray, geometry: Geometry) -> Drawn:
+    """The inverse of `to_vectors`; energies of the layers are scaled to the response."""
+    n_layers, x = geometry.n_layers, np.ascontiguousarray(x)
+    cells = np.where(x[:, :n_layers] < 0, 0, np.floor(x[:, :n_layers] ** 2) + 1).astype(np.int64)
+    mips = cells * np.exp(np.clip(x[:, n_layers : 2 * n_layers], -3.0, 9.0))
+    total = mips @ geometry.gev_per_mip
+    wanted = energy * np.exp(np.minimum(x[:, 2 * n_layers], 0.7))
+    scale = np.where(total > 0, wanted / np.maximum(total, 1e-9), 0.0)
+    return Drawn(start, cells, mips * scale[:, None], x[:, 2 * n_layers + 1 :])
+
+
+class LayerModel(Marginals):
+    """Start layer, which layers have cells, the marginals of their numbers, and the flow with its one-step student.
+
+    A layer without cells is the lowest of its number of cells: a share of the scores, as large as its chance, stands
+    for it, and the marginal is of what is above.
+    """
+
+    def __init__(self, n_context: int, n_layers: int, width: int, depth: int):
+        dim, n_told = 2 * n_layers + N_WHOLE, n_context + n_layers + 1
+        start, occupied = perceptron(n_context, 96, n_layers + 1), perceptron(n_told, 96, n_layers)
+        super().__init__(dim, n_told)
+        self.n_layers, self.start, self.occupied = n_layers, start, occupied
+        self.teacher = VectorNetwork(dim, n_told, width, depth)
+        self.student = VectorNetwork(dim, n_told, width, depth)
+
+    def told(self, context: Tensor, start: Tensor) -> Tensor:
+        """The flow's condition: context (n, n_context) and the start layer (n,)."""
+        return torch.cat([context, nn.functional.one_hot(start, self.n_layers + 1).to(context.dtype)], 1)
+
+    def occupied_loss(self, mask: Tensor, told: Tensor) -> Tensor:
+        """Negative log-likelihood per shower of which layers have cells."""
+        there = mask[:, : self.n_layers].float()
+        loss = nn.functional.binary_cross_entropy_with_logits(self.occupied(told).float(), there, reduction="sum")
+        return loss / len(told)
+
+    @torch.no_grad()
+    def draw(self, context: Tensor, rng: np.random.Generator, network: str, evaluations: int) -> tuple[Tensor, Tensor]:
+        """Start layers (n,) and vectors (n, dim); network: `student`, `teacher` or `copula` (none)."""
+        chance = self.start(context).softmax(1).cumsum(1)
+        draws = torch.from_numpy(rng.random(len(context), dtype=np.float32))
+        start = (draws[:, None].to(chance.device) > chance[:, :-1]).sum(1)
+        told = self.told(context, start)
+        white = torch.from_numpy(rng.standard_normal((len(context), self.dim), dtype=np.float32)).to(context.device)
+        if network != "copula":
+            white = sample(getattr(self, network), white, told, evaluations)
+        return start, self.outward(white, told)
+
+    def values(self, z: Tensor, told: Tensor) -> Tensor:
+        """Vectors at normal scores z (n, dim); a layer without cells has a negative number of them."""
+        some = slice(0, self.n_layers)
+        chance, rank = self.occupied(told).float().sigmoid(), torch.special.ndtr(z[:, some])
+        above = _score((rank - 1 + chance) / chance.clamp(min=1e-7))
+        x = super().values(torch.cat([above, z[:, self.n_layers :]], 1), told)
+        x[:, some] = torch.where(rank < 1 - chance, -1.0, x[:, some].clamp(min=0))
+        return x
+
+    def standard(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> Tensor:
+        """The inverse of `values`; that a layer has no cells is known, its energy takes the score of another shower."""
+        z, some = self.scores(x, told), slice(0, self.n_layers)
+        chance, any_cell = self.occupied(told).float().sigmoid(), mask[:, some]
+        drawn = torch.rand(chance.shape, generator=noise)
+        rank = torch.where(any_cell, 1 - chance + chance * torch.special.ndtr(z[:, some]), (1 - chance) * drawn)
+        z = torch.cat([_score(rank), z[:, self.n_layers :]], 1)
+        return filled(z, torch.cat([torch.ones_like(any_cell), mask[:, self.n_layers :]], 1), noise)
+
+
+def _score(rank: Tensor) -> Tensor:
+    """The normal score of a rank between 0 and 1."""
+    return torch.special.ndtri(rank.clamp(1e-6, 1 - 1e-6))

@@ -1,0 +1,65 @@
+"""A shower model of one family of species, and the model folder that holds all of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.weights import fill
+from gen2reco.run.model_folder import Model
+from gen2reco.simulate.showers.cells import CellModel
+from gen2reco.simulate.showers.incidence import FAMILIES, N_CONTEXT, Incidence
+from gen2reco.simulate.showers.layer_model import LayerModel, from_vectors
+from gen2reco.simulate.showers.shower_config import ShowersConfig, Sizes
+
+KIND = "showers"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Deposits of showers, arrays (n,). owner: index of the shower; layer from 1; delay: ns behind light."""
+
+    owner: NDArray[np.int64]
+    layer: NDArray[np.int64]
+    ix: NDArray[np.int64]
+    iy: NDArray[np.int64]
+    mips: NDArray[np.float64]
+    delay: NDArray[np.float64]
+
+
+class FamilyModel(nn.Module):
+    """Layers, then cells, of the showers of one family."""
+
+    def __init__(self, family: str, n_layers: int, sizes: Sizes):
+        super().__init__()
+        n_context = N_CONTEXT + len(FAMILIES[family])
+        self.family = family
+        self.layers = LayerModel(n_context, n_layers, sizes.width, sizes.depth)
+        self.cells = CellModel(n_context, n_layers)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        inc: Incidence,
+        geometry: Geometry,
+        rng: np.random.Generator,
+        evaluations: int = 1,
+        network: str = "student",
+    ) -> Cells:
+        """Showers of particles of this family; `evaluations` of the flow network each."""
+        context = inc.context(self.family)
+        device = self.layers.mix.device
+        start, x = self.layers.draw(torch.from_numpy(context).to(device), rng, network, evaluations)
+        whole = from_vectors(x.cpu().numpy().astype(np.float64), start.cpu().numpy(), inc.energy, geometry)
+        return Cells(*self.cells.draw(inc, context, whole, geometry, rng))
+
+
+def load(model: Model, n_layers: int, device: str = "cpu") -> dict[str, FamilyModel]:
+    """The networks of a model folder, by family. Raises InputError if its weights do not fit its config."""
+    families = model.parsed(ShowersConfig).families
+    networks = nn.ModuleDict({family: FamilyModel(family, n_layers, sizes) for family, sizes in families.items()})
+    fill(networks, model.weights(), str(model.folder))
+    return {family: network.eval().to(device) for family, network in networks.items()}

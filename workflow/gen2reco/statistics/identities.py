@@ -1,0 +1,81 @@
+"""How good identities are: confusion, calibration of the probabilities, areas under the ROC curves."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen2reco.statistics.binomial import BinnedRate, binned_rate
+from gen2reco.statistics.classifiers import hanley_mcneil
+from gen2reco.statistics.distances import Measured
+from gen2reco.statistics.response import effective
+
+FEWEST = 20
+"""Units of a kind, and of the others, below which no ROC curve is drawn of it."""
+
+
+class Answers(NamedTuple):
+    """Probabilities (n, kinds), true kind (n,) and weight (n,) of units that have an answer."""
+
+    probability: NDArray
+    truth: NDArray
+    weight: NDArray
+
+    @property
+    def confidence(self) -> NDArray:
+        """The largest probability of each, (n,)."""
+        return self.probability.max(axis=1)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the most probable kind is the true one, (n,)."""
+        return self.probability.argmax(axis=1) == self.truth
+
+
+def confusion(truth: NDArray, guessed: NDArray, weight: NDArray, kinds: int) -> NDArray:
+    """Share of each true kind (rows) by the answer (columns: the kinds, then none): (kinds, kinds + 1), NaN of none."""
+    column = np.where(guessed < 0, kinds, guessed).astype(int)
+    table = np.bincount(truth.astype(int) * (kinds + 1) + column, weight, kinds * (kinds + 1))
+    table = table.reshape(kinds, kinds + 1)
+    total = table.sum(axis=1, keepdims=True)
+    return table / np.where(total > 0, total, np.nan)
+
+
+def calibration_error(answers: Answers, resamples: int, rng: np.random.Generator) -> Measured:
+    """Expected calibration error of the most probable kind (arXiv:1706.04599).
+
+    The mean |frequency - confidence| over equally filled bins; its floor is what perfect probabilities give.
+    """
+    confidence, right, weight = answers.confidence, answers.right, np.maximum(answers.weight, 0.0)
+    n = len(right)
+    if n < FEWEST:
+        return Measured(np.nan, np.nan)
+    order = np.argsort(confidence, kind="stable")
+    bins = np.empty(n, np.int64)
+    bins[order] = np.arange(n) * min(15, max(1, n // FEWEST)) // n
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) * weight
+    errors = [_error(confidence, right, w, bins) for w in drawn]
+    floors = [_error(confidence, rng.random(n) < confidence, weight, bins) for _ in range(resamples)]
+    value = _error(confidence, right, weight, bins)
+    return Measured(value, float(np.std(errors)), float(np.mean(floors)), float(np.std(floors)))
+
+
+def reliability(answers: Answers, edges: NDArray) -> BinnedRate:
+    """Frequency of right answers in bins of their confidence."""
+    return binned_rate(answers.right, answers.weight, answers.confidence, edges)
+
+
+def roc_area(answers: Answers, kind: int) -> Measured:
+    """Area under the ROC curve of one kind against all others by its probability; NaN of too few."""
+    from sklearn.metrics import roc_auc_score
+
+    own, weight = answers.truth == kind, np.maximum(answers.weight, 0.0)
+    if min(own.sum(), (~own).sum()) < FEWEST:
+        return Measured(np.nan, np.nan)
+    area = float(roc_auc_score(own, answers.probability[:, kind], sample_weight=weight))
+    return Measured(area, hanley_mcneil(area, effective(weight[own]), effective(weight[~own])))
+
+
+def _error(confidence: NDArray, right: NDArray, weight: NDArray, bins: NDArray) -> float:
+    off = np.bincount(bins, weight * (confidence - right))
+    return float(np.abs(off).sum() / max(weight.sum(), 1e-300))

@@ -1,0 +1,154 @@
+"""Energy response and resolution: effective width, bins in energy or eta, and the calorimeter's three terms."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen2reco.statistics.distances import Measured, Units, resampled_pair
+
+COVERAGE = 0.6827
+
+
+class Binned(NamedTuple):
+    """Response in bins: all arrays (n_bins,); mean of the binned variable, number, response and resolution."""
+
+    x: NDArray
+    low: NDArray
+    high: NDArray
+    n: NDArray
+    response: NDArray
+    response_error: NDArray
+    resolution: NDArray
+    resolution_error: NDArray
+
+
+class Terms(NamedTuple):
+    """sigma/E = stochastic/sqrt(E) (+) noise/E (+) constant, with uncertainties; E in GeV."""
+
+    stochastic: Measured
+    noise: Measured
+    constant: Measured
+
+    def at(self, energy: NDArray) -> NDArray:
+        """The fitted relative resolution at energies in GeV."""
+        a, b, c = (term.value for term in self)
+        return np.sqrt(a**2 / energy + b**2 / energy**2 + c**2)
+
+
+def sigma_eff(values: NDArray) -> NDArray:
+    """Half the smallest interval that holds 68.27 % of the values, along the last axis; NaN of fewer than three."""
+    n = values.shape[-1]
+    if n < 3:
+        return np.full(values.shape[:-1], np.nan)
+    ordered = np.sort(values, axis=-1)
+    inside = min(int(np.ceil(COVERAGE * n)), n - 1)
+    return (ordered[..., inside:] - ordered[..., : n - inside]).min(-1) / 2
+
+
+def response(ratio: NDArray, weight: NDArray, resamples: int, rng: np.random.Generator) -> tuple[Measured, Measured]:
+    """Mean response and sigma_eff over it, of E_reco/E_true (n,), with bootstrap uncertainties; NaN of fewer than 5.
+
+    Weighted units are drawn by weight, as many as `effective` ones; negative weights count as none.
+    """
+    if len(ratio) < 5:
+        return Measured(np.nan, np.nan), Measured(np.nan, np.nan)
+    ratio, chance = ratio[weight > 0], weight[weight > 0] / weight[weight > 0].sum()
+    mean, width = chance @ ratio, weighted_sigma_eff(ratio, chance)
+    means, widths = _resampled(ratio, chance, resamples, rng)
+    relative = widths / np.where(means > 0, means, np.nan)
+    over = width / mean if mean > 0 else np.nan
+    return Measured(float(mean), float(means.std())), Measured(float(over), float(np.nanstd(relative)))
+
+
+def weighted_sigma_eff(values: NDArray, chance: NDArray) -> float:
+    """Half the smallest interval that holds 68.27 % of the weight; values and weights of sum one are (n,)."""
+    if np.ptp(chance) < 1e-9 * chance.max():
+        return float(sigma_eff(values))
+    order = np.argsort(values)
+    values, above = values[order], np.cumsum(chance[order])
+    below = above - chance[order]
+    end = np.searchsorted(above, below + COVERAGE)
+    inside = end < len(values)
+    return float((values[end[inside]] - values[inside]).min() / 2) if inside.any() else float(np.ptp(values) / 2)
+
+
+def effective(weight: NDArray) -> float:
+    """How many equal weights tell as much as these (n,): (sum w)^2 / sum w^2."""
+    total = np.maximum(weight, 0.0)
+    return float(total.sum() ** 2 / max((total**2).sum(), 1e-300))
+
+
+def _resampled(ratio: NDArray, chance: NDArray, resamples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    """Means and widths of bootstrap samples, in batches that bound the memory."""
+    step, equal = max(1, 4_000_000 // len(ratio)), np.ptp(chance) < 1e-9 * chance.max()
+    n = len(ratio) if equal else max(5, round(effective(chance)))
+    parts = []
+    for start in range(0, resamples, step):
+        size = (min(step, resamples - start), n)
+        drawn = ratio[rng.integers(0, len(ratio), size) if equal else rng.choice(len(ratio), size, p=chance)]
+        parts.append((drawn.mean(-1), sigma_eff(drawn)))
+    return tuple(np.concatenate(part) for part in zip(*parts))
+
+
+def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Standard deviations of the relative shifts of response and resolution of b against a that hold the same events.
+
+    The same events are drawn for both, so that what the two share cancels.
+    """
+    a, b = (u._replace(weight=np.maximum(u.weight, 0.0)) for u in (a, b))
+    shifts = []
+    for first, second in zip(*resampled_pair(a, b, resamples, rng)):
+        (mean_a, width_a), (mean_b, width_b) = (
+            (w @ u.values, weighted_sigma_eff(u.values, w)) for u, w in ((a, first), (b, second))
+        )
+        shifts.append((mean_b / mean_a - 1, width_b * mean_a / (width_a * mean_b) - 1))
+    return tuple(map(float, np.nanstd(shifts, axis=0)))
+
+
+def binned_response(
+    ratio: NDArray, weight: NDArray, x: NDArray, edges: NDArray, resamples: int, rng: np.random.Generator
+) -> Binned:
+    """Response and resolution of E_reco/E_true (n,), weighted, in bins of x (n,)."""
+    rows = []
+    for low, high in pairwise(edges):
+        inside = (x >= low) & (x < high)
+        mean, width = response(ratio[inside], weight[inside], resamples, rng)
+        centre = x[inside].mean() if inside.any() else np.nan
+        rows.append((centre, low, high, inside.sum(), mean.value, mean.uncertainty, width.value, width.uncertainty))
+    return Binned(*np.array(rows, dtype=float).T)
+
+
+def energy_bins(energy: NDArray, most: int = 8, least: int = 25) -> NDArray:
+    """Edges equidistant in log(energy) over the sample, so few that a flat one would hold `least` in each bin."""
+    low, high = energy.min() * 0.999, energy.max() * 1.001
+    if high / low < 1.3:
+        return np.array([low, high])
+    return np.geomspace(low, high, int(np.clip(len(energy) // least, 1, most)) + 1)
+
+
+def fit_terms(binned: Binned, toys: int = 200) -> Terms | None:
+    """Fit (sigma/E)^2 = a^2/E + b^2/E^2 + c^2, squares >= 0, to bins in energy; None where that tells nothing.
+
+    Uncertainties come from fits to resolutions varied by theirs. It tells nothing with fewer than four good bins, and
+    where the stochastic term is not known to 20 %: few events let the three terms trade places.
+    """
+    from scipy.optimize import nnls
+
+    good = np.isfinite(binned.resolution) & (binned.resolution_error > 0) & (binned.n >= 10)
+    if good.sum() < 4:
+        return None
+    energy, width, error = binned.x[good], binned.resolution[good], binned.resolution_error[good]
+    design = np.stack([1 / energy, 1 / energy**2, np.ones_like(energy)], axis=1)
+    weight = 1 / (2 * width * error)
+
+    def solve(value: NDArray) -> NDArray:
+        return np.sqrt(nnls(design * weight[:, None], value**2 * weight)[0])
+
+    varied = width + error * np.random.default_rng(0).normal(size=(toys, len(width)))
+    errors = np.std([solve(np.maximum(value, 0)) for value in varied], axis=0)
+    found = solve(width)
+    if found[0] < 5 * errors[0]:
+        return None
+    return Terms(*(Measured(float(v), float(e)) for v, e in zip(found, errors)))

@@ -1,0 +1,53 @@
+"""Live curves: a quiet background process that brings one training's spool to a server while the training runs.
+
+The training never waits for it: it only holds the pipe whose closing, however the training ends, asks for a last pass.
+"""
+
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from gen2reco.track.address import Address, parse
+from gen2reco.track.server import reachable
+
+FIRST, PERIOD, LATE = 2.0, 10.0, 60.0
+"""Seconds until the first try, between tries, and between tries of a server that does not answer."""
+
+
+def watch(folder: Path, run_key: str) -> subprocess.Popen | bool:
+    """Start the background process if MLFLOW_TRACKING_URI names a server; False if it does not, or cannot start."""
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
+        return False
+    command = [sys.executable, "-m", "gen2reco.track.live_sync", str(folder), run_key]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **quiet)
+    except OSError:
+        return False
+
+
+def follow(folder: Path, run_key: str, address: Address) -> None:
+    """Replay the run again and again until standard input closes, then once more."""
+    wait, sent = FIRST, set()
+    ended = False
+    while not ended:
+        ended = bool(select.select([sys.stdin], [], [], wait)[0])
+        wait = LATE
+        if reachable(address, 1.0):
+            _replay(folder, run_key, address, sent)
+            wait = PERIOD
+
+
+def _replay(folder: Path, run_key: str, address: Address, sent: set) -> None:
+    from gen2reco.track.sync import sync_training
+
+    with suppress(Exception):  # a server's trouble is no trouble of the training; the campaign's own sync reports it
+        sync_training(folder, run_key, address, sent)
+
+
+if __name__ == "__main__":
+    os.nice(10)
+    follow(Path(sys.argv[1]), sys.argv[2], parse(os.environ["MLFLOW_TRACKING_URI"]))
