@@ -222,7 +222,7 @@ def test_ctrl_c_in_a_terminal_is_one_line(tmp_path, repository):
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from gen2reco import cli
-from gen2reco.campaign import forks
+from gen2reco.run import forks
 start = forks._start
 def started(make, chunk):
     if chunk.index == 1:
