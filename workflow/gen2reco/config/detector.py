@@ -164,6 +164,11 @@ class Detector(Block):
         return sum(section.layers for section in self.sections)
 
     @property
+    def n_em_layers(self) -> int:
+        """Number of silicon planes of the electromagnetic sections of one endcap."""
+        return sum(section.layers for section in self.sections if section.electromagnetic)
+
+    @property
     def geometry_digest(self) -> str:
         """Digest of what the simulated showers depend on: all but digitisation noise, tracks and solenoid."""
         plain = self.model_dump(mode="json", exclude={"digitisation", "solenoid", "tracker"})

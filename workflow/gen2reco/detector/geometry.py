@@ -73,6 +73,16 @@ class Geometry:
         """Number of layers in one endcap."""
         return self.detector.n_layers
 
+    @property
+    def n_em_layers(self) -> int:
+        """Number of layers of the electromagnetic sections of one endcap."""
+        return self.detector.n_em_layers
+
+    def covers(self, eta: ArrayLike) -> NDArray[np.bool_]:
+        """Whether pseudorapidities, of either sign, lie between the edges of the endcaps."""
+        size = np.abs(eta)
+        return (size > self.detector.eta_min) & (size < self.detector.eta_max)
+
     @cached_property
     def z(self) -> NDArray[np.float64]:
         """|z| of the middle of each silicon plane, mm: (n_layers,)."""

@@ -5,6 +5,7 @@ particle does not point at the origin.
 """
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -54,6 +55,21 @@ class AtFace:
         return AtFace(self.event, self.particle, self.pdg, self.charge, self.energy, position, momentum, self.time)
 
 
+class Flight(NamedTuple):
+    """Particles carried to the plane of the front face; all of them, arrays (n,) or (n, 3)."""
+
+    forward: NDArray[np.bool_]
+    """Whether each moves towards the face from in front of it; all else means nothing where it does not."""
+    turn: NDArray[np.float64]
+    """Angle by which the field has turned it, rad; 2 pi and more are loops."""
+    position: NDArray[np.float64]
+    """(n, 3) mm."""
+    momentum: NDArray[np.float64]
+    """(n, 3) GeV, as bent by the field."""
+    path: NDArray[np.float64]
+    """Length along z over pz, mm/GeV: times the energy over c it is the time of flight, times pT the way across."""
+
+
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of particles at rest or far away: they do not arrive
 def propagate(particles: ak.Array, detector: Detector, properties: Properties = STANDARD) -> AtFace:
     """Carry the particles of a chunk (events * var * record of the particles record) to the front face.
@@ -72,22 +88,36 @@ def propagate(particles: ak.Array, detector: Detector, properties: Properties = 
     energy = np.maximum(ak.to_numpy(flat.energy).astype(np.float64), np.hypot(np.hypot(p[:, 0], p[:, 1]), p[:, 2]))
     q = properties.charge(pdg)
 
-    face = detector.front_face
-    forward = ~properties.unseen(pdg) & (p[:, 2] != 0.0) & (np.abs(vertex[:, 2]) <= face + ON_FACE)
-    vertex[:, 2] = np.clip(vertex[:, 2], -face, face)
-    pz = np.where(forward, p[:, 2], 1.0)
-    dz = np.sign(pz) * face - vertex[:, 2]
-    turn = _turn(q, pz, dz, detector)
-    position = np.column_stack([_along(vertex, p, turn, dz / pz), np.sign(pz) * face])
-    momentum = np.column_stack([_rotated(p[:, 0], p[:, 1], turn), pz])
-    time = ak.to_numpy(flat.time).astype(np.float64) + dz / pz * energy / C_LIGHT
+    flight = fly(q, p, vertex, detector, ~properties.unseen(pdg))
+    time = ak.to_numpy(flat.time).astype(np.float64) + flight.path * energy / C_LIGHT
 
+    face, position, momentum, turn = detector.front_face, flight.position, flight.momentum, flight.turn
     r = np.hypot(position[:, 0], position[:, 1])
     reaches = (r >= face / np.sinh(detector.eta_max)) & (r <= face / np.sinh(detector.eta_min))
-    reaches &= forward & (np.abs(turn) < 2 * np.pi) & np.isfinite(time)
+    reaches &= flight.forward & (np.abs(turn) < 2 * np.pi) & np.isfinite(time)
     some = np.flatnonzero(reaches)
-    reaches[some] = ~_stopped_in_barrel(vertex[some], p[some], q[some], pz[some], detector)
+    vertex[:, 2] = np.clip(vertex[:, 2], -face, face)
+    reaches[some] = ~_stopped_in_barrel(vertex[some], p[some], q[some], momentum[some, 2], detector)
     return AtFace(event, index, pdg, q, energy, position, momentum, time)[reaches]
+
+
+def fly(
+    charge: NDArray, momentum: NDArray, vertex: NDArray, detector: Detector, taken: NDArray | bool = True
+) -> Flight:
+    """Carry particles to the plane of the front face that they move towards: a helix in the solenoid's uniform field
+    if charged, else a straight line, whatever is in the way.
+
+    charge: (n,) in units of e; momentum: (n, 3) GeV; vertex: (n, 3) mm; taken: which particles, the others stay where
+    they are meaningless (`forward` is false).
+    """
+    face = detector.front_face
+    forward = taken & (momentum[:, 2] != 0.0) & (np.abs(vertex[:, 2]) <= face + ON_FACE)
+    pz = np.where(forward, momentum[:, 2], 1.0)
+    dz = np.sign(pz) * face - np.clip(vertex[:, 2], -face, face)
+    turn = _turn(charge, pz, dz, detector)
+    position = np.column_stack([_along(vertex, momentum, turn, dz / pz), np.sign(pz) * face])
+    bent = np.column_stack([_rotated(momentum[:, 0], momentum[:, 1], turn), pz])
+    return Flight(forward, turn, position, bent, dz / pz)
 
 
 def momentum_at_vertex(
