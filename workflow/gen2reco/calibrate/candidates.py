@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco import jit
+from gen2reco.events.lists import columns, event_of, offsets, place_in_event
 
 TRACKSTER_RADIUS = 60.0
 """A larger trackster takes the smaller ones within it; mm on the plane of the calorimeter's face."""
@@ -101,36 +102,11 @@ def build(events: ak.Array, face: float) -> Candidates:
     _loose(events, of_cluster, axes[both], face)
     return Candidates(
         np.bincount(event, minlength=len(events)),
-        _local(trackster, events.tracksters, event[order]),
-        _local(track, events.tracks, event[order]),
+        place_in_event(trackster, events.tracksters, event[order]).astype(np.int32),
+        place_in_event(track, events.tracks, event[order]).astype(np.int32),
         of_trackster,
         of_cluster,
     )
-
-
-def columns(lists: ak.Array, names: tuple[str, ...]) -> dict[str, NDArray]:
-    """Fields of (events, var) records, flat; the buffers themselves where they are in one piece."""
-    return {name: np.ascontiguousarray(ak.to_numpy(ak.flatten(lists[name]))) for name in names}
-
-
-def offsets(lists: ak.Array) -> NDArray[np.int64]:
-    """Where the list of each event starts in the flattened lists, and the end: (n_events + 1,)."""
-    return np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(lists)))]).astype(np.int64)
-
-
-def flat_index(place: NDArray, lists: ak.Array, event: NDArray) -> NDArray[np.int64]:
-    """Places in their events' lists as places in the flattened lists; negative ones stay -1."""
-    return np.where(place >= 0, place + offsets(lists)[event], -1)
-
-
-def event_of(lists: ak.Array) -> NDArray[np.int64]:
-    """Event, from 0, of each entry of the flattened lists."""
-    counts = ak.to_numpy(ak.num(lists))
-    return np.repeat(np.arange(len(counts)), counts)
-
-
-def _local(flat: NDArray, lists: ak.Array, event: NDArray) -> NDArray[np.int32]:
-    return np.where(flat >= 0, flat - offsets(lists)[event], -1).astype(np.int32)
 
 
 def _kernels() -> ModuleType:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco import jit
-from gen2reco.calibrate.candidates import APART, Candidates, columns
+from gen2reco.calibrate.candidates import APART, Candidates
 from gen2reco.calibrate.objects import Summary, take
 from gen2reco.detector.geometry import Geometry
+from gen2reco.events.lists import columns
 
 VERSION = "calibration-features/2"
 LOG_WEIGHT = 4.0

@@ -8,10 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco import jit
-from gen2reco.calibrate.candidates import Candidates, columns, flat_index
+from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.jets import gen_jets
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
+from gen2reco.events.lists import columns, flat_index
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import STANDARD, Properties
 

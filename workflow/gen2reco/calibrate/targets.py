@@ -10,7 +10,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.calibrate.candidates import Candidates, event_of, flat_index
+from gen2reco.calibrate.candidates import Candidates
+from gen2reco.events.lists import event_of, flat_index
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import charge, incident_energy
 

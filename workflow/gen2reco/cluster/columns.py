@@ -16,6 +16,7 @@ from gen2reco.config.clustering import Clustering
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.lists import event_of, offsets, per_event
 from gen2reco.events.schemas import SHAPES
 
 
@@ -36,7 +37,7 @@ class Flat(NamedTuple):
 def flatten(events: pa.Table, geometry: Geometry, source: str = "hits") -> Flat:
     """Flat arrays of a `hits` table. Raises InputError for a layer that the detector does not have."""
     data = records.awkward(events)
-    event = {name: _event_of(data[name]) for name in ("hits", "tracks", "particles", "contributions")}
+    event = {name: event_of(data[name]) for name in ("hits", "tracks", "particles", "contributions")}
     flat = ak.flatten(data["hits"])
     layer = ak.to_numpy(flat["layer"]).astype(np.int64)
     bad = (layer < 1) | (layer > geometry.n_layers)
@@ -53,7 +54,7 @@ def flatten(events: pa.Table, geometry: Geometry, source: str = "hits") -> Flat:
         event["tracks"], **{name: ak.to_numpy(track[name]).astype(float) for name in ("px", "py", "pz", "x", "y", "z")}
     )
     contribution = ak.flatten(data["contributions"])
-    starts = {name: _starts(data[name]) for name in ("hits", "particles")}
+    starts = {name: offsets(data[name]) for name in ("hits", "particles")}
     of = event["contributions"]
     return Flat(
         len(data),
@@ -91,23 +92,25 @@ def clusters_table(
     iteration[found.fragment_trackster[leading]] = found.fragments.iteration[leading]
     lead = ("energy", "x", "y", "z", "eta", "phi", "time")
     columns = {name: events[name] for name in ("event", "weight", "particles", "tracks")}
-    columns["layer_clusters"] = _lists(
+    columns["layer_clusters"] = per_event(
         own.event, n, {name: getattr(own, name) for name in ("layer", "x", "y", "z", "energy", "time", "size")}
     )
-    columns["hit_cluster"] = _lists(flat.hits.event, n, _local(found.hit_cluster, first["clusters"], flat.hits.event))
-    columns["tracksters"] = _lists(
+    columns["hit_cluster"] = per_event(
+        flat.hits.event, n, _placed(found.hit_cluster, first["clusters"], flat.hits.event)
+    )
+    columns["tracksters"] = per_event(
         shape["event"], n, {"iteration": iteration, **{name: shape[name] for name in (*lead, *SHAPES)}}
     )
-    columns["cluster_trackster"] = _lists(own.event, n, _local(label, first["tracksters"], own.event))
+    columns["cluster_trackster"] = per_event(own.event, n, _placed(label, first["tracksters"], own.event))
     columns["associations"] = _association_lists(associate(label, shares), "trackster", first, flat, n)
     deposited = np.bincount(flat.particle, flat.energy, len(flat.particle_event))
-    columns["deposited"] = _lists(flat.particle_event, n, deposited)
-    columns["fragments"] = _lists(
+    columns["deposited"] = per_event(flat.particle_event, n, deposited)
+    columns["fragments"] = per_event(
         fragment_event,
         n,
         {
             "iteration": found.fragments.iteration,
-            "trackster": _local(found.fragment_trackster, first["tracksters"], fragment_event),
+            "trackster": _placed(found.fragment_trackster, first["tracksters"], fragment_event),
             "energy": fragment_energy,
         },
     )
@@ -121,7 +124,7 @@ def _association_lists(found: Associations, name: str, first: dict, flat: Flat, 
     event = flat.particle_event[found.particle]
     order = np.argsort(event, kind="stable")
     event = event[order]
-    return _lists(
+    return per_event(
         event,
         n,
         {
@@ -132,28 +135,11 @@ def _association_lists(found: Associations, name: str, first: dict, flat: Flat, 
     )
 
 
-def _event_of(lists: ak.Array) -> NDArray[np.int64]:
-    return np.repeat(np.arange(len(lists)), ak.to_numpy(ak.num(lists)))
-
-
-def _starts(lists: ak.Array) -> NDArray[np.int64]:
-    number = ak.to_numpy(ak.num(lists))
-    return np.cumsum(number) - number
-
-
 def _first(event: NDArray, n: int) -> NDArray[np.int64]:
     """Where each event begins in entries sorted by event."""
     return np.searchsorted(event, np.arange(n))
 
 
-def _local(label: NDArray, first: NDArray, event: NDArray) -> NDArray[np.int64]:
-    return np.where(label >= 0, label - first[event], -1)
-
-
-def _lists(event: NDArray, n: int, values: NDArray | dict[str, NDArray]) -> ak.Array:
-    """Flat values, sorted by event, as one list an event."""
-    if isinstance(values, dict):
-        content = ak.zip({name: np.ascontiguousarray(column) for name, column in values.items()})
-    else:
-        content = ak.Array(values)
-    return ak.unflatten(content, np.bincount(event, minlength=n))
+def _placed(index: NDArray, first: NDArray, event: NDArray) -> NDArray[np.int64]:
+    """Numbers over all events as places within each event; negative ones become -1."""
+    return np.where(index >= 0, index - first[event], -1)

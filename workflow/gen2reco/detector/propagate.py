@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.config.detector import Detector
+from gen2reco.events.lists import columns, event_of, offsets
 from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.units import C_LIGHT
 
@@ -78,18 +79,17 @@ def propagate(particles: ak.Array, detector: Detector, properties: Properties = 
     Left out are particles that pass unseen, such as neutrinos, and those that miss the annulus, turn more than once
     around, start behind the face, or reach the barrel calorimeter first (radius and half length of the solenoid block).
     """
-    counts = ak.to_numpy(ak.num(particles))
-    flat = ak.flatten(particles)
-    event = np.repeat(np.arange(len(counts)), counts)
-    index = np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
-    pdg = ak.to_numpy(flat.pdg).astype(np.int64)
-    p = np.stack([ak.to_numpy(flat[name]).astype(np.float64) for name in ("px", "py", "pz")], axis=1)
-    vertex = np.stack([ak.to_numpy(flat[name]).astype(np.float64) for name in ("vx", "vy", "vz")], axis=1)
-    energy = np.maximum(ak.to_numpy(flat.energy).astype(np.float64), np.hypot(np.hypot(p[:, 0], p[:, 1]), p[:, 2]))
+    event = event_of(particles)
+    index = np.arange(len(event)) - offsets(particles)[event]
+    flat = columns(particles, ("pdg", "px", "py", "pz", "vx", "vy", "vz", "energy", "time"))
+    pdg = flat["pdg"].astype(np.int64)
+    p = np.stack([flat[name].astype(np.float64) for name in ("px", "py", "pz")], axis=1)
+    vertex = np.stack([flat[name].astype(np.float64) for name in ("vx", "vy", "vz")], axis=1)
+    energy = np.maximum(flat["energy"].astype(np.float64), np.hypot(np.hypot(p[:, 0], p[:, 1]), p[:, 2]))
     q = properties.charge(pdg)
 
     flight = fly(q, p, vertex, detector, ~properties.unseen(pdg))
-    time = ak.to_numpy(flat.time).astype(np.float64) + flight.path * energy / C_LIGHT
+    time = flat["time"].astype(np.float64) + flight.path * energy / C_LIGHT
 
     face, position, momentum, turn = detector.front_face, flight.position, flight.momentum, flight.turn
     r = np.hypot(position[:, 0], position[:, 1])

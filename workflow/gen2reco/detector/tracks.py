@@ -5,6 +5,7 @@ import numpy as np
 
 from gen2reco.config.detector import Detector
 from gen2reco.detector.propagate import AtFace
+from gen2reco.events.lists import flat, flat_index, per_event
 from gen2reco.events.truth import HIGHEST_ENERGY
 
 
@@ -16,7 +17,8 @@ def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: n
     direction kept.
     """
     tracker = detector.tracker
-    px, py, pz = (_of(particles[name], at_face) for name in ("px", "py", "pz"))
+    at = flat_index(at_face.particle, particles, at_face.event)
+    px, py, pz = (flat(particles[name]).astype(np.float64)[at] for name in ("px", "py", "pz"))
     pt = np.hypot(px, py)
     eta = np.abs(np.arcsinh(pz / np.maximum(pt, 1e-12)))
     seen = (at_face.charge != 0) & (pt >= tracker.pt_min) & (eta >= tracker.eta_min) & (eta <= tracker.eta_max)
@@ -26,11 +28,5 @@ def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: n
     found = at_face[seen]
     columns = np.concatenate([found.momentum * scale[seen, None], found.position], axis=1)
     fields = dict(zip(("px", "py", "pz", "x", "y", "z"), np.ascontiguousarray(columns.T)))
-    tracks = ak.zip({**fields, "charge": found.charge, "particle": found.particle})
-    return ak.unflatten(tracks, np.bincount(found.event, minlength=len(particles)))
-
-
-def _of(values: ak.Array, at_face: AtFace) -> np.ndarray:
-    """The values (events * var) of the particles at the face, flat."""
-    offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(values)))])
-    return ak.to_numpy(ak.flatten(values)).astype(np.float64)[offsets[at_face.event] + at_face.particle]
+    fields |= {"charge": found.charge, "particle": found.particle}
+    return per_event(found.event, len(particles), fields)

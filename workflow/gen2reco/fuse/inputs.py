@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco import jit
-from gen2reco.calibrate.candidates import event_of
 from gen2reco.calibrate.objects import tracks_at_origin
 from gen2reco.detector.propagate import AtFace
+from gen2reco.events.lists import event_of
 from gen2reco.events.truth import charge, incident_energy
 
 VERSION = "fused-inputs/1"

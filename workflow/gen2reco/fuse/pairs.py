@@ -13,6 +13,7 @@ from gen2reco.config.detector import Detector
 from gen2reco.detector.propagate import propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.lists import event_of, flat_index
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.fuse.inputs import Entering, Told, entering, place_of, told
 from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, numbers_of
@@ -80,7 +81,7 @@ def _owners(
     """The particle (index in `e`) and the code of each object whose endcap any particle reaches, and its columns; and
     the particle of every object, -1 for none."""
     flat = {name: ak.to_numpy(ak.flatten(made.objects[name])).astype(np.float64) for name in made.objects.fields}
-    at = cand.flat_index(found.track.astype(np.int64), data.tracks, found.event)
+    at = flat_index(found.track.astype(np.int64), data.tracks, found.event)
     track = np.append(ak.to_numpy(ak.flatten(data.tracks.particle)).astype(np.int64), -1)[at]
     particle = np.where(found.track >= 0, track, make_targets(data, found).particle)
     place = place_of(e.event, e.particle, found.event, particle)
@@ -94,8 +95,8 @@ def _owners(
 
 def _taken(data: ak.Array, found: cand.Candidates, e: Entering, of_object: NDArray, near: NDArray) -> NDArray[np.int64]:
     """Place among its neighbours of the particle whose object holds most of each particle, -1 for none: (n,)."""
-    a, event = ak.flatten(data.associations), cand.event_of(data.associations)
-    trackster = cand.flat_index(ak.to_numpy(a.trackster).astype(np.int64), data.tracksters, event)
+    a, event = ak.flatten(data.associations), event_of(data.associations)
+    trackster = flat_index(ak.to_numpy(a.trackster).astype(np.int64), data.tracksters, event)
     shared = ak.to_numpy(a.shared_energy)
     particle = place_of(e.event, e.particle, event, ak.to_numpy(a.particle).astype(np.int64))
     order = np.lexsort((shared, particle))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.detector.geometry import Geometry, decode
+from gen2reco.events.lists import offsets, per_event
 
 
 @dataclass(frozen=True)
@@ -118,28 +119,23 @@ def _noise_hits(event: NDArray, cell: NDArray, n_events: int, geometry: Geometry
 def deposit_lists(deposits: Deposits, n_events: int) -> ak.Array:
     """Deposits as one list of records an event, the optional `deposits` column of the hits record."""
     fields = {name: getattr(deposits, name) for name in ("cell", "particle", "energy", "time")}
-    return _lists(deposits.event, n_events, fields)
+    return per_event(deposits.event, n_events, fields)
 
 
 def _hits(event: NDArray, cell: NDArray, energy: NDArray, time: NDArray, n_events: int, geometry: Geometry) -> ak.Array:
     x, y, z = geometry.position(cell)
     fields = {"cell": cell, "layer": decode(cell).layer, "x": x, "y": y, "z": z, "energy": energy, "time": time}
-    return _lists(event, n_events, fields)
+    return per_event(event, n_events, fields)
 
 
 def _contributions(deposits: Deposits, hit: NDArray, energy: NDArray, hits: ak.Array, n_events: int) -> ak.Array:
     """Records (hit, particle, energy) of the deposits whose cell was read out; `hit` counts over all events."""
     read = hit >= 0
     event = deposits.event[read]
-    before = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(hits)))])[event]
+    before = offsets(hits)[event]
     order = np.lexsort((deposits.particle[read], hit[read]))
     fields = {"hit": hit[read] - before, "particle": deposits.particle[read], "energy": energy[read]}
-    return _lists(event, n_events, {name: values[order] for name, values in fields.items()})
-
-
-def _lists(event: NDArray, n_events: int, fields: dict[str, NDArray]) -> ak.Array:
-    """Flat fields, sorted by event, as one list of records an event."""
-    return ak.unflatten(ak.zip(fields), np.bincount(event, minlength=n_events))
+    return per_event(event, n_events, {name: values[order] for name, values in fields.items()})
 
 
 def _keys(event: NDArray, cell: NDArray) -> NDArray[np.uint64]:

@@ -11,6 +11,7 @@ from gen2reco.detector.geometry import Geometry, decode
 from gen2reco.detector.propagate import propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.lists import columns, sizes, starts
 from gen2reco.flow.sets import members
 from gen2reco.simulate.showers.incidence import Incidence, incidence
 from gen2reco.units import C_LIGHT
@@ -44,10 +45,9 @@ class Showers:
 
     def take(self, chosen: NDArray) -> "Showers":
         """The chosen showers, by index."""
-        at, sizes = members(self.first, chosen)
-        first = np.concatenate([[0], np.cumsum(sizes)])
-        columns = (self.layer[at], self.ix[at], self.iy[at], self.mips[at], self.delay[at])
-        return Showers(self.incidence[chosen], first, *columns)
+        at, counts = members(self.first, chosen)
+        deposits = (self.layer[at], self.ix[at], self.iy[at], self.mips[at], self.delay[at])
+        return Showers(self.incidence[chosen], starts(counts), *deposits)
 
     def per_layer(self, n_layers: int) -> tuple[NDArray, NDArray]:
         """Cells and energy (MIP) of each layer: (n, n_layers) each."""
@@ -69,24 +69,17 @@ def read_showers(path: Path, detector: Detector) -> Showers:
     at_face = propagate(events.particles, detector)
     if len(np.unique(at_face.event)) < len(at_face):
         raise InputError(f"{path}: events with several particles at the calorimeter; expected single particles")
-    deposits = _flat(events.deposits[at_face.event])
-    return _sorted(incidence(at_face), *deposits, Geometry(detector))
+    deposits = events.deposits[at_face.event]
+    cells = columns(deposits, ("cell", "energy", "time"))
+    return _sorted(incidence(at_face), sizes(deposits), *cells.values(), Geometry(detector))
 
 
 def joined(parts: list[Showers]) -> Showers:
     """All parts, one after the other."""
     inc = Incidence(*(np.concatenate(c) for c in zip(*(vars(p.incidence).values() for p in parts))))
-    first = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(p.first) for p in parts]))])
+    first = starts(np.concatenate([np.diff(p.first) for p in parts]))
     names = ("layer", "ix", "iy", "mips", "delay")
     return Showers(inc, first, *(np.concatenate([getattr(p, name) for p in parts]) for name in names))
-
-
-def _flat(deposits) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-    import awkward as ak
-
-    flat = ak.flatten(deposits)
-    counts = ak.to_numpy(ak.num(deposits))
-    return counts, *(ak.to_numpy(flat[name]) for name in ("cell", "energy", "time"))
 
 
 def _sorted(inc: Incidence, counts: NDArray, cell: NDArray, energy: NDArray, time: NDArray, geometry: Geometry):
@@ -96,7 +89,7 @@ def _sorted(inc: Incidence, counts: NDArray, cell: NDArray, energy: NDArray, tim
     kept = np.flatnonzero(mips >= FLOOR)
     kept = kept[np.lexsort((cells.layer[kept], owner[kept]))]
     owner, layer, ix, iy = owner[kept], cells.layer[kept], cells.ix[kept], cells.iy[kept]
-    first = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(inc)))])
+    first = starts(np.bincount(owner, minlength=len(inc)))
     at = np.stack([(ix + 0.5) * geometry.detector.cell_size, (iy + 0.5) * geometry.detector.cell_size], 1)
     delay = time[kept] - light_time(inc, owner, at, geometry.z[layer - 1], geometry.detector.front_face)
     return Showers(inc, first, layer, ix, iy, mips[kept].astype(np.float32), delay.astype(np.float32))
