@@ -147,12 +147,12 @@ def events(path: str, repeat: int, pile_up_hits: int = 200_000) -> None:
     from gen2reco.cluster.columns import clusters_table, flatten
     from gen2reco.cluster.layers import Hits
     from gen2reco.cluster.reconstruct import reconstruct
-    from gen2reco.cluster.tuning import detector_of
     from gen2reco.config.clustering import Clustering
     from gen2reco.detector.geometry import Geometry
+    from gen2reco.detector.made_with import detector_of
     from gen2reco.events import records
 
-    geometry, config = Geometry(detector_of([path])), Clustering()
+    geometry, config = Geometry(detector_of(path)), Clustering()
     table = records.read(path, "hits")
     number = ak.to_numpy(ak.num(records.awkward(table)["hits"]))
 

@@ -12,14 +12,16 @@ from gen2reco.cluster.association import associate, energy_shares
 from gen2reco.cluster.iterations import Tracks, iterate
 from gen2reco.cluster.layers import Hits, cluster_layers
 from gen2reco.cluster.linking import link
+from gen2reco.cluster.trackster_scores import rates, score
 from gen2reco.cluster.tracksters import energy_per_layer, measure
 from gen2reco.config.block import load_block
 from gen2reco.config.clustering import Clustering, Iteration
 from gen2reco.detector.geometry import encode
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.trackster_scores import objects_per_event, rates, score
 from gen2reco.run.stage import Chunk, make_backend
+
+FACE = DETECTOR.front_face
 
 
 def run(table: pa.Table, **options) -> pa.Table:
@@ -39,8 +41,8 @@ def test_two_showers_are_two_tracksters(two_showers):
     """Apart by 15 cm and more, on one side or on both: two objects, each matched to its particle."""
     found = run(two_showers)
     records.check(found, "clusters", "test")
-    assert objects_per_event(found).tolist() == [2, 2, 2]
-    particles, tracksters = score(found)
+    assert ak.num(records.awkward(found).tracksters).tolist() == [2, 2, 2]
+    particles, tracksters = score(found, FACE)
     assert particles.counted.all()
     assert particles.efficiency.all()
     assert particles.purity.all()
@@ -303,7 +305,7 @@ def score_table(associations, n_tracksters, deposited, energies):
 )
 def test_rates_by_hand(associations, n, expected):
     """Two photons of 10 and 20 GeV, all of it deposited."""
-    found = rates(*score(score_table(associations, n, [10.0, 20.0], [10.0, 20.0])))
+    found = rates(*score(score_table(associations, n, [10.0, 20.0], [10.0, 20.0]), FACE))
     assert {name: int(one.passed[0]) for name, one in found.items() if one.passed[0]} == expected
     assert found["efficiency"].total[0] == 2
     assert found["fake"].total[0] == n
@@ -312,9 +314,9 @@ def test_rates_by_hand(associations, n, expected):
 def test_only_measurable_particles_count():
     """4 GeV is too little; 20 GeV of which half is in the hits was not measured; one never came."""
     table = score_table([], 0, [4.0, 10.0, 0.0, 9.0], [4.0, 20.0, 30.0, 10.0])
-    particles, _ = score(table)
+    particles, _ = score(table, FACE)
     assert particles.counted.tolist() == [False, False, True]
-    found = rates(particles, score(table)[1], "energy", [0, 8, 12, 50])
+    found = rates(particles, score(table, FACE)[1], "energy", [0, 8, 12, 50])
     assert found["efficiency"].total.tolist() == [0, 1, 0]
     low, high = (end[1] for end in found["efficiency"].interval)
     assert 0 == low < high < 0.6
@@ -324,7 +326,7 @@ def test_fragments_score_per_iteration(two_showers):
     """The first iteration finds photons, the others what is left of them."""
     found = run(two_showers)
     for k, _ in enumerate(Clustering().iterations):
-        particles, fragments = score(found, iteration=k)
+        particles, fragments = score(found, FACE, iteration=k)
         assert len(fragments.event) == ak.sum(records.awkward(found)["fragments"]["iteration"] == k)
         assert particles.efficiency.mean() > 0.8 if k == 0 else not particles.efficiency.any()
 

@@ -10,14 +10,12 @@ import yaml
 
 from gen2reco.cluster.columns import clusters_table, flatten
 from gen2reco.cluster.reconstruct import reconstruct
-from gen2reco.config.block import load_block
+from gen2reco.cluster.trackster_scores import Rate, rates, score, table_rows
 from gen2reco.config.clustering import Clustering
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.trackster_scores import Rate, rates, score, table_rows
-from gen2reco.run.runner import provenance
 
 SPACE: dict[str, tuple[float, float]] = {
     "iterations.density_radius": (0.5, 2.0),
@@ -88,20 +86,11 @@ def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering
     for events in samples:
         flat = flatten(events, geometry)
         result = reconstruct(flat.hits, flat.tracks, geometry, config)
-        for name, one in rates(*score(clusters_table(events, flat, result, geometry, config))).items():
+        table = clusters_table(events, flat, result, geometry, config)
+        for name, one in rates(*score(table, geometry.detector.front_face)).items():
             before = found.get(name, Rate(np.zeros(1, int), np.zeros(1, int)))
             found[name] = Rate(before.passed + one.passed, before.total + one.total)
     return found
-
-
-def detector_of(paths: Sequence[Path | str], given: Path | None = None) -> Detector:
-    """The detector file given, else the detector that the first file was made with. Raises InputError."""
-    if given is not None:
-        return load_block(given, Detector)
-    for facts in reversed(provenance(Path(paths[0])).values()):
-        if "detector" in facts:
-            return Detector.model_validate(facts["detector"])
-    raise InputError(f"{paths[0]}: does not say which detector it was made with; give --detector")
 
 
 def to_yaml(clustering: Clustering) -> str:

@@ -12,6 +12,7 @@ import click
 from gen2reco.campaign.model_pins import pin_option
 from gen2reco.config.block import load_block, parse_yaml
 from gen2reco.config.detector import Detector
+from gen2reco.detector.made_with import stated_detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.files import check_output
@@ -174,10 +175,7 @@ def _detector(path: Path | None, source: Path | None, stage: str) -> Detector | 
         return load_block(path, Detector)
     if source is None or RECORDS[stage][0] == "particles":
         return None
-    for facts in reversed(provenance(source).values()):
-        if "detector" in facts:
-            return Detector.model_validate(facts["detector"])
-    return None
+    return stated_detector(provenance(source))
 
 
 @click.command()

@@ -22,14 +22,15 @@ def tune() -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of the search.")
 def cluster(hits: tuple[Path, ...], output: Path, start: Path | None, detector: Path | None, **given: int) -> None:
     """Tune the clustering on every other event of the simulated HITS files, and report on the rest of them."""
-    from gen2reco.cluster.tuning import comparison, detector_of, to_yaml, tune
+    from gen2reco.cluster.tuning import comparison, to_yaml, tune
     from gen2reco.config.block import load_block
     from gen2reco.config.clustering import Clustering
+    from gen2reco.detector.made_with import detector_of
     from gen2reco.files import check_output, write_text
 
     check_output(output)
     begin = load_block(start, Clustering) if start else Clustering()
-    found = tune(hits, detector_of(hits, detector), begin, report=lambda line: print(line, file=sys.stderr), **given)
+    found = tune(hits, detector_of(hits[0], detector), begin, report=lambda line: print(line, file=sys.stderr), **given)
     write_text(output, to_yaml(found.clustering))
     print(comparison(found))
     print(f"{output}: the best of {found.trials} clusterings", file=sys.stderr)

@@ -5,9 +5,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gen2reco.cluster.trackster_scores import score
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
-from gen2reco.events import records, trackster_scores
+from gen2reco.events import records
 from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.observable_tables import Classifier, Profile, Quantity, Rate, Sheet
 from gen2reco.validate.true_particles import flat, kind_of
@@ -62,14 +63,14 @@ def observe(
 ) -> dict[str, Sheet]:
     """Sheets `particles` (those that TICL's rates count), `tracksters` and `events` of a shard of clusters.
 
-    Rates need the optional column `deposited`; a file without it has none.
+    Rates need the optional column `deposited` and the detector; a file without either has none.
     """
     data = records.awkward(events)
     number, weight = (ak.to_numpy(data[name]) for name in ("event", "weight"))
     sheets = {"tracksters": _tracksters(data, number, weight), "events": _whole(data, number, weight)}
-    if "deposited" not in events.schema.names:
+    if "deposited" not in events.schema.names or detector is None:
         return sheets
-    particles, tracksters = trackster_scores.score(events)
+    particles, tracksters = score(events, detector.front_face)
     low, high = settings.abs_eta
     kind, eta = kind_of(particles.pdg, properties), np.abs(particles.eta)
     chosen = particles.counted & (particles.energy >= settings.min_energy) & (eta > low) & (eta < high) & (kind != 2)

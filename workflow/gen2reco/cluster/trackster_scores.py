@@ -18,7 +18,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from gen2reco.events import records
+from gen2reco.events.lists import event_of, flat, flat_index, sizes
 from gen2reco.events.truth import incident_energy
+from gen2reco.statistics.binomial import wilson
 
 MIN_ENERGY = 5.0
 MIN_DEPOSITED = 0.7
@@ -26,6 +28,9 @@ EFFICIENT = 0.5
 PURE = 0.2
 LINKED = 0.6
 SPLIT = 0.1
+MIN_NEIGHBOUR = 1.0
+"""GeV; softer particles are nobody's neighbours."""
+Entries = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 PARTICLE_RATES = ("efficiency", "purity", "duplicate", "split", "absorbed")
 TRACKSTER_RATES = ("fake", "merge", "surplus")
@@ -45,11 +50,8 @@ class Rate:
 
     @property
     def interval(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper end of the interval (Wilson, J. Am. Stat. Assoc. 22 (1927) 209, at one sigma)."""
-        n, p = np.where(self.total > 0, self.total, np.nan), self.value
-        centre = (p + 0.5 / n) / (1 + 1 / n)
-        half = np.sqrt(p * (1 - p) / n + 0.25 / n**2) / (1 + 1 / n)
-        return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+        """Lower and upper end of the interval."""
+        return wilson(self.passed, self.total)[1:]
 
 
 @dataclass(frozen=True)
@@ -92,31 +94,35 @@ class TracksterScores:
     surplus: NDArray[np.bool_]
 
 
-def score(events: pa.Table, iteration: int | None = None) -> tuple[ParticleScores, TracksterScores]:
-    """Scores of a `clusters` table with its `deposited` column, after linking or of one iteration's fragments."""
+def score(events: pa.Table, face: float, iteration: int | None = None) -> tuple[ParticleScores, TracksterScores]:
+    """Scores of a `clusters` table with its `deposited` column, after linking or of one iteration's fragments; |z| of
+    the front face, mm."""
     data = records.awkward(events)
     final = iteration is None
     found = data["associations" if final else "fragment_associations"]
     lists = data["tracksters" if final else "fragments"]
-    chosen = _flat(lists["iteration"]) == iteration if iteration is not None else np.ones(ak.sum(ak.num(lists)), bool)
-    trackster = _global(found["trackster" if final else "fragment"], lists)
+    chosen = np.ones(int(sizes(lists).sum()), bool) if iteration is None else flat(lists["iteration"]) == iteration
+    event = event_of(found)
+    trackster = flat_index(flat(found["trackster" if final else "fragment"]).astype(np.int64), lists, event)
     kept = chosen[trackster]
-    trackster, particle = trackster[kept], _global(found["particle"], data["particles"])[kept]
-    scores = {name: _flat(found[name])[kept] for name in ("reco_to_sim", "sim_to_reco", "shared_energy")}
+    particle = flat_index(flat(found["particle"]).astype(np.int64), data["particles"], event)
+    trackster, particle = trackster[kept], particle[kept]
+    scores = {name: flat(found[name])[kept] for name in ("reco_to_sim", "sim_to_reco", "shared_energy")}
     order = np.argsort(scores["shared_energy"], kind="stable")
-    best, top = np.full(int(ak.sum(ak.num(data["particles"]))), -1), np.full(len(chosen), -1)
+    best, top = np.full(int(sizes(data["particles"]).sum()), -1), np.full(len(chosen), -1)
     best[particle[order]], top[trackster[order]] = trackster[order], particle[order]  # the largest stays
     absorbed = (best >= 0) & (np.append(top, -1)[best] != np.arange(len(best)))
-    particles = _score_particles(data, particle, scores, absorbed)
+    entries = _entries(data, face)
+    apart = _distances(data, entries)
+    particles = _score_particles(data, particle, scores, absorbed, entries, apart)
     n = len(chosen)
     linked = np.bincount(trackster, scores["reco_to_sim"] < LINKED, n)
     nearest = np.full(n, np.inf)
-    nearest[top >= 0] = _all_distances(data)[top[top >= 0]]
+    nearest[top >= 0] = apart[top[top >= 0]]
     surplus = np.ones(n, bool)
     surplus[best[best >= 0]] = False
-    of_event = np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(lists)))
-    eta = _flat(lists["eta"]) if final else np.full(n, np.nan)
-    fields = (of_event, _flat(lists["energy"]), eta, nearest, linked == 0, linked > 1, surplus)
+    eta = flat(lists["eta"]) if final else np.full(n, np.nan)
+    fields = (event_of(lists), flat(lists["energy"]), eta, nearest, linked == 0, linked > 1, surplus)
     return particles, TracksterScores(*(values[chosen] for values in fields))
 
 
@@ -142,36 +148,24 @@ def rate(passed: NDArray[np.bool_], values: NDArray, edges: NDArray) -> Rate:
     return Rate(np.histogram(values[passed], edges)[0], total)
 
 
-def objects_per_event(events: pa.Table, min_share: float = 0.0) -> NDArray[np.int64]:
-    """Number of tracksters in each event with at least this share of the event's clustered energy: (n_events,)."""
-    data = records.awkward(events)
-    energy = data["tracksters"]["energy"]
-    return ak.to_numpy(ak.sum(energy >= min_share * ak.sum(energy, axis=1), axis=1))
-
-
-def distances(events: pa.Table, min_energy: float = 1.0) -> NDArray[np.float64]:
-    """For every particle of the table, flat, the distance to its nearest neighbour at the front face, mm."""
-    return _all_distances(records.awkward(events), min_energy)
-
-
 def _score_particles(
-    data: ak.Array, particle: NDArray, scores: dict[str, NDArray], absorbed: NDArray
+    data: ak.Array, particle: NDArray, scores: dict[str, NDArray], absorbed: NDArray, entries: Entries, apart: NDArray
 ) -> ParticleScores:
-    pdg, energy = _flat(data["particles"]["pdg"]), _flat(data["particles"]["energy"])
-    n, deposited = len(pdg), _flat(data["deposited"]).astype(float)
+    pdg, energy = flat(data["particles"]["pdg"]), flat(data["particles"]["energy"])
+    n, deposited = len(pdg), flat(data["deposited"]).astype(float)
     truth = incident_energy(pdg, energy)
     share = scores["shared_energy"] / np.where(deposited > 0, deposited, 1.0)[particle]
     best = np.zeros(n)
     np.maximum.at(best, particle, share)
     pure = np.bincount(particle, scores["sim_to_reco"] < PURE, n)
-    x, y, z = _entry(data)
+    x, y, z = entries
     hit = deposited > 0
     fields = (
-        np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(data["particles"]))),
+        event_of(data["particles"]),
         pdg.astype(np.int64),
         truth,
         np.arcsinh(z / np.maximum(np.hypot(x, y), 1e-9)),
-        _all_distances(data),
+        apart,
         (truth > MIN_ENERGY) & (deposited >= MIN_DEPOSITED * truth),
         best,
         np.bincount(particle, share, n),
@@ -184,31 +178,29 @@ def _score_particles(
     return ParticleScores(*(values[hit] for values in fields))
 
 
-def _entry(data: ak.Array) -> tuple[NDArray, NDArray, NDArray]:
-    """Where particles enter: their track, else the straight line from their vertex, on the tracks' front face.
+def _entries(data: ak.Array, face: float) -> Entries:
+    """Where particles enter the calorimeter, x, y and z: with their track, else on the straight line from their vertex.
 
-    Charged particles without a track are taken along their momentum; without any track in the file, lines end at
-    3.2 m. Good to the bending of those few, which is what a distance of neighbours needs.
+    Charged particles without a track are taken along their momentum: good to the bending of those few, which is what a
+    distance of neighbours needs.
     """
-    particles = data["particles"]
-    x, y, z, px, py, pz = (_flat(particles[k]).astype(float) for k in ("vx", "vy", "vz", "px", "py", "pz"))
-    tracks = data["tracks"]
-    face = float(ak.max(abs(tracks["z"]), axis=None) or 3200.0)
+    particles, tracks = data["particles"], data["tracks"]
+    x, y, z, px, py, pz = (flat(particles[k]).astype(float) for k in ("vx", "vy", "vz", "px", "py", "pz"))
     along = (np.copysign(face, pz) - z) / np.where(pz == 0, 1e-9, pz)
     x, y, z = x + along * px, y + along * py, np.copysign(face, pz)
-    tracked = _global(tracks["particle"], particles)
+    tracked = flat_index(flat(tracks["particle"]).astype(np.int64), particles, event_of(tracks))
     for values, name in ((x, "x"), (y, "y"), (z, "z")):
-        values[tracked] = _flat(tracks[name])
+        values[tracked] = flat(tracks[name])
     return x, y, z
 
 
-def _all_distances(data: ak.Array, min_energy: float = 1.0) -> NDArray[np.float64]:
+def _distances(data: ak.Array, entries: Entries) -> NDArray[np.float64]:
+    """Distance of each particle to its nearest other one above `MIN_NEIGHBOUR` in the same endcap, mm."""
     from scipy.spatial import cKDTree
 
-    x, y, z = _entry(data)
-    heavy = (_flat(data["deposited"]) > 0) & (_flat(data["particles"]["energy"]) > min_energy)
-    event = np.repeat(np.arange(len(data)), ak.to_numpy(ak.num(data["particles"])))
-    side = 2 * event + (z > 0)
+    x, y, z = entries
+    heavy = (flat(data["deposited"]) > 0) & (flat(data["particles"]["energy"]) > MIN_NEIGHBOUR)
+    side = 2 * event_of(data["particles"]) + (z > 0)
     apart = np.full(len(x), np.inf)
     if heavy.sum() > 1:
         # events and sides are moved so far apart in a third coordinate that neighbours are always of the same one
@@ -230,13 +222,3 @@ def table_rows(found: dict[str, Rate], labels: Iterable[str]) -> list[dict[str, 
             row[name] = f"{value:.3f} -{value - low:.3f} +{high - value:.3f} ({one.total[k]})" if one.total[k] else "-"
         rows.append(row)
     return rows
-
-
-def _flat(lists: ak.Array) -> NDArray:
-    return ak.to_numpy(ak.flatten(lists))
-
-
-def _global(local: ak.Array, target: ak.Array) -> NDArray[np.int64]:
-    """Numbers within an event turned into numbers over the table."""
-    size = ak.to_numpy(ak.num(target))
-    return _flat(local).astype(np.int64) + np.repeat(np.cumsum(size) - size, ak.to_numpy(ak.num(local)))
