@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from gen2reco.calibrate.corrections import EM, Corrections, Predicted
 from gen2reco.calibrate.sample import Sample
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.statistics.bootstrap import bootstrap_error
+from gen2reco.statistics.identities import equal_bins, expected_calibration_error
+from gen2reco.statistics.response import resolution
+from gen2reco.statistics.roc import roc_auc
 
 EDGES = (5.0, 10.0, 20.0, 40.0, 70.0, 120.0, 200.0)
 """GeV; bins of the true energy."""
-KINDS = {
-    "photon": (IDENTITIES.index("photon"),),
-    "electron": (IDENTITIES.index("electron"),),
-    "charged_hadron": (IDENTITIES.index("charged_hadron"),),
-    "neutral_hadron": (IDENTITIES.index("neutral_hadron"),),
-}
+PHOTON, MUON = IDENTITIES.index("photon"), IDENTITIES.index("muon")
+HADRONS = [IDENTITIES.index(name) for name in ("charged_hadron", "neutral_hadron")]
 RESAMPLES = 100
 LEAST = 60
 """Fewer candidates give no figures of identities."""
@@ -30,9 +30,10 @@ def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, cho
     energy, sigma = corrections.energy(sample.plain.energy, predicted)
     single = chosen & ~crowded(sample)
     found = []
-    for kind, codes in KINDS.items():
-        found += _responses(kind, sample, single & np.isin(sample.targets.identity, codes), energy)
-        found += _pulls(kind, sample, single & np.isin(sample.targets.identity, codes), energy, sigma)
+    for index, kind in enumerate(IDENTITIES):
+        if index != MUON:
+            found += _responses(kind, sample, single & (sample.targets.identity == index), energy)
+            found += _pulls(kind, sample, single & (sample.targets.identity == index), energy, sigma)
     found += _pulls("in_jets", sample, chosen & crowded(sample) & _shower(sample), energy, sigma)
     found += _identities(sample, corrections.probabilities(predicted), single, "")
     found += _identities(sample, corrections.probabilities(predicted), chosen & crowded(sample), "in_jets_")
@@ -47,39 +48,16 @@ def crowded(sample: Sample) -> NDArray[np.bool_]:
     return counts[inverse] > 8
 
 
-def sigma_eff(values: NDArray) -> float:
-    """Half the smallest interval that holds 68.27 % of the values, over their mean."""
-    values = np.sort(values)
-    k = int(np.ceil(0.6827 * len(values)))
-    return float((values[k - 1 :] - values[: len(values) - k + 1]).min() / 2 / values.mean())
-
-
-def auc(score: NDArray, positive: NDArray) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties counted half."""
-    from scipy.stats import rankdata
-
-    n = positive.sum()
-    ranks = rankdata(score)
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / max(n * (len(score) - n), 1))
-
-
-def calibration_error(probability: NDArray, right: NDArray, bins: int = 15) -> float:
-    """Expected calibration error of the top answer: mean |confidence - frequency| over equally filled bins."""
-    groups = np.array_split(np.argsort(probability), bins)
-    return float(sum(abs(probability[g].mean() - right[g].mean()) * len(g) for g in groups if len(g)) / len(right))
-
-
 def metric(name: str, values: tuple[NDArray, ...], of: Callable[..., float]) -> dict:
-    """A number with its bootstrap standard deviation."""
+    """A number `of` rows of values (n,), with its bootstrap standard deviation."""
     n = len(values[0])
-    rng = np.random.default_rng(n)
-    again = [of(*(v[i] for v in values)) for i in (rng.integers(n, size=n) for _ in range(RESAMPLES))]
-    return {"name": name, "value": of(*values), "uncertainty": float(np.std(again)), "n": n}
+    error = bootstrap_error(values, of, RESAMPLES, np.random.default_rng(n))
+    return {"name": name, "value": of(*values), "uncertainty": error, "n": n}
 
 
 def _shower(sample: Sample) -> NDArray[np.bool_]:
     targets = sample.targets
-    return (targets.identity >= 0) & (targets.identity != 2) & (targets.energy > 2) & (sample.plain.energy > 0)
+    return (targets.identity >= 0) & (targets.identity != MUON) & (targets.energy > 2) & (sample.plain.energy > 0)
 
 
 def _per_event(sample: Sample, mask: NDArray, energy: NDArray) -> tuple[NDArray, NDArray, NDArray]:
@@ -101,7 +79,7 @@ def _responses(kind: str, sample: Sample, mask: NDArray, energy: NDArray) -> lis
         for name, measured in (("", calibrated), ("_raw", raw)):
             ratio = measured[inside] / true[inside]
             found.append(metric(f"{label}_response{name}", (ratio,), lambda r: float(r.mean())))
-            found.append(metric(f"{label}_sigma_eff{name}", (ratio,), sigma_eff))
+            found.append(metric(f"{label}_sigma_eff{name}", (ratio,), resolution))
             spread.append((name, float(np.mean(true[inside])), found[-1]))
     return found + [m for name in ("", "_raw") for m in _terms(kind, name, [s[1:] for s in spread if s[0] == name])]
 
@@ -126,9 +104,10 @@ def _terms(kind: str, name: str, bins: list[tuple[float, dict]]) -> list[dict]:
 
 
 def reliability(probability: NDArray, right: NDArray, bins: int = 8) -> list[tuple[float, float, float, int]]:
-    """(mean confidence, frequency of being right, its error, n) of the top answer, in equally filled bins."""
-    groups = [g for g in np.array_split(np.argsort(probability), bins) if len(g)]
-    rows = [(float(probability[g].mean()), float(right[g].mean()), len(g)) for g in groups]
+    """(mean confidence, frequency of being right, its error, n) of the most probable kind, in equally filled bins."""
+    bin_of = equal_bins(probability, np.ones(len(probability)), bins)
+    groups = [bin_of == i for i in np.unique(bin_of)]
+    rows = [(float(probability[g].mean()), float(right[g].mean()), int(g.sum())) for g in groups]
     return [(p, f, float(np.sqrt(f * (1 - f) / n)), n) for p, f, n in rows]
 
 
@@ -150,16 +129,20 @@ def _identities(sample: Sample, probability: NDArray, mask: NDArray, prefix: str
     p, identity, tracked = probability[mask], sample.targets.identity[mask], sample.inputs.track[mask, 0] > 0
     if len(p) < LEAST:
         return []
-    photon, hadron = identity == 0, identity >= 3
-    score = np.log(p[:, 0] + 1e-12) - np.log(p[:, 3] + p[:, 4] + 1e-12)
-    muon = np.log(p[:, 2] + 1e-12) - np.log(1 - p[:, 2] + 1e-12)
+    photon, muon, hadron = identity == PHOTON, identity == MUON, np.isin(identity, HADRONS)
+    photon_score = np.log(p[:, PHOTON] + 1e-12) - np.log(p[:, HADRONS].sum(axis=1) + 1e-12)
+    muon_score = np.log(p[:, MUON] + 1e-12) - np.log(1 - p[:, MUON] + 1e-12)
     right = p.argmax(axis=1) == identity
-    cases = [("photon_hadron_auc", photon | hadron), ("photon_untracked_hadron_auc", photon | (hadron & ~tracked))]
-    found = [metric(prefix + name, (score[m], photon[m]), auc) for name, m in cases if photon.any() and hadron.any()]
-    if (identity == 2).sum() >= 5:
-        found.append(metric(f"{prefix}muon_auc", (muon, identity == 2), auc))
+    found = []
+    for name, background in (("photon_hadron_auc", hadron), ("photon_untracked_hadron_auc", hadron & ~tracked)):
+        either = photon | background
+        if photon.any() and background.any():
+            found.append(metric(prefix + name, (photon_score[either], photon[either]), roc_auc))
+    if muon.sum() >= 5:
+        found.append(metric(f"{prefix}muon_auc", (muon_score, muon), roc_auc))
     found.append(metric(f"{prefix}accuracy", (right,), lambda r: float(r.mean())))
-    found.append(metric(f"{prefix}calibration_error", (p.max(axis=1), right), calibration_error))
+    confidence = p.max(axis=1)
+    found.append(metric(f"{prefix}calibration_error", (confidence, right), expected_calibration_error))
     return found
 
 

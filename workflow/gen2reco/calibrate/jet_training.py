@@ -16,7 +16,7 @@ from pydantic import Field
 
 from gen2reco.calibrate.corrections import fit_closure
 from gen2reco.calibrate.dnn import Dnn, pins
-from gen2reco.calibrate.evaluate import metric, sigma_eff
+from gen2reco.calibrate.evaluate import metric
 from gen2reco.calibrate.jet_features import CONSTITUENT_NAMES, JET_NAMES, VERSION, JetInputs
 from gen2reco.calibrate.jet_network import KIND, PT_REFERENCE, JetNetwork, JetSizes, scales
 from gen2reco.calibrate.jets import gen_jets, object_jets
@@ -28,6 +28,7 @@ from gen2reco.events import records
 from gen2reco.flow.training import Draw, Part, Training, train
 from gen2reco.run.model_folder import Model, save_model
 from gen2reco.run.runner import provenance
+from gen2reco.statistics.response import resolution
 
 FEW = 5
 """Events of at most so many particles are guns, not jets."""
@@ -234,7 +235,7 @@ def judge(sample: JetSample, factor: NDArray, chosen: NDArray) -> list[dict]:
         for name, pt in columns.items():
             ratio = pt[inside] / sample.true_pt[inside]
             found.append(metric(f"jet_{label}_response_{name}", (ratio,), lambda r: float(r.mean())))
-            found.append(metric(f"jet_{label}_sigma_eff_{name}", (ratio,), sigma_eff))
+            found.append(metric(f"jet_{label}_sigma_eff_{name}", (ratio,), resolution))
     return found
 
 

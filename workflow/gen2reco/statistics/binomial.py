@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Measured
+from gen2reco.statistics.bootstrap import effective_number
+from gen2reco.statistics.measured import Measured
 
 
 class BinnedRate(NamedTuple):
@@ -31,22 +32,18 @@ def wilson(passed: NDArray, tried: NDArray, z: float = 1.0) -> tuple[NDArray, ND
 
 def rate(passed: NDArray, weight: NDArray) -> Measured:
     """Weighted share of True in (n,) with half of Wilson's interval, of the effective number, as its uncertainty."""
-    tried, total = _effective(weight), max(weight.sum(), 1e-300)
+    tried, total = effective_number(weight), max(weight.sum(), 1e-300)
     p, low, high = wilson(np.array(tried * np.clip(weight @ passed / total, 0, 1)), np.array(tried))
     return Measured(float(p), float((high - low) / 2))
 
 
 def binned_rate(passed: NDArray, weight: NDArray, x: NDArray, edges: NDArray) -> BinnedRate:
-    """The weighted share of True among (n,) in bins of x (n,)."""
+    """The weighted share of True among (n,) in bins of x (n,), each at its mean x (empty ones at their middle)."""
     n = np.histogram(x, edges)[0]
     total, good, squares = (np.histogram(x, edges, weights=w)[0] for w in (weight, weight * passed, weight**2))
-    sums = np.histogram(x, edges, weights=x)[0]
+    positive = np.maximum(weight, 0.0)
+    filled, sums = (np.histogram(x, edges, weights=w)[0] for w in (positive, positive * x))
     tried = np.maximum(total, 0) ** 2 / np.maximum(squares, 1e-300)
     p, low, high = wilson(tried * np.clip(good / np.where(total > 0, total, np.inf), 0, 1), tried)
-    centre = np.where(n > 0, sums / np.maximum(n, 1), (edges[1:] + edges[:-1]) / 2)
+    centre = np.where(filled > 0, sums / np.maximum(filled, 1e-300), (edges[1:] + edges[:-1]) / 2)
     return BinnedRate(centre, edges[:-1], edges[1:], n, p, p - low, high - p)
-
-
-def _effective(weight: NDArray) -> float:
-    """How many equal weights tell as much: (sum w)^2 / sum w^2."""
-    return max(float(weight.sum()), 0.0) ** 2 / max(float((weight**2).sum()), 1e-300)

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Measured
-from gen2reco.statistics.response import effective
+from gen2reco.statistics.bootstrap import effective_number
+from gen2reco.statistics.measured import Measured
+from gen2reco.statistics.roc import hanley_mcneil, roc_auc
 
 FOLDS = 5
 FEWEST = 40
@@ -67,11 +68,10 @@ def _first(events: NDArray, order: NDArray, n: int) -> NDArray[np.int64]:
 def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
     """Out-of-fold AUC of two classes, each (features, events, weights), and its uncertainty.
 
-    The uncertainty is Hanley & McNeil's (Radiology 143 (1982) 29) of the effective numbers. The mean over folds: scores
-    of different folds are not on one scale, and pooled they would pull the AUC below 0.5.
+    The uncertainty is Hanley and McNeil's of the effective numbers. The AUC is the mean over folds: scores of different
+    folds are not on one scale, and pooled they would pull the AUC below 0.5.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
 
     (a, events_a, w_a), (b, events_b, w_b) = first, second
     x = np.concatenate([a, b]).astype(np.float32)
@@ -89,22 +89,13 @@ def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
             random_state=seed,
         )  # fmt: skip
         score = model.fit(x[train], y[train], None if equal else w[train]).predict_proba(x[test])[:, 1]
-        found.append(roc_auc_score(y[test], score, sample_weight=w[test]))
+        found.append(roc_auc(score, y[test] == 1, w[test]))
         pairs.append(y[test].sum() * (1 - y[test]).sum())
     auc = float(np.average(found, weights=pairs)) if found else float("nan")
-    return auc, hanley_mcneil(auc, effective(w_a), effective(w_b))
+    return auc, hanley_mcneil(auc, effective_number(w_a), effective_number(w_b))
 
 
 def _fold(events: NDArray, seed: int) -> NDArray[np.int64]:
     """Fold of each unit: events are dealt out evenly at random."""
     unique, of_event = np.unique(events, return_inverse=True)
     return (np.random.default_rng(seed).permutation(len(unique)) % FOLDS)[of_event]
-
-
-def hanley_mcneil(auc: float, n_a: float, n_b: float) -> float:
-    """Standard deviation of an AUC of classes of n_a and n_b units; one of 1 counts as half a unit short of it."""
-    fewest = max(min(n_a, n_b), 1.0)
-    auc = (auc * fewest + 0.5) / (fewest + 1)
-    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    variance = auc * (1 - auc) + (n_b - 1) * (q1 - auc**2) + (n_a - 1) * (q2 - auc**2)
-    return float(np.sqrt(max(variance, 0.0) / (n_a * n_b)))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Measured
+from gen2reco.statistics.measured import Measured
 
 FEWEST = 100
 """Units of each sample below which no distance is given."""

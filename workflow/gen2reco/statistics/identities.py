@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.statistics.binomial import BinnedRate, binned_rate
-from gen2reco.statistics.classifiers import hanley_mcneil
-from gen2reco.statistics.distances import Measured
-from gen2reco.statistics.response import effective
+from gen2reco.statistics.bootstrap import effective_number
+from gen2reco.statistics.measured import NOT_MEASURED, Measured
+from gen2reco.statistics.roc import hanley_mcneil, roc_auc
 
 FEWEST = 20
 """Units of a kind, and of the others, below which no ROC curve is drawn of it."""
+BINS = 15
+"""Bins of the calibration error."""
 
 
 class Answers(NamedTuple):
@@ -41,18 +43,35 @@ def confusion(truth: NDArray, guessed: NDArray, weight: NDArray, kinds: int) -> 
     return table / np.where(total > 0, total, np.nan)
 
 
-def calibration_error(answers: Answers, resamples: int, rng: np.random.Generator) -> Measured:
-    """Expected calibration error of the most probable kind (arXiv:1706.04599).
+def expected_calibration_error(
+    confidence: NDArray, right: NDArray, weight: NDArray | None = None, bins: int = BINS
+) -> float:
+    """Mean |frequency of right answers - confidence| over equally filled bins of the confidence (arXiv:1706.04599).
 
-    The mean |frequency - confidence| over equally filled bins; its floor is what perfect probabilities give.
+    confidence, weight: (n,), right: (n,) bool; weights must not be negative.
+    """
+    weight = np.ones(len(right)) if weight is None else weight
+    return _error(confidence, right, weight, equal_bins(confidence, weight, bins))
+
+
+def equal_bins(values: NDArray, weight: NDArray, bins: int) -> NDArray[np.int64]:
+    """Bin of each value (n,), bins being filled with equal weight; equal values share one."""
+    levels, level = np.unique(values, return_inverse=True)
+    filled = np.bincount(level, weight, len(levels))
+    below, total = np.cumsum(filled) - filled, max(float(filled.sum()), 1e-300)
+    return np.minimum(bins * below / total * (1 + 1e-12), bins - 1).astype(np.int64)[level]
+
+
+def calibration_error(answers: Answers, resamples: int, rng: np.random.Generator) -> Measured:
+    """Expected calibration error of the most probable kind, with its bootstrap uncertainty.
+
+    Its floor is what perfect probabilities give. NaN of fewer than `FEWEST` answers.
     """
     confidence, right, weight = answers.confidence, answers.right, np.maximum(answers.weight, 0.0)
     n = len(right)
     if n < FEWEST:
-        return Measured(np.nan, np.nan)
-    order = np.argsort(confidence, kind="stable")
-    bins = np.empty(n, np.int64)
-    bins[order] = np.arange(n) * min(15, max(1, n // FEWEST)) // n
+        return NOT_MEASURED
+    bins = equal_bins(confidence, weight, min(BINS, n // FEWEST))
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) * weight
     errors = [_error(confidence, right, w, bins) for w in drawn]
     floors = [_error(confidence, rng.random(n) < confidence, weight, bins) for _ in range(resamples)]
@@ -67,13 +86,11 @@ def reliability(answers: Answers, edges: NDArray) -> BinnedRate:
 
 def roc_area(answers: Answers, kind: int) -> Measured:
     """Area under the ROC curve of one kind against all others by its probability; NaN of too few."""
-    from sklearn.metrics import roc_auc_score
-
     own, weight = answers.truth == kind, np.maximum(answers.weight, 0.0)
     if min(own.sum(), (~own).sum()) < FEWEST:
-        return Measured(np.nan, np.nan)
-    area = float(roc_auc_score(own, answers.probability[:, kind], sample_weight=weight))
-    return Measured(area, hanley_mcneil(area, effective(weight[own]), effective(weight[~own])))
+        return NOT_MEASURED
+    area = roc_auc(answers.probability[:, kind], own, weight)
+    return Measured(area, hanley_mcneil(area, effective_number(weight[~own]), effective_number(weight[own])))
 
 
 def _error(confidence: NDArray, right: NDArray, weight: NDArray, bins: NDArray) -> float:

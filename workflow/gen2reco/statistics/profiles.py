@@ -1,38 +1,28 @@
 """Mean profiles and spectra: blocks of values per unit, with event bootstrap."""
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Measured, resampled_pair, resampled_weights
+from gen2reco.statistics.bootstrap import Units, batches, resampled_pair, resampled_weights
+from gen2reco.statistics.measured import NOT_MEASURED, Measured
 
 HELD = 0.95
 
 
-class MeanProfile(NamedTuple):
-    """Weighted mean of a block over the units, with bootstrap uncertainty; both (bins,)."""
+def deviation_measured(
+    a: NDArray, units_a: Units, b: NDArray, units_b: Units, resamples: int, rng: np.random.Generator
+) -> Measured:
+    """Largest relative deviation of the mean of blocks b (m, bins) from that of blocks a (n, bins).
 
-    value: NDArray
-    error: NDArray
-
-
-def mean_profile(block: NDArray, units, resamples: int, rng: np.random.Generator) -> MeanProfile:
-    """Mean of a block (n, bins) of units; `units` gives weights and events."""
-    drawn = _drawn(block, units, len(np.unique(units.event)), resamples, rng)
-    return MeanProfile(units.weight @ block / units.weight.sum(), drawn.std(0))
-
-
-def deviation_measured(a: NDArray, units_a, b: NDArray, units_b, resamples: int, rng: np.random.Generator) -> Measured:
-    """Largest relative deviation of mean profile b from a, in the bins that hold 95 % of the content of a."""
-    n_a, n_b = len(np.unique(units_a.event)), len(np.unique(units_b.event))
+    It is taken over the bins that hold 95 % of the content of a; of `units` the weights and events are used.
+    """
     mean_a = units_a.weight @ a / units_a.weight.sum()
     mean_b = units_b.weight @ b / units_b.weight.sum()
     held = holding(mean_a)
     if not held.any():
-        return Measured(np.nan, np.nan)
-    own = _drawn(a, units_a, n_a, resamples, rng)[:, held]
-    null = _drawn(a, units_a, n_b, resamples, rng)[:, held]
+        return NOT_MEASURED
+    own = _drawn(a, units_a, units_a.n_events, resamples, rng)[:, held]
+    null = _drawn(a, units_a, units_b.n_events, resamples, rng)[:, held]
     first, second = (w @ block[:, held] for w, block in zip(resampled_pair(units_a, units_b, resamples, rng), (a, b)))
     reference = mean_a[held]
     size = np.abs(mean_b[held] / reference - 1)
@@ -43,17 +33,17 @@ def deviation_measured(a: NDArray, units_a, b: NDArray, units_b, resamples: int,
 
 
 def shape_measured(
-    a: NDArray, units_a, b: NDArray, units_b, x: NDArray, resamples: int, rng: np.random.Generator
+    a: NDArray, units_a: Units, b: NDArray, units_b: Units, x: NDArray, resamples: int, rng: np.random.Generator
 ) -> Measured:
     """Wasserstein-1 between the spectra that blocks a and b add up to, at positions x (bins,), in its sigma of a."""
-    n_a, n_b = len(np.unique(units_a.event)), len(np.unique(units_b.event))
     total = units_a.weight @ a
     if not total.sum() > 0 or not (units_b.weight @ b).sum() > 0:
-        return Measured(np.nan, np.nan)
+        return NOT_MEASURED
     p = total / total.sum()
     scale = np.sqrt(max(p @ x**2 - (p @ x) ** 2, 0.0)) or 1.0
-    own, null = _drawn(a, units_a, n_a, resamples, rng), _drawn(a, units_a, n_b, resamples, rng)
-    other = _drawn(b, units_b, n_b, resamples, rng)
+    own = _drawn(a, units_a, units_a.n_events, resamples, rng)
+    null = _drawn(a, units_a, units_b.n_events, resamples, rng)
+    other = _drawn(b, units_b, units_b.n_events, resamples, rng)
     floors, drawn = _distance(own, null, x) / scale, _distance(own, other, x) / scale
     value = _distance(total[None], (units_b.weight @ b)[None], x)[0] / scale
     return Measured(float(value), float(drawn.std()), float(floors.mean()), float(floors.std()))
@@ -68,12 +58,10 @@ def holding(mean: NDArray, share: float = HELD) -> NDArray[np.bool_]:
     return held & (mean > 0)
 
 
-def _drawn(block: NDArray, units, events: int, resamples: int, rng: np.random.Generator) -> NDArray:
-    step = max(1, 8_000_000 // max(len(block), 1))
-    parts = [
-        resampled_weights(units, events, min(step, resamples - done), rng) @ block for done in range(0, resamples, step)
-    ]
-    return np.concatenate(parts)
+def _drawn(block: NDArray, units: Units, events: int, resamples: int, rng: np.random.Generator) -> NDArray:
+    """Means of bootstrap samples of so many events: (resamples, bins)."""
+    drawn = [resampled_weights(units, events, count, rng) @ block for count in batches(resamples, len(block))]
+    return np.concatenate(drawn)
 
 
 def _distance(p: NDArray, q: NDArray, x: NDArray) -> NDArray:

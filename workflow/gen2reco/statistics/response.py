@@ -6,9 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Measured, Units, resampled_pair
+from gen2reco.statistics.bootstrap import Units, batches, effective_number, resampled_pair
+from gen2reco.statistics.measured import NOT_MEASURED, Measured
 
 COVERAGE = 0.6827
+_NEEDED = COVERAGE * (1 - 1e-12)
+"""The share that an interval must hold, less the rounding of a sum of weights."""
 
 
 class Binned(NamedTuple):
@@ -37,56 +40,59 @@ class Terms(NamedTuple):
         return np.sqrt(a**2 / energy + b**2 / energy**2 + c**2)
 
 
-def sigma_eff(values: NDArray) -> NDArray:
-    """Half the smallest interval that holds 68.27 % of the values, along the last axis; NaN of fewer than three."""
+def sigma_eff(values: NDArray, weight: NDArray | None = None) -> NDArray:
+    """Half the shortest interval that holds 68.27 % of the weight, in the unit of the values.
+
+    values: (..., n), taken along the last axis, or (n,) with weights (n,), of which negative ones count as none. The
+    interval runs from one value to another, both of them inside. NaN of fewer than three values of any weight.
+    """
+    if weight is not None and np.ptp(weight) > 1e-9 * weight.max():
+        return _weighted_sigma_eff(values[weight > 0], weight[weight > 0])
     n = values.shape[-1]
     if n < 3:
         return np.full(values.shape[:-1], np.nan)
-    ordered = np.sort(values, axis=-1)
-    inside = min(int(np.ceil(COVERAGE * n)), n - 1)
-    return (ordered[..., inside:] - ordered[..., : n - inside]).min(-1) / 2
+    ordered, inside = np.sort(values, axis=-1), int(np.ceil(_NEEDED * n))
+    return (ordered[..., inside - 1 :] - ordered[..., : n - inside + 1]).min(-1) / 2
+
+
+def _weighted_sigma_eff(values: NDArray, weight: NDArray) -> NDArray:
+    if len(values) < 3:
+        return np.array(np.nan)
+    order = np.argsort(values, kind="stable")
+    values, up_to = values[order], np.cumsum(weight[order])
+    needed = up_to - weight[order] + _NEEDED * up_to[-1]
+    first = np.flatnonzero(needed <= up_to[-1])
+    last = np.searchsorted(up_to, needed[first])
+    return (values[last] - values[first]).min() / 2
+
+
+def resolution(ratio: NDArray) -> float:
+    """sigma_eff over the mean of E_reco/E_true (n,)."""
+    return float(sigma_eff(ratio) / ratio.mean())
 
 
 def response(ratio: NDArray, weight: NDArray, resamples: int, rng: np.random.Generator) -> tuple[Measured, Measured]:
     """Mean response and sigma_eff over it, of E_reco/E_true (n,), with bootstrap uncertainties; NaN of fewer than 5.
 
-    Weighted units are drawn by weight, as many as `effective` ones; negative weights count as none.
+    Weighted units are drawn by weight, as many as their effective number; negative weights count as none.
     """
     if len(ratio) < 5:
-        return Measured(np.nan, np.nan), Measured(np.nan, np.nan)
+        return NOT_MEASURED, NOT_MEASURED
     ratio, chance = ratio[weight > 0], weight[weight > 0] / weight[weight > 0].sum()
-    mean, width = chance @ ratio, weighted_sigma_eff(ratio, chance)
+    mean, width = chance @ ratio, float(sigma_eff(ratio, chance))
     means, widths = _resampled(ratio, chance, resamples, rng)
     relative = widths / np.where(means > 0, means, np.nan)
     over = width / mean if mean > 0 else np.nan
     return Measured(float(mean), float(means.std())), Measured(float(over), float(np.nanstd(relative)))
 
 
-def weighted_sigma_eff(values: NDArray, chance: NDArray) -> float:
-    """Half the smallest interval that holds 68.27 % of the weight; values and weights of sum one are (n,)."""
-    if np.ptp(chance) < 1e-9 * chance.max():
-        return float(sigma_eff(values))
-    order = np.argsort(values)
-    values, above = values[order], np.cumsum(chance[order])
-    below = above - chance[order]
-    end = np.searchsorted(above, below + COVERAGE)
-    inside = end < len(values)
-    return float((values[end[inside]] - values[inside]).min() / 2) if inside.any() else float(np.ptp(values) / 2)
-
-
-def effective(weight: NDArray) -> float:
-    """How many equal weights tell as much as these (n,): (sum w)^2 / sum w^2."""
-    total = np.maximum(weight, 0.0)
-    return float(total.sum() ** 2 / max((total**2).sum(), 1e-300))
-
-
 def _resampled(ratio: NDArray, chance: NDArray, resamples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     """Means and widths of bootstrap samples, in batches that bound the memory."""
-    step, equal = max(1, 4_000_000 // len(ratio)), np.ptp(chance) < 1e-9 * chance.max()
-    n = len(ratio) if equal else max(5, round(effective(chance)))
+    equal = np.ptp(chance) < 1e-9 * chance.max()
+    n = len(ratio) if equal else max(5, round(effective_number(chance)))
     parts = []
-    for start in range(0, resamples, step):
-        size = (min(step, resamples - start), n)
+    for count in batches(resamples, len(ratio), budget=4_000_000):
+        size = (count, n)
         drawn = ratio[rng.integers(0, len(ratio), size) if equal else rng.choice(len(ratio), size, p=chance)]
         parts.append((drawn.mean(-1), sigma_eff(drawn)))
     return tuple(np.concatenate(part) for part in zip(*parts))
@@ -101,7 +107,7 @@ def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) 
     shifts = []
     for first, second in zip(*resampled_pair(a, b, resamples, rng)):
         (mean_a, width_a), (mean_b, width_b) = (
-            (w @ u.values, weighted_sigma_eff(u.values, w)) for u, w in ((a, first), (b, second))
+            (w @ u.values, float(sigma_eff(u.values, w))) for u, w in ((a, first), (b, second))
         )
         shifts.append((mean_b / mean_a - 1, width_b * mean_a / (width_a * mean_b) - 1))
     return tuple(map(float, np.nanstd(shifts, axis=0)))
@@ -115,7 +121,8 @@ def binned_response(
     for low, high in pairwise(edges):
         inside = (x >= low) & (x < high)
         mean, width = response(ratio[inside], weight[inside], resamples, rng)
-        centre = x[inside].mean() if inside.any() else np.nan
+        positive = np.maximum(weight[inside], 0.0)
+        centre = positive @ x[inside] / positive.sum() if positive.any() else np.nan
         rows.append((centre, low, high, inside.sum(), mean.value, mean.uncertainty, width.value, width.uncertainty))
     return Binned(*np.array(rows, dtype=float).T)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from gen2reco.config.validation import Limits, Validation
 from gen2reco.statistics import binomial, distances, frechet, profiles, response
+from gen2reco.statistics.bootstrap import Units, effective_number
 from gen2reco.statistics.classifiers import two_sample_auc
-from gen2reco.statistics.distances import Measured
+from gen2reco.statistics.measured import NOT_MEASURED, Measured, half_normal
 from gen2reco.validate import identity
 from gen2reco.validate.observable_tables import Profile, Quantity, Response, Sheet
 from gen2reco.validate.verdict import Metric, excess, judge
@@ -71,8 +72,8 @@ def absolute(module: ModuleType, ruler: Ruler, name: str, sheet: Sheet) -> Itera
         if name != "jets":
             yield from _terms(ruler, name, what, sheet)
     if name in getattr(module, "PULLS", ()) and len(sheet) >= FEWEST and len((pull := sheet.units("pull")).values) > 20:
-        width = response.weighted_sigma_eff(pull.values, np.maximum(pull.weight, 0) / np.maximum(pull.weight, 0).sum())
-        error = width / np.sqrt(response.effective(pull.weight))
+        width = float(response.sigma_eff(pull.values, pull.weight))
+        error = width / np.sqrt(effective_number(np.maximum(pull.weight, 0.0)))
         yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", Measured(width, error), len(pull.values))
     for rate in getattr(module, "RATES", {}).get(name, []):
         passed, weight, _ = sheet.units(rate.name)
@@ -88,7 +89,7 @@ def _terms(ruler: Ruler, name: str, what: Response, sheet: Sheet) -> Iterator[Me
         return
     terms, n = response.fit_terms(binned), int(binned.n.sum())
     if terms is None:
-        found = ruler.metric(f"{name}/stochastic", TERMS["stochastic"], Measured(np.nan, np.nan), n)
+        found = ruler.metric(f"{name}/stochastic", TERMS["stochastic"], NOT_MEASURED, n)
         yield replace(found, reason=TOO_FEW)
         return
     for term, label in TERMS.items():
@@ -175,7 +176,7 @@ def _distances(ruler: Ruler, name: str, quantity: Quantity, a: Sheet, b: Sheet) 
             yield ruler.metric(label.format(moment), title, shift, n, limits, headline=moment == "mean")
 
 
-def histogram_edges(quantity: Quantity, units: list[distances.Units], most: int = 40) -> np.ndarray:
+def histogram_edges(quantity: Quantity, units: list[Units], most: int = 40) -> np.ndarray:
     """Bins over the central 99 % of all samples; whole numbers where the values are."""
     values = np.concatenate([u.values for u in units])
     if not len(values):
@@ -208,8 +209,8 @@ def _profiles(ruler: Ruler, name: str, profile: Profile, a: Sheet, b: Sheet) -> 
         yield ruler.metric(f"{name}/profile_{profile.name}", title, size, n, settings.profile, above_floor=True)
 
 
-def _weights(sheet: Sheet) -> distances.Units:
-    return distances.Units(np.zeros(len(sheet)), sheet.weight, sheet.event)
+def _weights(sheet: Sheet) -> Units:
+    return Units(np.zeros(len(sheet)), sheet.weight, sheet.event)
 
 
 def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
@@ -272,7 +273,7 @@ def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[M
         return
     of_each = [binomial.rate(u.values > 0.5, u.weight) for u in units]
     error = float(np.hypot(of_each[0].uncertainty, of_each[1].uncertainty))
-    shift = Measured(of_each[1].value - of_each[0].value, error, *distances.half_normal(error))
+    shift = Measured(of_each[1].value - of_each[0].value, error, *half_normal(error))
     yield ruler.metric(
         f"{name}/shift_{rate.name}", f"{rate.label}, shift", shift, n, ruler.settings.rate, headline=True
     )
@@ -281,8 +282,8 @@ def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[M
 def _relative(b: Measured, a: Measured, error: float | None) -> Measured:
     """b / a - 1 with the uncertainties of both unless `error` is given; floor: mean absolute shift of equal samples."""
     if not (np.isfinite(a.value) and np.isfinite(b.value) and a.value):
-        return Measured(np.nan, np.nan)
+        return NOT_MEASURED
     ratio = b.value / a.value
     if error is None:
         error = float(ratio * np.hypot(a.uncertainty / a.value, b.uncertainty / b.value)) if b.value else a.uncertainty
-    return Measured(float(ratio - 1), abs(error), *distances.half_normal(abs(error)))
+    return Measured(float(ratio - 1), abs(error), *half_normal(abs(error)))

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Units
+from gen2reco.statistics.bootstrap import Units
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from gen2reco.config.validation import Limits
-from gen2reco.statistics.distances import Measured
+from gen2reco.statistics.measured import Measured
 
 PASS, ATTENTION, FAIL = "pass", "attention", "fail"
 TOO_FEW = "too few to tell"

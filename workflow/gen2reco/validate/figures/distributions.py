@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.distances import Units, bin_of, resampled_weights
+from gen2reco.statistics.bootstrap import Units, resampled_weights
+from gen2reco.statistics.distances import bin_of
 from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style
 from gen2reco.validate.measure import histogram_edges
 from gen2reco.validate.observable_tables import Profile, Quantity, Sheet
