@@ -5,34 +5,25 @@ The training never waits for it: it only holds the pipe whose closing, however t
 
 import os
 import select
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gen2reco.track.address import Address, parse
 from gen2reco.track.server import reachable
+
+if TYPE_CHECKING:
+    from gen2reco.track.runs import Point
 
 FIRST, PERIOD, LATE = 2.0, 10.0, 60.0
 """Seconds until the first try, between tries, and between tries of a server that does not answer."""
 
 
-def watch(folder: Path, run_key: str) -> subprocess.Popen | bool:
-    """Start the background process if MLFLOW_TRACKING_URI names a server; False if it does not, or cannot start."""
-    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
-        return False
-    command = [sys.executable, "-m", "gen2reco.track.live_sync", str(folder), run_key]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **quiet)
-    except OSError:
-        return False
-
-
 def follow(folder: Path, run_key: str, address: Address) -> None:
     """Replay the run again and again until standard input closes, then once more."""
-    wait, sent = FIRST, set()
-    ended = False
+    wait, ended = FIRST, False
+    sent: set[Point] = set()
     while not ended:
         ended = bool(select.select([sys.stdin], [], [], wait)[0])
         wait = LATE
@@ -41,7 +32,7 @@ def follow(folder: Path, run_key: str, address: Address) -> None:
             wait = PERIOD
 
 
-def _replay(folder: Path, run_key: str, address: Address, sent: set) -> None:
+def _replay(folder: Path, run_key: str, address: Address, sent: "set[Point]") -> None:
     from gen2reco.track.sync import sync_training
 
     with suppress(Exception):  # a server's trouble is no trouble of the training; the campaign's own sync reports it

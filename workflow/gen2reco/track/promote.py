@@ -45,12 +45,12 @@ def read_criteria(path: Path | str) -> list[Criterion]:
 
 def compare(candidate: dict, champion: dict | None, criteria: list[Criterion]) -> list[Verdict]:
     """Apply the criteria to two evaluations. Raises InputError if they are not of the same held-out events."""
-    for criterion in criteria if champion is not None else ():
-        events = [_sample(found, criterion.metric) for found in (candidate, champion)]
-        if events[0] != events[1]:
+    for criterion in criteria:
+        events = [_sample(found, criterion.metric) for found in (candidate, champion) if found is not None]
+        if events[0] != events[-1]:
             raise InputError(
                 f"promotion: `{criterion.metric}` of candidate and champion was measured on different events "
-                f"({events[0]} and {events[1]}); evaluate both on one held-out sample"
+                f"({events[0]} and {events[-1]}); evaluate both on one held-out sample"
             )
     return [_judge(criterion, candidate, champion) for criterion in criteria]
 

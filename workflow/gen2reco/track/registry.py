@@ -20,7 +20,7 @@ from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.files_read import NAME, Evaluation, first_mistake
 from gen2reco.track.modelfiles import NAMES, PLACES, files_of
 from gen2reco.track.secrets import scrub
-from gen2reco.track.server import connect, explained
+from gen2reco.track.server import connect, experiment_id, explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,8 +69,6 @@ def register(folder: Path | str, name: str, uri: str | None = None, results: Pat
     address, files = tracking_address(results, uri), files_of(Path(folder), _named(name))
     check_model(Path(folder))
     client = connect(address)
-    from gen2reco.track.sync import experiment_id
-
     with explained(address):
         experiment = experiment_id(client, "models", address, Path(results) / "models")
         return register_files(client, name, files, experiment)
@@ -189,7 +187,7 @@ def _from_digest(reference: str, digest: str, address: Address) -> Resolved:
     client = connect(address)
     with explained(address):
         if len(digest) == 64:
-            found = client.search_model_versions(f"tags.`{DIGEST}` = '{digest}'")
+            found = list(client.search_model_versions(f"tags.`{DIGEST}` = '{digest}'"))
         else:
             found = [v for v in client.search_model_versions() if v.tags.get(DIGEST, "").startswith(digest)]
         if len({v.tags[DIGEST] for v in found}) != 1:

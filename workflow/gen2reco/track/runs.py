@@ -160,8 +160,7 @@ def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
                 if path := spool.spooled_file(results, name):
                     run.artifacts.append((path, spool.safe_path(folder)))
             case {"kind": "model", "name": name, "files": names}:
-                files = {spool.safe_path(place): spool.spooled_file(results, kept) for place, kept in names.items()}
-                if files and all(files.values()):
+                if files := _model_files(results, names):
                     run.models.append((name, files))
             case {"kind": "end", "status": status, "t": time}:
                 if run.status != spool.FINISHED:
@@ -171,6 +170,13 @@ def training_run(results: Path, top: Run, key: str, events: list[dict]) -> Run:
     run.points, run.datasets = list(points.values()), list(dict.fromkeys(run.datasets))
     run.tags["gen2reco.attempts"] = str(len({event["attempt"] for event in events}))
     return run
+
+
+def _model_files(results: Path, names: dict[str, str | None]) -> dict[str, Path]:
+    """The spooled files of a model by their names in its folder; empty where one of them is missing or changed."""
+    found = {spool.safe_path(place): spool.spooled_file(results, kept) for place, kept in names.items()}
+    whole = {place: path for place, path in found.items() if path}
+    return whole if len(whole) == len(found) else {}
 
 
 def _top(results: Path, lock: dict) -> Run:

@@ -150,6 +150,28 @@ def _mentions(text: str, *codes: str) -> bool:
     return any(f"error code {code}" in text or f"{code} Client Error" in text for code in codes)
 
 
+def experiment_id(client: "MlflowClient", name: str, address: Address, results: Path) -> str:
+    """The experiment of that name, made if it is missing. Raises InputError if someone deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    place = None if address.remote else (results.absolute().parent / ARTIFACTS / name).as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.create_experiment(name, artifact_location=place, tags=kind)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return experiment_id(client, name, address, results)  # another process made it meanwhile
+    if found.lifecycle_stage != "active":
+        raise InputError(
+            f"tracking server {address}: experiment `{name}` was deleted there; restore it with "
+            f"`mlflow experiments restore -x {found.experiment_id}`, or give the campaign another name"
+        )
+    return found.experiment_id
+
+
 def serve(results: Path, host: str, port: int, uri: str | None = None) -> None:
     """Replace this process by MLflow's UI on the database that `sync` writes, on the loopback address by default."""
     address = tracking_address(results, uri)

@@ -10,6 +10,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -39,10 +41,11 @@ class Spool:
     def __init__(self, folder: Path | str, run_key: str, live: bool = True):
         if not RUN_KEY.fullmatch(run_key):
             raise InputError(f"training `{run_key}`: expected at most 100 letters, digits, `_` and `-`; rename it")
-        self.root, self.key, self.live = Path(folder) / FOLDER, run_key, live
+        self.root, self.key, self._unwatched = Path(folder) / FOLDER, run_key, live
         self.attempt = f"{time.time_ns() // 10**6:x}-{uuid.uuid4().hex[:12]}"
         self.path = self.root / f"{run_key}.{self.attempt}.jsonl"
-        self._count, self._file, self._torn, self._warned, self._watcher = 0, -1, False, False, None
+        self._count, self._file, self._torn, self._warned = 0, -1, False, False
+        self._watcher: subprocess.Popen | None = None
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings of the run: nested mappings become dotted names; the first value told of a name stays."""
@@ -55,10 +58,8 @@ class Spool:
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Numbers at a step; of a name and step told again (a resumed training) the first stays."""
         self._tell("metrics", step=int(step), values={str(k): float(v) for k, v in values.items()})
-        if self.live and self._watcher is None:
-            from gen2reco.track.live_sync import watch
-
-            self._watcher = watch(self.root.parent, self.key)
+        if self._unwatched:
+            self._unwatched, self._watcher = False, watch(self.root.parent, self.key)
 
     def dataset(self, name: str, digest: str, context: str = "training", source: str = "", **facts: Any) -> None:
         """A data set that the run uses: its content digest, where it lies, and plain facts (events, range)."""
@@ -88,9 +89,8 @@ class Spool:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        if self._watcher:
+        if self._watcher and self._watcher.stdin:
             self._watcher.stdin.close()
-            self._watcher = None
 
     def __enter__(self) -> "Spool":
         return self
@@ -137,13 +137,29 @@ class Spool:
         self._warned = True
 
 
+def watch(folder: Path, run_key: str) -> subprocess.Popen | None:
+    """Start `live_sync` in the background if MLFLOW_TRACKING_URI names a server; None if it does not, or cannot start.
+
+    The process ends when its standard input, a pipe held by the caller, is closed.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
+        return None
+    command = [sys.executable, "-m", "gen2reco.track.live_sync", str(folder), run_key]
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        return subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, start_new_session=True)
+    except OSError:
+        return None
+
+
 def read(folder: Path | str, run_key: str | None = None) -> dict[str, list[dict]]:
     """All events spooled under a results folder, by run key: each once, in order of time.
 
     Lines torn by a kill, and those that no spool of ours would hold, are left out: of the latter a warning tells how
     many. Files that are links, or are reached through one, are not read.
     """
-    root, runs, seen = Path(folder) / FOLDER, {}, set()
+    root, known = Path(folder) / FOLDER, set()
+    runs: dict[str, list[dict]] = {}
     for path in sorted(root.glob(f"{run_key or '*'}.*.jsonl")):
         key = path.name.partition(".")[0]
         try:
@@ -154,8 +170,8 @@ def read(folder: Path | str, run_key: str | None = None) -> dict[str, list[dict]
             continue
         for event in _events(path):
             identity = (key, event["attempt"], event["n"])
-            if identity not in seen:
-                seen.add(identity)
+            if identity not in known:
+                known.add(identity)
                 runs.setdefault(key, []).append(event)
     for events in runs.values():
         events.sort(key=lambda e: (e["t"], e["attempt"], e["n"]))

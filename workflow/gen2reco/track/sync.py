@@ -5,7 +5,6 @@ it twice; every replay therefore looks again when it has finished, all agree on 
 and delete the others. Metric values carry their own time, so that a server keeps a repeated one once.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.database import alone, locked
 from gen2reco.track.registry import register_files, version_of_digest
 from gen2reco.track.runs import Point, Run, Story, read_lock, tell, top_run, training_run
-from gen2reco.track.server import ARTIFACTS, Deleted, connect, explained
+from gen2reco.track.server import Deleted, connect, experiment_id, explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +27,6 @@ KEY, ROOT, SYNCED = "gen2reco.key", "gen2reco.root", "gen2reco.synced"
 METRICS_A_BATCH, OTHERS_A_BATCH = 800, 100
 _ROUNDS, _TRIES = 6, 5
 _LONGEST = {"param": 6000, "tag": 8000, "key": 250, "digest": 36}
-_log = logging.getLogger(__name__)
 
 
 def sync(results: Path | str, uri: str | None = None, upgrade: bool = False) -> str:
@@ -75,34 +73,13 @@ def sync_training(results: Path, run_key: str, address: Address, sent: set[Point
     sent.update(new)
 
 
-def experiment_id(client: "MlflowClient", name: str, address: Address, results: Path) -> str:
-    """The experiment of that name, made if it is missing. Raises InputError if someone deleted it."""
-    from mlflow.exceptions import MlflowException
-
-    place = None if address.remote else (results.absolute().parent / ARTIFACTS / name).as_uri()
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client.create_experiment(name, artifact_location=place, tags=kind)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage != "active":
-        raise InputError(
-            f"tracking server {address}: experiment `{name}` was deleted there; restore it with "
-            f"`mlflow experiments restore -x {found.experiment_id}`, or give the campaign another name"
-        )
-    return found.experiment_id
-
-
 class Replay:
     """One replay of a story into one experiment."""
 
     def __init__(self, client: "MlflowClient", address: Address, story: Story, experiment: str):
         self.client, self.address, self.story, self.experiment = client, address, story, experiment
-        self.written, self.problems = 0, []
+        self.written = 0
+        self.problems: list[Gen2recoError] = []
         self.there: dict[str, Any] = {}
         """Run key → the run on the server."""
         self._refused_files = 0
@@ -183,7 +160,8 @@ class Replay:
         tag_batches = _batches([RunTag(_key(k), v[: _LONGEST["tag"]]) for k, v in tags.items() if v], OTHERS_A_BATCH)
         param_batches = _batches([Param(k, v) for k, v in params.items() if k not in known], OTHERS_A_BATCH)
         metric_batches = _batches([Metric(_key(p.key), *p[1:]) for p in run.points], METRICS_A_BATCH)
-        for some_tags, some_params, metrics in zip_longest(tag_batches, param_batches, metric_batches, fillvalue=[]):
+        batches, none_left = (tag_batches, param_batches, metric_batches), list[Any]()
+        for some_tags, some_params, metrics in zip_longest(*batches, fillvalue=none_left):
             self._call(self.client.log_batch, run_id, metrics, some_params, some_tags)
         self._log_inputs(run, run_id)
         self._log_artifacts(run, run_id)
