@@ -22,6 +22,7 @@ test-cluster: .venv/.ready
 lint: .venv/.ready
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 
