@@ -12,7 +12,7 @@ from gen2reco.cli import cli
 from gen2reco.errors import InputError
 from gen2reco.track.runs import tell
 from gen2reco.track.spool import read
-from gen2reco.track.training_log import Training, contents
+from gen2reco.track.training_log import TrainingLog, contents
 
 E_E = '"Beams:idA = 11", "Beams:idB = -11", "Beams:eCM = 91.2", "PDF:lepton = off", "WeakSingleBoson:ffbar2gmZ = on"'
 CAMPAIGN = """
@@ -132,8 +132,8 @@ def uri(place):
 def test_a_resumed_training_goes_on_in_its_run_and_other_settings_make_another(tmp_path):
     for settings, fails in (({"a": 1}, True), ({"a": 1}, False), ({"a": 2}, False)):
         try:
-            with Training(tmp_path, "showers", tmp_path / "models/v 1", settings) as told:
-                told.watch("shapes")(5, {"loss": 1.0})
+            with TrainingLog(tmp_path, "showers", tmp_path / "models/v 1", settings) as log:
+                log.watch("shapes")(5, {"loss": 1.0})
                 if fails:
                     raise InputError("diverged")
         except InputError:
@@ -146,16 +146,16 @@ def test_a_resumed_training_goes_on_in_its_run_and_other_settings_make_another(t
     assert all(point.key == "shapes/loss" for run in story.values() for point in run.points)
 
 
-def test_only_the_first_process_tells(tmp_path, monkeypatch):
+def test_only_the_first_process_logs(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with Training(tmp_path, "showers", tmp_path / "m", {"a": 1}) as told:
-        told.watch()(1, {"loss": 1.0})
-        told.made()
-    assert read(tmp_path) == {} and not told.first
+    with TrainingLog(tmp_path, "showers", tmp_path / "m", {"a": 1}) as log:
+        log.watch()(1, {"loss": 1.0})
+        log.made()
+    assert read(tmp_path) == {} and not log.first
 
 
 def test_data_are_named_as_their_campaign_names_them(tmp_path):
-    """Shards of a sample by the digest that its stage's run tells; a part of them, or a lone file, by its own."""
+    """Shards of a sample by the digest that its stage's run states; a part of them, or a lone file, by its own."""
     for shard in range(3):
         sidecar(tmp_path / "r", "photons", "simulate", shard)
     paths = [tmp_path / "r/photons/simulate" / f"{shard:05d}.parquet" for shard in range(3)]

@@ -14,7 +14,7 @@ from gen2reco.errors import InfrastructureError, InputError
 if TYPE_CHECKING:
     from gen2reco.config.block import Block
     from gen2reco.run.model_folder import Model
-    from gen2reco.track.training_log import Training
+    from gen2reco.track.training_log import TrainingLog
 
 HELD_OUT = "held_out"
 """A sample of this name is judged, never trained on."""
@@ -231,20 +231,20 @@ def _data_of(source: Path, cores: str) -> Path:
 
 
 @contextmanager
-def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[Training]":
+def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[TrainingLog]":
     """The training as a run of the campaign that made the data; of data of no campaign, beside the output."""
     from gen2reco.paths import LOCK_NAME
-    from gen2reco.track.training_log import Training
+    from gen2reco.track.training_log import TrainingLog
 
     results = next((folder for folder in (data, data.parent) if (folder / LOCK_NAME).is_file()), output.parent)
-    with Training(results, name, output, settings.model_dump(mode="json")) as told:
+    with TrainingLog(results, name, output, settings.model_dump(mode="json")) as told:
         yield told
     if told.first:
         print(f"registered as `{name}` by: gen2reco track sync {results}", file=sys.stderr)
 
 
 def _judge(
-    told: "Training", stage: str, backend: str, output: Path, held_out: Path | None, made: "Model | None"
+    told: "TrainingLog", stage: str, backend: str, output: Path, held_out: Path | None, made: "Model | None"
 ) -> None:
     """Judge the model made, which does one stage, on a held-out sample, if there is one, and have it registered."""
     from gen2reco.validate.heldout import judge
@@ -264,7 +264,7 @@ def _judge(
     _finish(told, output, [made], held_out.name, told.data(_records(held_out), "evaluation"), rows)
 
 
-def _finish(told: "Training", output: Path, made: list, sample: str, events: str, rows: list[dict]) -> None:
+def _finish(told: "TrainingLog", output: Path, made: list, sample: str, events: str, rows: list[dict]) -> None:
     """Write the evaluation beside the model, tell it, and have the model registered; by the first process alone."""
     from gen2reco.run.model_folder import save_evaluation
 

@@ -15,11 +15,11 @@ from gen2reco.track.spool import Spool
 Watch = Callable[[int, dict[str, float]], None]
 
 
-class Training:
-    """Tells the story of one training; a context manager, by which it ends FINISHED, FAILED or KILLED.
+class TrainingLog:
+    """Logs one training as a run of its campaign; a context manager, by which the run ends FINISHED, FAILED or KILLED.
 
     `results`: the campaign's results folder, of which the training becomes a run. The run is named after the model
-    folder and its settings, so that one that is resumed goes on in it. Of torchrun's processes only the first tells.
+    folder and its settings, so that one that is resumed goes on in it. Of torchrun's processes only the first logs.
     """
 
     def __init__(self, results: Path, name: str, output: Path, settings: dict[str, Any]):
@@ -27,59 +27,59 @@ class Training:
         key = "".join(c if c.isalnum() and c.isascii() else "_" for c in output.resolve().name)[:80]
         self.first = int(os.environ.get("RANK", "0")) == 0
         self.spool = Spool(results, f"{key}-{digest(settings)[:8]}") if self.first else None
-        self._tell("params", {"training": name, **settings})
+        self._log("params", {"training": name, **settings})
 
     def data(self, paths: Iterable[Path], context: str = "training") -> str:
         """Log record files as data sets, one a sample and stage; returns the digest of all."""
         found = [(name, *facts) for name, facts in sorted(contents(paths).items())]
         for name, content, events in found:
-            self._tell("dataset", name, content, context, name, events=events)
+            self._log("dataset", name, content, context, name, events=events)
         return digest([content for _, content, _ in found])
 
     def watch(self, part: str = "") -> Watch:
-        """Prints losses and tells them, under the part's name."""
+        """A function that prints losses and logs them, under the part's name."""
 
-        def told(step: int, numbers: dict[str, float]) -> None:
+        def log(step: int, numbers: dict[str, float]) -> None:
             line = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
             print(f"{part or self.name} step {step}: {line}", file=sys.stderr, flush=True)
-            self._tell("metrics", {f"{part}/{k}" if part else k: v for k, v in numbers.items()}, step)
+            self._log("metrics", {f"{part}/{k}" if part else k: v for k, v in numbers.items()}, step)
 
-        return told
+        return log
 
     def progress(self, part: str, step: int, numbers: dict[str, float]) -> None:
-        """Print and tell losses of one of several parts."""
+        """Print and log the losses of one of several parts."""
         self.watch(part)(step, numbers)
 
     def evaluated(self, metrics: Iterable[dict]) -> None:
-        """Tell held-out metrics {name, value, uncertainty}."""
+        """Log held-out metrics {name, value, uncertainty}."""
         rows = list(metrics)
-        self._tell("metrics", {f"held_out/{row['name']}": row["value"] for row in rows})
+        self._log("metrics", {f"held_out/{row['name']}": row["value"] for row in rows})
         errors = {f"held_out/{row['name']}.uncertainty": row.get("uncertainty") for row in rows}
-        self._tell("metrics", {name: value for name, value in errors.items() if value is not None})
+        self._log("metrics", {name: value for name, value in errors.items() if value is not None})
 
     def report(self, folder: Path) -> None:
         """Keep the pages of a report with the run."""
         for path in sorted(folder.glob("*.html")):
-            self._tell("artifact", path, "held_out")
+            self._log("artifact", path, "held_out")
 
     def made(self) -> None:
         """Have the model folder registered as a new version, the candidate, by the next sync."""
-        self._tell("model", self.name, self.output)
+        self._log("model", self.name, self.output)
 
-    def __enter__(self) -> "Training":
+    def __enter__(self) -> "TrainingLog":
         return self
 
     def __exit__(self, *error: Any) -> None:
         if self.spool:
             self.spool.__exit__(*error)
 
-    def _tell(self, what: str, *given: Any, **named: Any) -> None:
+    def _log(self, what: str, *given: Any, **named: Any) -> None:
         if self.spool:
             getattr(self.spool, what)(*given, **named)
 
 
 def contents(paths: Iterable[Path]) -> dict[str, tuple[str, int]]:
-    """`sample/stage` (or the name of a lone file) → digest of its content, as its campaign tells it, and events."""
+    """`sample/stage` (or the name of a lone file) → digest of its content, as its campaign states it, and events."""
     folders: dict[Path, list[Path]] = {}
     for path in paths:
         folders.setdefault(path.parent, []).append(path)
