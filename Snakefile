@@ -5,11 +5,7 @@ snakemake --config campaign=configs/campaigns/quickstart.yaml
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/generate.smk"
-include: "workflow/rules/simulate.smk"
-include: "workflow/rules/cluster.smk"
-include: "workflow/rules/calibrate.smk"
-include: "workflow/rules/fuse.smk"
+include: "workflow/rules/stages.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/validate.smk"
 include: "workflow/rules/track.smk"

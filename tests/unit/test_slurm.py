@@ -1,6 +1,5 @@
 """What is understood of Slurm's words and of profiles, without a cluster."""
 
-import re
 
 import pytest
 import yaml
@@ -15,6 +14,7 @@ from gen2reco.batch.slurm_words import Gres
 from gen2reco.campaign.measure_rates import measure_rates
 from gen2reco.campaign.rates import known_rates, shard_events, unmeasured
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.run.stage_table import STAGES, rule_name
 
 
 @pytest.mark.parametrize(
@@ -278,18 +278,17 @@ def test_shipped_profiles_ask_for_gpus_in_gpu_rules_alone(name, gpu):
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
-def test_every_gpu_rule_has_its_resources_in_the_profiles(name, repository):
-    rules = "".join(file.read_text() for file in (repository / "workflow/rules").glob("*.smk"))
-    names = re.findall(r"^use rule \w+ as (\w+_gpu) with", rules, re.M)
-    assert len(names) == 5
+def test_a_shipped_profile_knows_the_rules_of_all_stages(name):
     shipped = load_profile(name)
-    assert {Request.of(rule, shipped.resources(rule)).gpus for rule in names} == {1}
+    on_gpu = {rule_name(stage, "cuda") for stage in STAGES}
+    assert shipped.set_resources.keys() == {"simulate", *on_gpu}
+    assert {Request.of(rule, shipped.resources(rule)).gpus for rule in on_gpu} == {1}
+    assert shipped.groups == dict.fromkeys([*STAGES, "publish"], "shard")
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
-def test_shipped_profiles_group_no_gpu_rule_and_use_no_arrays(name):
+def test_shipped_profiles_use_no_arrays(name):
     settings = load_profile(name).settings
-    assert not [rule for rule in settings["groups"] if rule.endswith("_gpu")]
     assert not [key for key in settings if "array" in key]
     assert settings["retries"] >= 2 and settings["slurm-requeue"] is True
 

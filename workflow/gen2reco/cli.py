@@ -11,15 +11,12 @@ import click
 from gen2reco import __version__
 from gen2reco.caches import settle
 from gen2reco.errors import InfrastructureError, classified
+from gen2reco.run.stage_table import STAGES
 
 LEAST_ADDRESS_SPACE = 640 << 20
 
 COMMANDS = {
-    "generate": ("stages", "Make particles: Pythia8, a gun, LHE or HepMC files, or a learned generator."),
-    "simulate": ("stages", "Make calorimeter hits of particles: Geant4 or a learned simulation."),
-    "cluster": ("stages", "Make layer clusters and tracksters of hits."),
-    "calibrate": ("stages", "Make calibrated, identified objects and jets of clusters."),
-    "fuse": ("stages", "Make calibrated objects straight of particles, in one network evaluation an event."),
+    **{name: ("stages", stage.help) for name, stage in STAGES.items()},
     "publish": ("stages", "Write objects to ROOT, or generated events to HepMC3."),
     "show": ("stages", "Print what a record file holds."),
     "check": ("campaigns", "Check a campaign file and everything it refers to."),
@@ -54,7 +51,7 @@ class LazyGroup(click.Group):
             return None
         _check_address_space()
         module = importlib.import_module(f"gen2reco.commands.{COMMANDS[name][0]}")
-        return getattr(module, name.replace("-", "_"))
+        return module.stage_command(STAGES[name]) if name in STAGES else getattr(module, name.replace("-", "_"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""

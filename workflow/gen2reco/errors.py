@@ -2,6 +2,8 @@
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MEMORY = re.compile(r"[^\n]*(?:failed to map segment|an(?:no|')t allocate memory|bad_alloc|out of memory)[^\n]*", re.I)
 _MACHINE = {getattr(errno, name) for name in ["ENOMEM", "ENOSPC", "EDQUOT", "EIO", "EMFILE", "ENFILE", "ESTALE"]}
@@ -23,6 +25,15 @@ class InfrastructureError(Gen2recoError):
     """The machine failed (disk, memory, device): exits with EX_TEMPFAIL, which the profile retries."""
 
     exit_code = 75
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Begin each error of ours that the block raises with what it is about: a file, or a field in one."""
+    try:
+        yield
+    except Gen2recoError as error:
+        raise type(error)(f"{what}: {error}") from None
 
 
 def classified(error: BaseException) -> Gen2recoError | None:

@@ -11,6 +11,7 @@ from gen2reco.caches import settle
 from gen2reco.batch.driver import guard, or_end, plan_of_workflow, start_driver
 from gen2reco.campaign.model_pins import use_registry
 from gen2reco.errors import Gen2recoError
+from gen2reco.run.stage_table import FIRST, STAGES, rule_name
 from gen2reco.track.registry import fetch
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
@@ -24,6 +25,7 @@ if workflow.is_main_process:
 FOLDER = str(PLAN.folder)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
+STAGE_RULES = [(stage, device) for stage in STAGES for device in ("cpu", "cuda")]
 ENVIRONMENT = "gen2reco-env"  # by name: Snakemake copies a file away from the checkout that it installs
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     # Unused then, but Snakemake would ask conda, which may not be there, for one by name.
@@ -73,23 +75,30 @@ def benchmark_file(stage):
 
 
 def source(stage):
-    """An input function: the record file of the stage before, of the sample that owns it."""
+    """An input function: the record file of the stage before, of the sample that owns it; none for the first stage."""
 
     def files(wildcards):
         stages = PLAN.stages(wildcards.sample)
-        before = stages[stages.index(stage) - 1]
-        return str(PLAN.file(wildcards.sample, before, int(wildcards.shard)))
+        before = stages[: stages.index(stage)][-1:]
+        return [
+            str(PLAN.file(wildcards.sample, s, int(wildcards.shard))) for s in before
+        ]
 
     return files
 
 
 def content(stage):
-    """A params function: the digest of what the stage does, so that jobs rerun by content."""
+    """Params functions by which jobs rerun by content: the digest of what the stage does, and of the first stage how
+    many events a shard holds, for a last short shard is made again when the sample is extended.
+    """
 
     def digest(wildcards):
         return PLAN.choice(wildcards.sample, stage)["digest"]
 
-    return digest
+    def events(wildcards):
+        return len(PLAN.events(wildcards.sample, int(wildcards.shard)))
+
+    return {"content": digest} | ({"events": events} if stage == FIRST else {})
 
 
 def samples_of(stage, device):
@@ -104,17 +113,12 @@ def samples_of(stage, device):
     return "|".join(names) or "none_at_all"
 
 
-def shard_events(wildcards):
-    """How many events a shard holds: a last short shard is remade when the sample is extended."""
-    return len(PLAN.events(wildcards.sample, int(wildcards.shard)))
-
-
 def published_files():
-    """The ntuples of every sample that reaches calibrated objects."""
+    """The ntuples of every sample whose last stage publishes."""
     return [
         f"{FOLDER}/{sample}/publish/{shard:05d}.root"
         for sample in PLAN.samples
-        if PLAN.stages(sample)[-1] in ("calibrate", "fuse")
+        if STAGES[PLAN.stages(sample)[-1]].publishes
         for shard in range(PLAN.shards(sample))
     ]
 

@@ -11,6 +11,7 @@ from gen2reco.batch.request import Request
 from gen2reco.batch.resources import first_attempt, pairs, pairs_of_rules
 from gen2reco.config.block import load_yaml
 from gen2reco.errors import InputError
+from gen2reco.run.stage_table import STAGES, rule_name
 
 REPOSITORY = Path(__file__).parents[3]
 FILES = ("profile.yaml", "config.yaml")
@@ -78,8 +79,8 @@ def requests(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]]) -> li
 
 def _jobs(profile: Profile, road: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
     """The rules of each job of a shard, in the order of the road."""
-    rules = [f"{stage}_gpu" if device == "cuda" else stage for stage, device in road]
-    rules += ["publish"] if road[-1][0] in ("calibrate", "fuse") else []
+    rules = [rule_name(stage, device) for stage, device in road]
+    rules += ["publish"] if STAGES[road[-1][0]].publishes else []
     grouped = [(name, tuple(of)) for name, of in groupby(rules, lambda rule: profile.groups.get(rule, rule))]
     names = [name for name, _ in grouped]
     for name in names:

@@ -11,6 +11,7 @@ from gen2reco.campaign.plan import Plan, check_file
 from gen2reco.errors import Gen2recoError, InputError
 from gen2reco.files import file_digest
 from gen2reco.run.sidecar import check_rows, failure, read_sidecar, sidecar_path
+from gen2reco.run.stage_table import FIRST
 
 RUNNING_SECONDS = 900.0
 """A shard whose unfinished chunks were touched this recently counts as running."""
@@ -114,7 +115,7 @@ def verify_sample(plan: Plan, sample: str) -> dict:
             if not file.is_file() or file_digest(file) != facts.get("sha256"):
                 raise Gen2recoError(f"{file}: its bytes are not those its sidecar tells; delete it and run again")
             check_rows(file, facts)
-            if stage == "generate" and facts["events_in"] != len(plan.events(sample, shard)):
+            if stage == FIRST and facts["events_in"] != len(plan.events(sample, shard)):
                 raise InputError(
                     f"{file}: of {facts['events_in']} events, planned are {len(plan.events(sample, shard))}"
                 )

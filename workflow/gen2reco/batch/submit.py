@@ -19,6 +19,7 @@ from gen2reco.campaign.exclusive import hold
 from gen2reco.campaign.plan import Plan, ensure_plan, lock_of
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.files import write_text
+from gen2reco.run.stage_table import rule_name
 
 DRIVER_MINUTES, DRIVER_MEMORY_MB = 24 * 60, 4000
 WARNING_SECONDS = 120
@@ -89,8 +90,8 @@ def measure_there(campaign_file: Path, profile_name: str, seconds: float) -> str
 
     profile = load_profile(profile_name)
     _, _, chains = load_campaign(campaign_file)
-    on_gpu = sorted(f"{s}_gpu" for chain in chains.values() for s, choice in chain.items() if choice.device == "cuda")
-    asked = profile.resources(on_gpu[0] if on_gpu else "simulate")
+    on_gpu = sorted(s for chain in chains.values() for s, choice in chain.items() if choice.device == "cuda")
+    asked = profile.resources(rule_name(on_gpu[0], "cuda") if on_gpu else "simulate")
     command = [sys.executable, "-m", "gen2reco.cli", "calibrate-rates", str(campaign_file), "--seconds", str(seconds)]
     log = Path(f".gen2reco-rates-{os.getpid()}.log")
     options = {

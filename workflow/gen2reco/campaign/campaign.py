@@ -4,18 +4,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
-from gen2reco.campaign.model_pins import within
 from gen2reco.config.block import Block, Name, load_block, load_yaml, parse_block
 from gen2reco.config.detector import Detector
 from gen2reco.config.process import process_from
 from gen2reco.config.promotion import Criterion
 from gen2reco.config.validation import Validation
+from gen2reco.errors import InputError, about
 from gen2reco.paths import RESERVED
-from gen2reco.run.stage import RECORDS, backend_class
+from gen2reco.run.stage import backend_class
+from gen2reco.run.stage_table import STAGES, clash, exclude, gap, in_order
 
-CHAIN = ("generate", "simulate", "cluster", "calibrate")
 MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES = 10**12, 10**6, 1000
 """Of a sample, of a sample, of a campaign: what is more would never end, and is a mistake."""
 
@@ -51,9 +51,7 @@ class StageChoice(Block):
         return {**own, "options": {**own.get("options", {}), **rest}} if rest else own
 
 
-class Sample(Block):
-    """Events of one kind, taken down the road by one choice of backends."""
-
+class _Size(Block):
     like: Name | None = None
     """Another sample, of which everything not stated here is taken: earlier stages that agree share its files,
     so that both samples hold the same events."""
@@ -61,16 +59,6 @@ class Sample(Block):
     """Accepted events to make; raise it later to extend the sample."""
     shard_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
     """Events per shard (one job per stage); left out: as many as keep a job busy for `job_minutes`."""
-    generate: StageChoice | None = None
-    """Hard process to stable particles."""
-    simulate: StageChoice | None = None
-    """Particles to calorimeter hits."""
-    cluster: StageChoice | None = None
-    """Hits to layer clusters and tracksters."""
-    calibrate: StageChoice | None = None
-    """Tracksters to calibrated objects."""
-    fuse: StageChoice | None = None
-    """Particles straight to calibrated objects; replaces simulate, cluster and calibrate."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -78,19 +66,32 @@ class Sample(Block):
             raise ValueError(problem)
         return self
 
+
+_CHOICES = create_model(
+    "_CHOICES",
+    __base__=Block,
+    **{stage.name: (StageChoice | None, Field(default=None, description=stage.step)) for stage in STAGES.values()},
+)
+"""A field for each stage of the table."""
+
+
+class Sample(_CHOICES, _Size):
+    """Events of one kind, taken down the road by one choice of backends."""
+
+    @property
+    def choices(self) -> dict[str, StageChoice]:
+        """Stage → its choice, of the stages that the sample itself states."""
+        return {stage: choice for stage in STAGES if (choice := getattr(self, stage)) is not None}
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.fuse and (self.simulate or self.cluster or self.calibrate):
-            raise ValueError("`fuse` spans simulate to calibrate; give one or the other")
-        if self.like is None:
-            if self.events is None:
-                raise ValueError("`events` is missing; say how many events to make")
-            if self.generate is None:
-                raise ValueError("`generate` names no backend; every sample starts with one")
-            gap = [s for s in CHAIN if getattr(self, s) is None]
-            late = [s for s in CHAIN if getattr(self, s) is not None and gap and CHAIN.index(s) > CHAIN.index(gap[0])]
-            if late and not self.fuse:
-                raise ValueError(f"`{gap[0]}` has no backend but `{late[0]}` has one; give it a backend")
+        problem = clash(self.choices)
+        if self.like is None and not problem:
+            problem = (
+                gap(self.choices) if self.events is not None else "`events` is missing; say how many events to make"
+            )
+        if problem:
+            raise ValueError(problem)
         return self
 
 
@@ -204,23 +205,19 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
     """The stages of each sample: its own over those of the sample it is like; a choice that is shared is one object."""
     chains: dict[str, dict[str, StageChoice]] = {}
     for name in parents_first(samples):
-        sample = samples[name]
-        own = {
-            stage: _complete_choice(path, name, stage, choice)
-            for stage in RECORDS
-            if (choice := getattr(sample, stage)) is not None
-        }
-        dropped = CHAIN[1:] if "fuse" in own else ("fuse",) if own.keys() & CHAIN[1:] else ()
-        inherited = {s: choice for s, choice in chains.get(sample.like, {}).items() if s not in dropped}
-        chain = inherited | own
-        chains[name] = {stage: chain[stage] for stage in RECORDS if stage in chain}
+        own = {stage: _complete_choice(path, name, stage, choice) for stage, choice in samples[name].choices.items()}
+        inherited = chains.get(samples[name].like, {})
+        chain = {stage: choice for stage, choice in inherited.items() if not any(exclude(stage, o) for o in own)} | own
+        if problem := gap(chain):
+            raise InputError(f"{path}: samples.{name}: {problem}")
+        chains[name] = {stage: chain[stage] for stage in in_order(chain)}
     return {name: chains[name] for name in samples}
 
 
 def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:
     """Options validated, with defaults, and with the process file read in."""
     where = f"{path}: samples.{sample}.{stage}"
-    with within(path, sample, stage):
+    with about(where):
         cls = backend_class(stage, choice.backend)
     options = {key: _resolve(path, key, value) for key, value in choice.options.items()}
     complete = parse_block(options, cls.Options, where)
@@ -233,8 +230,8 @@ def named_files(path: Path) -> list[Path]:
     """The campaign file and what it names in fields that hold paths: the detector, and of each stage its process and
     the YAML blocks of its options. Raises InputError."""
     campaign = parse_block(load_yaml(path), Campaign, str(path))
-    choices = [getattr(sample, stage) for sample in campaign.samples.values() for stage in RECORDS]
-    options = [(key, value) for choice in choices if choice for key, value in choice.options.items()]
+    choices = [choice for sample in campaign.samples.values() for choice in sample.choices.values()]
+    options = [(key, value) for choice in choices for key, value in choice.options.items()]
     named = [v for k, v in options if isinstance(v, str) and (k == "process" or v.endswith((".yaml", ".yml")))]
     return [path, *(path.parent / name for name in dict.fromkeys([campaign.detector, *named]))]
 

@@ -14,12 +14,12 @@ from gen2reco.campaign.campaign import (
     parents_first,
     too_many_shards,
 )
-from gen2reco.campaign.model_pins import known_models, pin_models, within
+from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
 from gen2reco.campaign.rates import shard_events
 from gen2reco.config.block import digest, load_yaml
 from gen2reco.config.detector import Detector
-from gen2reco.errors import InputError
+from gen2reco.errors import InputError, about
 from gen2reco.files import file_digest
 from gen2reco.run.chunks import too_many_chunks
 from gen2reco.run.stage import backend_class, make_backend
@@ -86,7 +86,7 @@ def _samples(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> dic
         for stage, choice in chains[name].items():
             key = (stage, choice.model_dump_json())
             if key not in made:
-                with within(loaded.file, name, stage):
+                with about(f"{loaded.file}: samples.{name}.{stage}"):
                     made[key] = _stage_entry(stage, choice, loaded.detector, campaign.seed)
             stages[stage] = {**made[key], "owner": _owner(name, stage, made[key], like, stages)}
             stages[stage] |= {"named": named[name, stage]} if (name, stage) in named else {}

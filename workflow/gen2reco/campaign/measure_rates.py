@@ -20,7 +20,8 @@ from gen2reco.files import write_text
 from gen2reco.paths import make_folder
 from gen2reco.run.devices import usable_device
 from gen2reco.run.seeds import chunk_seed
-from gen2reco.run.stage import RECORDS, Chunk, make_backend
+from gen2reco.run.stage import Chunk, make_backend
+from gen2reco.run.stage_table import FIRST, STAGES
 
 MAX_CHUNKS = 200
 
@@ -79,7 +80,7 @@ def keep(measured: dict[str, dict]) -> None:
 
 
 def _generated(chain: dict[str, StageChoice]) -> dict:
-    return {"backend": chain["generate"].backend, "options": chain["generate"].options}
+    return {"backend": chain[FIRST].backend, "options": chain[FIRST].options}
 
 
 def _in_a_process_of_its_own(task: Task) -> dict:
@@ -120,7 +121,7 @@ def measure_stage(task: Task) -> dict:
 
     backend = make_backend(task.stage, task.choice.backend, task.choice.options, task.detector)
     backend.device = task.choice.device
-    source = records.read(task.source, RECORDS[task.stage][0]) if task.source else None
+    source = records.read(task.source, STAGES[task.stage].reads) if task.source else None
     size = task.choice.chunk_events
     if source is not None:
         size = max(1, min(size, source.num_rows // 4))
@@ -130,7 +131,7 @@ def measure_stage(task: Task) -> dict:
 
     def make(chunk: Chunk) -> None:
         events = None if source is None else source.slice(chunk.start, chunk.stop - chunk.start)
-        records.write(parts[-1], backend.run(chunk, events).table, RECORDS[task.stage][1])
+        records.write(parts[-1], backend.run(chunk, events).table, STAGES[task.stage].writes)
 
     end = 0.0
     while (len(spent) < 2 or time.perf_counter() < end) and len(spent) < MAX_CHUNKS:
@@ -148,8 +149,8 @@ def measure_stage(task: Task) -> dict:
         if len(spent) == 1:
             end = time.perf_counter() + task.seconds
     written = sum(part.stat().st_size for part in parts)
-    table = (records.read(part, RECORDS[task.stage][1]) for part in parts)
-    records.write_stream(task.output, table, RECORDS[task.stage][1])
+    table = (records.read(part, STAGES[task.stage].writes) for part in parts)
+    records.write_stream(task.output, table, STAGES[task.stage].writes)
     counted = spent[1:] or spent
     events = size * len(spent)
     return {

@@ -1,12 +1,11 @@
 """Models that a campaign or a command names, pinned: whatever the name, what is used is the content of this digest."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.errors import InputError, about
 from gen2reco.run.model_folder import keep_model, kept_models, located
 
 if TYPE_CHECKING:
@@ -82,21 +81,12 @@ def pin_models(
             name = choice.options.get("model")
             if not isinstance(name, str):
                 continue
-            with within(campaign_file, sample, stage):
+            with about(f"{campaign_file}: samples.{sample}.{stage}"):
                 model = pinned[name] = pinned.get(name) or pin(name, Path(campaign_file).parent)
             if model != name or registered(name):
                 named[sample, stage] = name
                 chain[stage] = choice.model_copy(update={"options": {**choice.options, "model": model}})
     return named
-
-
-@contextmanager
-def within(campaign_file: Path | str, sample: str, stage: str) -> Iterator[None]:
-    """Say of what goes wrong inside which stage of which campaign it is about."""
-    try:
-        yield
-    except Gen2recoError as error:
-        raise type(error)(f"{campaign_file}: samples.{sample}.{stage}: {error}") from None
 
 
 def known_models(lock: dict | None) -> dict[str, str]:

@@ -12,7 +12,8 @@ from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
 from gen2reco.files import write_text
-from gen2reco.run.stage import RECORDS, Backend
+from gen2reco.run.stage import Backend
+from gen2reco.run.stage_table import FIRST, STAGES, in_order
 
 LOCK_VERSION = 2
 MAX_BYTES = 64_000_000
@@ -64,8 +65,8 @@ class SampleEntry(_Read):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if list(self.stages) != [stage for stage in RECORDS if stage in self.stages] or "generate" not in self.stages:
-            raise ValueError(f"stages {', '.join(self.stages)[:80]}: expected some of {', '.join(RECORDS)}, in order")
+        if list(self.stages) != in_order(self.stages) or FIRST not in self.stages:
+            raise ValueError(f"stages {', '.join(self.stages)[:80]}: expected some of {', '.join(STAGES)}, in order")
         if problem := too_many_shards(self.events, self.shard_events):
             raise ValueError(problem)
         return self
@@ -153,7 +154,7 @@ def stage_digest(stage: str, choice: dict, backend: type[Backend], seed: int, de
     from gen2reco.events.schemas import VERSIONS
 
     known = {key: choice[key] for key in ("backend", "options", "chunk_events", "model")}
-    known |= {"version": backend.version, "record": VERSIONS[RECORDS[stage][1]], "seed": seed}
+    known |= {"version": backend.version, "record": VERSIONS[STAGES[stage].writes], "seed": seed}
     return digest({**known, "detector": detector if backend.needs_detector else None})
 
 

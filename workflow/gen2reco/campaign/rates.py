@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from gen2reco.caches import cache_folder
-from gen2reco.config.block import load_json, parse_block
+from gen2reco.config.block import digest, load_json, parse_block
+from gen2reco.run.stage_table import FIRST
 
 FALLBACK_SECONDS = 1.0
 MAX_SHARD_EVENTS = 1_000_000
@@ -60,8 +61,6 @@ def rate_keys(stage: str, entry: dict, generated: dict) -> list[str]:
 
 def process_label(process: dict) -> str:
     """A short, stable name of what is generated, for rates."""
-    from gen2reco.config.block import digest
-
     return digest(process)[:12]
 
 
@@ -99,13 +98,13 @@ def unmeasured(stages: dict[str, dict]) -> list[str]:
     return [
         f"{stage} {entry['backend']} on {entry['device']}"
         for stage, entry in stages.items()
-        if not any("cpu_seconds" in rates.get(key, {}) for key in rate_keys(stage, entry, stages["generate"]))
+        if not any("cpu_seconds" in rates.get(key, {}) for key in rate_keys(stage, entry, stages[FIRST]))
     ]
 
 
 def _rate(stage: str, entry: dict, stages: dict[str, dict], what: str, default: float) -> float:
     rates = known_rates()
-    for key in rate_keys(stage, entry, stages["generate"]):
+    for key in rate_keys(stage, entry, stages[FIRST]):
         if key in rates and what in rates[key]:
             return float(rates[key][what])
     return default

@@ -1,6 +1,5 @@
 """The reference page and the JSON schema of all configuration blocks, generated from the models."""
 
-import importlib
 import json
 import types
 import typing
@@ -16,7 +15,8 @@ from gen2reco.config.process import KINDS
 from gen2reco.config.promotion import Criterion
 from gen2reco.config.validation import Validation
 from gen2reco.files import check_folder, check_output, write_text
-from gen2reco.run.stage import RECORDS, backend_class
+from gen2reco.run.stage import backend_class, backend_names
+from gen2reco.run.stage_table import STAGES
 
 HEAD = """# Campaign reference
 
@@ -42,7 +42,7 @@ def reference_page() -> str:
     for model in (Campaign, Sample, StageChoice, Comparison, Validation, Criterion):
         parts.append(_section(model.__name__, model, 2))
     parts.append("## Backends\n\nTheir options stand beside `backend` in a stage of a sample.\n")
-    for stage in RECORDS:
+    for stage in STAGES:
         for name in backend_names(stage):
             cls = backend_class(stage, name)
             parts.append(_section(f"{stage}: {name}", cls.Options, 3, _first_paragraph(cls)))
@@ -51,11 +51,6 @@ def reference_page() -> str:
     parts.append(_section("Detector files", Detector, 2))
     parts += [_section(model.__name__, model, 3) for model in _inner(Detector)]
     return "\n".join(parts)
-
-
-def backend_names(stage: str) -> list[str]:
-    """Names of a stage's built-in backends."""
-    return list(importlib.import_module(f"gen2reco.{stage}").BACKENDS)
 
 
 def _section(title: str, model: type[BaseModel], level: int, text: str | None = None) -> str:

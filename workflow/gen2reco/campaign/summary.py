@@ -2,6 +2,7 @@
 
 from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
+from gen2reco.run.stage_table import FIRST
 
 
 def estimate(plan: Plan) -> list[dict]:
@@ -14,7 +15,7 @@ def estimate(plan: Plan) -> list[dict]:
         hours = {"cpu": 0.0, "cuda": 0.0}
         for stage, choice in own.items():
             hours[choice["device"]] += seconds[stage] * entry["events"] / 3600
-        size = bytes_per_event({"generate": stages["generate"], **own}) * entry["events"] / 1e9
+        size = bytes_per_event({FIRST: stages[FIRST], **own}) * entry["events"] / 1e9
         rows.append(
             {
                 "sample": sample,

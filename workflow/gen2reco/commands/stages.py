@@ -1,6 +1,5 @@
 """One command a stage, alone or as a job of a plan; each writes a record file and its sidecar."""
 
-import functools
 import os
 import platform
 import sys
@@ -18,7 +17,8 @@ from gen2reco.events import records
 from gen2reco.files import check_output
 from gen2reco.run.runner import Job, provenance, run
 from gen2reco.run.sidecar import check_source, failure
-from gen2reco.run.stage import RECORDS, make_backend
+from gen2reco.run.stage import make_backend
+from gen2reco.run.stage_table import RECORDS, Stage
 from gen2reco.track.secrets import shown_command
 
 FILE = click.Path(path_type=Path)
@@ -45,53 +45,34 @@ def _job_options(command: Callable) -> Callable:
     return command
 
 
-def _stage(stage: str, default: str) -> Callable:
-    """A command that reads one record file and writes the next."""
+def stage_command(stage: Stage) -> click.Command:
+    """The command of a stage: one that makes events takes a process, the others the record file before."""
 
-    def decorate(function: Callable) -> click.Command:
-        @functools.wraps(function)
-        def command(source: Path, output: Path, **given: object) -> None:
-            execute(stage, default, output, source=source, **given)
+    def command(output: Path, **given: object) -> None:
+        execute(stage, output, **given)
 
-        named = click.argument("source", type=FILE)(click.argument("output", type=FILE)(_job_options(command)))
-        return click.command(stage)(named)
-
-    return decorate
+    decorate = _takes_a_process if stage.reads is None else _takes_a_record
+    named = decorate(click.argument("output", type=FILE)(_job_options(command)))
+    files = f"Reads {stage.reads} from SOURCE, writes" if stage.reads else "Writes"
+    return click.command(stage.name, help=f"{stage.help}\n\n{files} {stage.writes} to OUTPUT.")(named)
 
 
-@click.command()
-@click.argument("output", type=FILE)
-@click.option("--process", type=FILE, help="Process file (.yaml), Pythia card (.cmnd), or event file (LHE, HepMC).")
-@click.option("--events", type=click.IntRange(min=0), default=1000, show_default=True, help="Accepted events to make.")
-@_job_options
-def generate(output: Path, process: Path | None, events: int, **given: object) -> None:
-    """Make stable particles from a hard process."""
-    execute("generate", "pythia8", output, process=process, events=events, **given)
+def _takes_a_record(command: Callable) -> Callable:
+    return click.argument("source", type=FILE)(command)
 
 
-@_stage("simulate", "geant4")
-def simulate() -> None:
-    """Make calorimeter hits and tracks of the particles in SOURCE."""
-
-
-@_stage("cluster", "clue")
-def cluster() -> None:
-    """Make layer clusters and tracksters of the hits in SOURCE."""
-
-
-@_stage("calibrate", "dnn")
-def calibrate() -> None:
-    """Make calibrated objects and jets of the tracksters in SOURCE."""
-
-
-@_stage("fuse", "fused")
-def fuse() -> None:
-    """Make calibrated objects and jets straight of the particles in SOURCE."""
+def _takes_a_process(command: Callable) -> Callable:
+    events = click.option(
+        "--events", type=click.IntRange(min=0), default=1000, show_default=True, help="Accepted events to make."
+    )
+    process = click.option(
+        "--process", type=FILE, help="Process file (.yaml), Pythia card (.cmnd), or event file (LHE, HepMC)."
+    )
+    return process(events(command))
 
 
 def execute(
-    stage: str,
-    default: str,
+    stage: Stage,
     output: Path,
     *,
     backend: str | None,
@@ -114,23 +95,23 @@ def execute(
     print(f"$ gen2reco {shown_command(sys.argv[1:])}", file=sys.stderr)
     check_output(output)
     if source is not None:
-        records.open_file(source, RECORDS[stage][0]).close()
+        records.open_file(source, stage.reads).close()
     if slurm_job := os.environ.get("SLURM_JOB_ID"):
         print(f"Slurm job {slurm_job} on {platform.node()}", file=sys.stderr, flush=True)
     if plan is not None:
         from gen2reco.campaign.job import planned_device, planned_job
 
-        job = planned_job(plan, stage, sample, shard, output, source, workers)
-        job.backend.device = planned_device(plan, stage, sample)
+        job = planned_job(plan, stage.name, sample, shard, output, source, workers)
+        job.backend.device = planned_device(plan, stage.name, sample)
         job.planned = True
     else:
         given = pin_option(_parse_options(options))
         if process is not None:
             from gen2reco.config.process import options_for
 
-            backend, given = options_for(process, backend or default, given)
+            backend, given = options_for(process, backend or stage.backend, given)
             _check_apart(output, process, given["process"].get("file"))
-        made = make_backend(stage, backend or default, given, _detector(detector, source, stage))
+        made = make_backend(stage.name, backend or stage.backend, given, _detector(detector, source, stage))
         job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
     facts = run(job)
     lines = [f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}"]
@@ -169,11 +150,11 @@ def _parse_options(options: tuple[str, ...]) -> dict:
     return parsed
 
 
-def _detector(path: Path | None, source: Path | None, stage: str) -> Detector | None:
+def _detector(path: Path | None, source: Path | None, stage: Stage) -> Detector | None:
     """The detector file given, else the detector that the input file was made with."""
     if path is not None:
         return load_block(path, Detector)
-    if source is None or RECORDS[stage][0] == "particles":
+    if source is None or stage.reads == RECORDS[0]:
         return None
     return stated_detector(provenance(source))
 

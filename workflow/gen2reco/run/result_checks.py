@@ -10,7 +10,8 @@ import numpy as np
 from gen2reco.errors import Gen2recoError, InputError, classified, first_line
 from gen2reco.events import records
 from gen2reco.events.arrow import numbers
-from gen2reco.run.stage import RECORDS, Backend, Chunk, Result
+from gen2reco.run.stage import Backend, Chunk, Result
+from gen2reco.run.stage_table import STAGES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,7 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
     Raises InputError where values are no valid record, and Gen2recoError where rows, counts and event numbers differ.
     """
     who = f"{name_of(backend)}, events {chunk.start} to {chunk.stop - 1}"
-    records.check(result.table, RECORDS[backend.stage][1], who)
+    records.check(result.table, STAGES[backend.stage].writes, who)
     check_plain(result.info, who)
     rows, vetoed = result.table.num_rows, int(result.info.get("events_vetoed", 0))
     failed = chunk.stop - chunk.start - rows - vetoed

@@ -29,7 +29,8 @@ from gen2reco.run.progress import Progress
 from gen2reco.run.result_checks import blamed, check_plain, checked, name_of
 from gen2reco.run.seeds import chunk_seed
 from gen2reco.run.sidecar import SIDECAR_KEYS, check_source, peak_memory_mb, sidecar_path, write_sidecar
-from gen2reco.run.stage import RECORDS, Backend, Chunk, failure_reasons
+from gen2reco.run.stage import Backend, Chunk, failure_reasons
+from gen2reco.run.stage_table import STAGES
 from gen2reco.run.stopping import Interrupted, stop_requested
 
 ATTEMPTS = 4
@@ -61,7 +62,7 @@ class Job:
     @property
     def record(self) -> str:
         """What the output holds."""
-        return RECORDS[self.backend.stage][1]
+        return STAGES[self.backend.stage].writes
 
 
 @dataclass
@@ -134,7 +135,7 @@ def _remove_if_empty(partial: Path) -> None:
 
 
 def _read_input(job: Job) -> _Input:
-    record = RECORDS[job.backend.stage][0]
+    record = STAGES[job.backend.stage].reads
     if record is None:
         return _Input()
     source = Path(job.source)

@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gen2reco.config.block import Block, parse_block
 from gen2reco.errors import InputError
 from gen2reco.events.truth import STANDARD, Properties
+from gen2reco.run.stage_table import is_built_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gen2reco.config.detector import Detector
-
-RECORDS = {
-    "generate": (None, "particles"),
-    "simulate": ("particles", "hits"),
-    "cluster": ("hits", "clusters"),
-    "calibrate": ("clusters", "objects"),
-    "fuse": ("particles", "objects"),
-}
-"""The stages in the order of the road: record in, record out. `fuse` spans simulate to calibrate."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +112,20 @@ def failure_reasons(infos: list[dict], most: int = 20, length: int = 300) -> dic
     return {**kept, "other reasons": rest} if rest else kept
 
 
+def backend_names(stage: str) -> list[str]:
+    """Names of a stage's backends in this package."""
+    return list(_built_in(stage))
+
+
+def _built_in(stage: str) -> dict[str, str]:
+    """Name → `module:class` of a stage's backends in this package."""
+    return importlib.import_module(f"gen2reco.{stage}").BACKENDS if is_built_in(stage) else {}
+
+
 def backend_class(stage: str, name: str) -> type[Backend]:
     """The backend class of that name: built in, or else announced by an installed package as entry point
     `gen2reco.<stage>`. Raises InputError naming the known ones."""
-    built_in = importlib.import_module(f"gen2reco.{stage}").BACKENDS if stage in RECORDS else {}
+    built_in = _built_in(stage)
     if name in built_in:
         module, _, attribute = built_in[name].partition(":")
         return getattr(importlib.import_module(module), attribute)

@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from gen2reco.run.stage import RECORDS
+from gen2reco.run.stage_table import STAGES, chains_to
 from gen2reco.validate.samples import Cost, Sample
 from gen2reco.validate.verdict import Metric
-
-CHAINS = {"hits": (("simulate",),), "objects": (("fuse",), ("simulate", "cluster", "calibrate"))}
-"""Stages whose time counts at a level; the first chain a sample has all of."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class CostRow:
 def cost_table(samples: list[Sample]) -> dict[str, list[CostRow]]:
     """Rows by stage."""
     table: dict[str, list[CostRow]] = {}
-    for stage in RECORDS:
+    for stage in STAGES:
         for sample in samples:
             if stage in sample.costs:
                 speed_up = None if sample is samples[0] else _speed_up(samples[0], sample, stage)
@@ -46,8 +43,9 @@ def cost_table(samples: list[Sample]) -> dict[str, list[CostRow]]:
 
 
 def chain_seconds(sample: Sample, level: str) -> float | None:
-    """Seconds per event from particles to the level; None where a sidecar is missing."""
-    for chain in CHAINS[level]:
+    """Seconds per event from particles to the level, by the first chain of stages that a sample has all of; None where
+    a sidecar is missing."""
+    for chain in chains_to(level):
         if all(stage in sample.costs for stage in chain):
             return sum(sample.costs[stage].seconds_per_event for stage in chain)
     return None
@@ -77,7 +75,7 @@ def _speed_up(reference: Sample, sample: Sample, stage: str) -> float | None:
     if stage in reference.costs:
         own = sample.costs[stage].seconds_per_event
         return reference.costs[stage].seconds_per_event / own if own > 0 else None
-    if stage == "fuse":
-        chain, own = chain_seconds(reference, "objects"), sample.costs[stage].seconds_per_event
+    if STAGES[stage].spans:
+        chain, own = chain_seconds(reference, STAGES[stage].writes), sample.costs[stage].seconds_per_event
         return chain / own if chain and own > 0 else None
     return None

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gen2reco.errors import InputError
 from gen2reco.run.runner import Job, provenance, run
-from gen2reco.run.stage import RECORDS, make_backend
+from gen2reco.run.stage import make_backend
+from gen2reco.run.stage_table import STAGES
 from gen2reco.validate.run import compare
 from gen2reco.validate.samples import Sample, open_sample
 
@@ -16,7 +17,7 @@ def judge(stage: str, model: Path, held_out: Path, work: Path, backend: str = "m
     The model makes as many events of the sample's own process, or of the records that the stage starts from; `work`
     keeps them, and the report. Raises InputError where the sample lacks the stage's records.
     """
-    before, after = RECORDS[stage]
+    before, after = STAGES[stage].reads, STAGES[stage].writes
     reference = open_sample(held_out)
     for record in (before, after):
         if record and record not in reference.shards:

@@ -6,9 +6,10 @@ from pathlib import Path
 from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
 from gen2reco.files import check_folder, check_output, write_text
+from gen2reco.run.stage_table import RECORDS
 from gen2reco.validate import report
 from gen2reco.validate.costs import cost_metrics
-from gen2reco.validate.samples import STAGES, Sample, open_samples
+from gen2reco.validate.samples import Sample, open_samples
 from gen2reco.validate.sections import build
 from gen2reco.validate.verdict import Metric
 
@@ -26,7 +27,7 @@ def compare(samples: list[Sample], out: Path, settings: Validation | None = None
     """
     settings = settings or Validation()
     first, others = samples[0], samples[1:]
-    shared = [r for r in STAGES if r in first.shards and (not others or any(r in s.shards for s in others))]
+    shared = [r for r in RECORDS if r in first.shards and (not others or any(r in s.shards for s in others))]
     check_folder(out)
     check_output(out / "metrics.json", own=("stage", "name", "value"))
     check_output(out / "report.html")

@@ -14,13 +14,10 @@ from gen2reco.errors import InputError
 from gen2reco.events.truth import Properties
 from gen2reco.paths import LOCK_NAME
 from gen2reco.run.sidecar import read_sidecar, sidecar_path
-from gen2reco.run.stage import RECORDS
+from gen2reco.run.stage_table import RECORDS, STAGES
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-STAGES = ("particles", "hits", "clusters", "objects")
-"""The records at which samples are compared, in the order of the road."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Sample:
         """The detector that the files say they were made with."""
         from gen2reco.run.runner import provenance
 
-        for record in reversed(STAGES):
+        for record in reversed(RECORDS):
             for path in self.shards.get(record, [])[:1]:
                 for facts in provenance(path).values():
                     if "detector" in facts:
@@ -85,7 +82,7 @@ class Sample:
         """Properties of particles, as the generator of the files gives them."""
         from gen2reco.run.runner import provenance
 
-        last = next((self.shards[record] for record in reversed(STAGES) if self.shards.get(record)), [])
+        last = next((self.shards[record] for record in reversed(RECORDS) if self.shards.get(record)), [])
         return Properties.of(*map(provenance, last))
 
     @cached_property
@@ -95,9 +92,9 @@ class Sample:
         for paths in self.shards.values():
             for path in paths:
                 sidecar = read_sidecar(path) if sidecar_path(path).exists() else {}
-                if sidecar.get("stage") in RECORDS:
+                if sidecar.get("stage") in STAGES:
                     found.setdefault(sidecar["stage"], []).append(sidecar)
-        return {stage: _cost(stage, found[stage]) for stage in RECORDS if stage in found}
+        return {stage: _cost(stage, found[stage]) for stage in STAGES if stage in found}
 
 
 def open_sample(path: Path | str) -> Sample:
@@ -132,7 +129,7 @@ def _of_its_plan(path: Path, files: list[Path]) -> list[Path]:
     except InputError:  # of another release
         return files
     stage = files[0].parent.name
-    if path.name not in plan.samples or stage not in RECORDS:
+    if path.name not in plan.samples or stage not in STAGES:
         return files
     owned = stage in plan.stages(path.name) and plan.owner(path.name, stage) == path.name
     names = {plan.file(path.name, stage, n).name for n in range(plan.shards(path.name))} if owned else set()
@@ -174,13 +171,13 @@ def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Val
     samples = []
     for name in (reference, *comparisons[reference]):
         shards = {
-            RECORDS[stage][1]: [planned.file(name, stage, shard) for shard in range(planned.shards(name))]
+            STAGES[stage].writes: [planned.file(name, stage, shard) for shard in range(planned.shards(name))]
             for stage in planned.stages(name)
         }
         missing = next((file for files in shards.values() for file in files if not file.is_file()), None)
         if missing:
             raise InputError(f"{missing}: no such file, though the plan promises it; run the campaign to its end")
-        samples.append(Sample(name, planned.folder / name, {r: shards[r] for r in STAGES if r in shards}))
+        samples.append(Sample(name, planned.folder / name, {r: shards[r] for r in RECORDS if r in shards}))
     settings = parse_block(planned.lock["validation"], Validation, source=f"{plan}: `validation`")
     return samples, settings
 
@@ -188,7 +185,7 @@ def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Val
 def _known(shards: dict[str, list[Path]], path: Path) -> dict[str, list[Path]]:
     if not shards:
         raise InputError(f"{path}: holds no record files; expected <stage>/<shard>.parquet")
-    return {record: shards[record] for record in STAGES if record in shards}
+    return {record: shards[record] for record in RECORDS if record in shards}
 
 
 def _longer_name(sample: Sample) -> str:

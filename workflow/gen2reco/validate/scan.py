@@ -8,7 +8,8 @@ from pathlib import Path
 from gen2reco.errors import InputError
 from gen2reco.run.runner import Job, provenance, run
 from gen2reco.run.sidecar import is_whole
-from gen2reco.run.stage import RECORDS, Backend, make_backend
+from gen2reco.run.stage import Backend, make_backend
+from gen2reco.run.stage_table import STAGES
 from gen2reco.validate.samples import Sample, open_sample
 
 
@@ -20,14 +21,13 @@ def scan_stage(
     Returns samples, one a combination, in folders of `out`; finished ones are taken as they are. Raises InputError
     where the reference lacks what the stage reads or makes, or the backend knows no such option.
     """
-    for record in RECORDS[stage]:
+    reads, writes = STAGES[stage].reads, STAGES[stage].writes
+    for record in (reads, writes):
         if record not in reference.shards:
-            raise InputError(
-                f"{reference.path}: holds no {record}; expected a sample with {' and '.join(RECORDS[stage])}"
-            )
+            raise InputError(f"{reference.path}: holds no {record}; expected a sample with {reads} and {writes}")
 
     def jobs(made: Backend, name: str, folder: Path) -> list[Job]:
-        sources = enumerate(reference.shards[RECORDS[stage][0]])
+        sources = enumerate(reference.shards[reads])
         return [Job(made, folder / f"{n:05d}.parquet", seed, path, sample=name, shard=n) for n, path in sources]
 
     def make(chosen: dict) -> Backend:

@@ -1,0 +1,175 @@
+"""The stages in the order of the road: the one table from which commands, rules, plans and costs derive theirs.
+
+A stage of an installed package is announced as entry point of `gen2reco.stages` (docs/stages.md). Its module must
+import fast, for every command and every job of a campaign reads this table.
+"""
+
+import re
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from gen2reco.paths import RESERVED
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a sample, done by one of several backends: a command, a rule, and a key of a sample in a campaign."""
+
+    name: str
+    """Its command, its rule, its folder and its key in a campaign; no name of another command, rule or key."""
+    reads: str | None
+    """The record that it takes; None: it makes events."""
+    writes: str
+    """The record that it makes."""
+    backend: str
+    """Backend of the command where none is named."""
+    help: str
+    """What the command does, a sentence."""
+    step: str
+    """What becomes of what, a sentence for the campaign reference."""
+    publishes: bool = False
+    """Whether a sample that ends with it is written to ntuples."""
+
+    @property
+    def spans(self) -> tuple[str, ...]:
+        """The stages of the chain that it does in a single step; none where it does one step of the chain, or where it
+        reads and writes the same record."""
+        steps = chain(self.reads, self.writes)
+        return steps if len(steps) > 1 else ()
+
+
+_BUILT_IN = (
+    Stage(
+        "generate",
+        None,
+        "particles",
+        "pythia8",
+        help="Make particles: Pythia8, a gun, LHE or HepMC files, or a learned generator.",
+        step="Hard process to stable particles.",
+    ),
+    Stage(
+        "simulate",
+        "particles",
+        "hits",
+        "geant4",
+        help="Make calorimeter hits of particles: Geant4 or a learned simulation.",
+        step="Particles to calorimeter hits.",
+    ),
+    Stage(
+        "cluster",
+        "hits",
+        "clusters",
+        "clue",
+        help="Make layer clusters and tracksters of hits.",
+        step="Hits to layer clusters and tracksters.",
+    ),
+    Stage(
+        "calibrate",
+        "clusters",
+        "objects",
+        "dnn",
+        help="Make calibrated, identified objects and jets of clusters.",
+        step="Tracksters to calibrated objects.",
+        publishes=True,
+    ),
+    Stage(
+        "fuse",
+        "particles",
+        "objects",
+        "fused",
+        help="Make calibrated objects straight of particles, in one network evaluation an event.",
+        step="Particles straight to calibrated objects; replaces simulate, cluster and calibrate.",
+        publishes=True,
+    ),
+)
+RECORDS = tuple(dict.fromkeys(stage.writes for stage in _BUILT_IN))
+"""The records in the order of the road."""
+CHAIN = tuple({stage.writes: stage.name for stage in reversed(_BUILT_IN)}[record] for record in RECORDS)
+"""The stages that make these records one after the other."""
+FIRST = CHAIN[0]
+"""The stage that every sample begins with."""
+
+
+def chain(reads: str | None, writes: str | None) -> tuple[str, ...]:
+    """The stages of the chain that lead from one record, or from none, to another."""
+    return CHAIN[_place(reads) + 1 : _place(writes) + 1]
+
+
+def _place(record: str | None) -> int:
+    return -1 if record is None else RECORDS.index(record)
+
+
+def _announced() -> Iterator[Stage]:
+    """The stages of installed packages, by name; one that cannot be used is left out, with a line on stderr."""
+    for entry in sorted(entry_points(group="gen2reco.stages"), key=lambda entry: entry.name):
+        try:
+            stage = entry.load()
+            _check(entry.name, stage)
+            yield stage
+        except Exception as error:
+            print(f"gen2reco: stage `{entry.name}` ({entry.value}) is left out: {error}", file=sys.stderr)
+
+
+def _check(name: str, stage: object) -> None:
+    """Raises ValueError for what cannot be a stage beyond those of this package."""
+    if not isinstance(stage, Stage) or stage.name != name:
+        raise ValueError(f"expected a Stage named `{name}`")
+    if not re.fullmatch("[a-z0-9_]+", name) or name in RESERVED or is_built_in(name):
+        raise ValueError("its name is taken, or holds other than lower-case letters, digits and underscores")
+    if not {stage.reads, stage.writes} <= set(RECORDS):
+        raise ValueError(f"reads {stage.reads} and writes {stage.writes}, expected two of {', '.join(RECORDS)}")
+    if stage.reads != stage.writes and not stage.spans:
+        raise ValueError(f"reads {stage.reads} and writes {stage.writes}: a backend of a stage of the chain does that")
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a stage is of this package, where `gen2reco.<stage>.BACKENDS` lists its backends."""
+    return any(stage.name == name for stage in _BUILT_IN)
+
+
+STAGES = {stage.name: stage for stage in sorted([*_BUILT_IN, *_announced()], key=lambda stage: _place(stage.writes))}
+"""Name → stage, in the order of the road."""
+
+
+def rule_name(stage: str, device: str) -> str:
+    """The name of the Snakemake rule that does a stage on a device, `cpu` or `cuda`."""
+    return f"{stage}_gpu" if device == "cuda" else stage
+
+
+def chains_to(record: str) -> list[tuple[str, ...]]:
+    """The ways from particles to a record: by each stage that spans others, then step by step."""
+    spanning = [(stage.name,) for stage in STAGES.values() if stage.spans and stage.writes == record]
+    return [*spanning, chain(RECORDS[0], record)]
+
+
+def in_order(names: Collection[str]) -> list[str]:
+    """Some of the stages, in the order of the road."""
+    return [name for name in STAGES if name in names]
+
+
+def exclude(one: str, other: str) -> bool:
+    """Whether a sample can have only one of two stages, because one of them spans the other or part of it."""
+    a, b = STAGES[one], STAGES[other]
+    return _place(a.reads) < _place(b.writes) and _place(b.reads) < _place(a.writes)
+
+
+def clash(names: Collection[str]) -> str | None:
+    """What is wrong with the stages of a sample, where one spans others of them."""
+    for name in in_order(names):
+        if (spans := STAGES[name].spans) and any(exclude(name, other) for other in names if other != name):
+            return f"`{name}` spans {spans[0]} to {spans[-1]}; give one or the other"
+    return None
+
+
+def gap(names: Collection[str]) -> str | None:
+    """What is missing of the stages of a sample, of which each must read what the one before it writes."""
+    if FIRST not in names:
+        return f"`{FIRST}` names no backend; every sample starts with one"
+    record = None
+    for name in in_order(names):
+        if missing := chain(record, STAGES[name].reads):
+            return f"`{missing[0]}` has no backend but `{name}` has one; give it a backend"
+        record = STAGES[name].writes
+    return None

@@ -1,0 +1,27 @@
+for stage, device in STAGE_RULES:
+
+    rule:
+        """One stage of one shard, by the backend that the plan names."""
+        name:
+            rule_name(stage, device)
+        input:
+            source(stage),
+        output:
+            events=record(stage),
+            sidecar=sidecar(stage),
+        log:
+            log_file(stage),
+        benchmark:
+            benchmark_file(stage)
+        wildcard_constraints:
+            sample=samples_of(stage, device),
+        conda:
+            ENVIRONMENT
+        threads: 1
+        params:
+            **content(stage),
+            plan=LOCK,
+        shell:
+            f"gen2reco {stage}"
+            " --plan {params.plan} --sample {wildcards.sample} --shard {wildcards.shard}"
+            " --workers {threads} {input:q} {output.events:q} 2> {log:q}"
