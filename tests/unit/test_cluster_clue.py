@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gen2reco.cluster import clue
-from gen2reco.cluster.points import clue_groups, fold
+from gen2reco.cluster.numba_points import clue_groups
+from gen2reco.cluster.points import fold
 from gen2reco.errors import InputError
 
 F = np.float32

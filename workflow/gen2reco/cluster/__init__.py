@@ -1,6 +1,7 @@
 """Clustering: hits to layer clusters to tracksters, and CLUE as a library call."""
 
-from gen2reco.cluster.points import Clusters, clue
+from gen2reco.cluster.clusters import Clusters
+from gen2reco.cluster.points import clue
 
 BACKENDS = {"clue": "gen2reco.cluster.clue:Clue"}
 

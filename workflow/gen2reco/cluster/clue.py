@@ -56,7 +56,7 @@ class Clue(Backend):
     def _clue(self) -> Callable:
         """CLUE on layers for the device: compiled on the CPU, else torch; the later steps run on the CPU."""
         if self.device == "cpu":
-            from gen2reco.cluster.points import clue_groups
+            from gen2reco.cluster.numba_points import clue_groups
 
             return clue_groups
         from gen2reco.cluster.torch_points import clue_groups as on_device

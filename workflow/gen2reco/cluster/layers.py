@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.cluster.points import Clusters, clue_groups
+from gen2reco.cluster.clusters import Clusters
+from gen2reco.cluster.numba_points import clue_groups
 from gen2reco.config.clustering import LayerClustering
 from gen2reco.detector.geometry import Geometry
 
@@ -60,7 +61,7 @@ def cluster_layers(
     """Layer clusters of all events, and per hit the number of its layer cluster in the run, -1 for outliers.
 
     A seed's density is at least `min_density` standard deviations of its layer's noise. `run_clue` does CLUE on
-    groups of points: `points.clue_groups`, or its torch twin.
+    groups of points: `numba_points.clue_groups`, or its torch twin.
     """
     key = (hits.event * 2 + (hits.z > 0)) * (geometry.n_layers + 1) + hits.layer
     order = np.argsort(key, kind="stable")

@@ -1,29 +1,12 @@
 """The public call of CLUE: density clustering of weighted points in two or three dimensions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gen2reco.cluster.clusters import Clusters
 from gen2reco.errors import InputError
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """What CLUE found, one entry a point."""
-
-    labels: NDArray[np.int32]
-    """Cluster number from 0, seeds numbered in the order of the points; -1 for outliers and their followers."""
-    is_seed: NDArray[np.bool_]
-    density: NDArray[np.float32]
-    """Own weight plus half the weight of the others within the density radius."""
-    nearest_higher: NDArray[np.int32]
-    """Index of the nearest point of higher density within the search distance, -1 if there is none."""
-
-    @property
-    def n_clusters(self) -> int:
-        return int(self.labels.max(initial=-1)) + 1
 
 
 def clue(
@@ -54,50 +37,14 @@ def clue(
     periods = _periods(period, points.shape[1])
     if periods is not None:
         points = fold(points, periods)
-    offsets = np.array([0, len(points)])
+    common = (points, weights, np.array([0, len(points)]), density_radius, np.array([min_density]), outlier, seeding)
     if device is not None:
-        from gen2reco.cluster.torch_points import clue_groups as run
+        from gen2reco.cluster import torch_points
 
-        found = run(
-            points, weights, offsets, density_radius, np.array([min_density]), outlier, seeding, periods, device
-        )
-    else:
-        found = clue_groups(
-            points, weights, offsets, density_radius, np.array([min_density]), outlier, seeding, periods
-        )
-    return found[0]
+        return torch_points.clue_groups(*common, periods, device)[0]
+    from gen2reco.cluster import numba_points
 
-
-def clue_groups(
-    points: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    offsets: NDArray[np.int64],
-    density_radius: float,
-    min_density: NDArray,
-    outlier_distance: float,
-    seeding_distance: float,
-    periods: NDArray[np.float32] | None = None,
-    method: int = 0,
-) -> tuple[Clusters, NDArray[np.int32]]:
-    """CLUE in each group of points offsets[g]:offsets[g + 1] with its own `min_density`; all else in common.
-
-    Labels and nearest highers count from zero in each group. Returns them and the number of clusters per group.
-    `method`: 0 chooses between tiles (1) and the tree (2); both give the same result.
-    """
-    from gen2reco.cluster.compiled_kernels import load
-
-    n, groups = len(points), len(offsets) - 1
-    density, seed = np.empty(n, np.float32), np.empty(n, np.bool_)
-    higher, label, counts = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(groups, np.int32)
-    x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
-    z = np.ascontiguousarray(points[:, 2]) if points.shape[1] == 3 else None
-    period = None if periods is None else tuple(np.float32(p) for p in [*periods, np.inf][:3])
-    load("plain" if period is None else "cyclic").cluster_groups(
-        x, y, z, np.ascontiguousarray(weights), np.ascontiguousarray(offsets, np.int64), np.float32(density_radius),
-        np.ascontiguousarray(min_density, np.float32), np.float32(outlier_distance), np.float32(seeding_distance),
-        period, method, density, higher, seed, label, counts,
-    )  # fmt: skip
-    return Clusters(label, seed, density, higher), counts
+    return numba_points.clue_groups(*common, periods)[0]
 
 
 def check_points(coordinates: ArrayLike, weights: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from gen2reco.cluster.iterations import Fragments, Tracks, iterate
 from gen2reco.cluster.layers import Hits, LayerClusters, cluster_layers
 from gen2reco.cluster.linking import link
-from gen2reco.cluster.points import clue_groups
+from gen2reco.cluster.numba_points import clue_groups
 from gen2reco.config.clustering import Clustering
 from gen2reco.detector.geometry import Geometry
 

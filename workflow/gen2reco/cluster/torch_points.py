@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gen2reco.cluster import points as cpu
-from gen2reco.cluster.points import Clusters
+from gen2reco.cluster import numba_points
+from gen2reco.cluster.clusters import Clusters
 
 BLOCK = 1 << 22
 """Candidate pairs looked at together: about 200 MB."""
@@ -30,7 +30,7 @@ def clue_groups(
     periods: NDArray[np.float32] | None = None,
     device: str = "cuda",
 ) -> tuple[Clusters, NDArray[np.int32]]:
-    """As `points.clue_groups`, computed on a torch device; returns NumPy arrays."""
+    """As `numba_points.clue_groups`, computed on a torch device; returns NumPy arrays."""
     n, sizes = len(points), np.diff(offsets)
     place = torch.device(device)
     x = torch.from_numpy(np.ascontiguousarray(points)).to(place)
@@ -39,7 +39,7 @@ def clue_groups(
     farthest = max(density_radius, seeding_distance, outlier_distance)
     if n and _crowd(x, group, farthest, periods) > CROWDED:
         given = (points, weights, offsets, density_radius, min_density, outlier_distance, seeding_distance, periods)
-        return cpu.clue_groups(*given)
+        return numba_points.clue_groups(*given)
     threshold = torch.from_numpy(np.asarray(min_density, np.float32)).to(place)[group]
     period = None if periods is None else torch.from_numpy(np.asarray(periods, np.float32)).to(place)
     radius, seeding, outlier = (
