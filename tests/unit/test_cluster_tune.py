@@ -33,7 +33,7 @@ def test_tuning_repairs_a_bad_start(hits):
     found = tune([hits], DETECTOR, too_wide(), trials=10, seed=2)
     assert found.clustering.linking.em_distance < 155
     assert merit(found.found) > merit(found.start) + 0.05
-    assert found.found["efficiency"].total[0] == 8  # four of the eight events are held out
+    assert found.found["efficiency"].tried == 8  # four of the eight events are held out
     assert tune([hits], DETECTOR, too_wide(), trials=10, seed=2).clustering == found.clustering
     assert Clustering.model_validate(yaml.safe_load(to_yaml(found.clustering))) == found.clustering
     assert len(comparison(found).splitlines()) == 1 + len(found.found)

@@ -1,6 +1,5 @@
 """What is understood of Slurm's words and of profiles, without a cluster."""
 
-
 import pytest
 import yaml
 from hypothesis import given, settings

@@ -9,18 +9,17 @@ Beyond TICL, whose merge rate is blind to a particle swallowed by one of 1.3 tim
 another one has more energy in its best trackster; a trackster is surplus if it is no particle's best.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
 import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from gen2reco.events import records
 from gen2reco.events.lists import event_of, flat, flat_index, sizes
 from gen2reco.events.truth import incident_energy
-from gen2reco.statistics.binomial import wilson
 
 MIN_ENERGY = 5.0
 MIN_DEPOSITED = 0.7
@@ -36,22 +35,11 @@ PARTICLE_RATES = ("efficiency", "purity", "duplicate", "split", "absorbed")
 TRACKSTER_RATES = ("fake", "merge", "surplus")
 
 
-@dataclass(frozen=True)
-class Rate:
-    """A fraction of counted things with its 68 % Wilson interval, one entry a bin; NaN in empty bins."""
+class Count(NamedTuple):
+    """How many of the things that count pass."""
 
-    passed: NDArray[np.int64]
-    total: NDArray[np.int64]
-
-    @property
-    def value(self) -> NDArray[np.float64]:
-        """The fraction that passed."""
-        return self.passed / np.where(self.total > 0, self.total, np.nan)
-
-    @property
-    def interval(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper end of the interval."""
-        return wilson(self.passed, self.total)[1:]
+    passed: int
+    tried: int
 
 
 @dataclass(frozen=True)
@@ -126,26 +114,14 @@ def score(events: pa.Table, face: float, iteration: int | None = None) -> tuple[
     return particles, TracksterScores(*(values[chosen] for values in fields))
 
 
-def rates(
-    particles: ParticleScores, tracksters: TracksterScores, by: str | None = None, edges: ArrayLike = ()
-) -> dict[str, Rate]:
-    """All rates by name, in bins of `by` (`energy`, `eta` taken absolute, or `distance`), or one bin without it."""
+def counts(particles: ParticleScores, tracksters: TracksterScores) -> dict[str, Count]:
+    """The particles and tracksters that pass, and those that count, by name of the rate."""
     found = {}
-    for names, scored, counted in (
-        (PARTICLE_RATES, particles, particles.counted),
-        (TRACKSTER_RATES, tracksters, np.ones(len(tracksters.event), bool)),
-    ):
-        values = np.zeros(len(scored.event)) if by is None else np.abs(getattr(scored, by))
-        limits = np.array([0.0, 1.0]) if by is None else np.asarray(edges, float)
-        for name in names:
-            found[name] = rate(getattr(scored, name)[counted], values[counted], limits)
+    for name in PARTICLE_RATES:
+        found[name] = Count(int(getattr(particles, name)[particles.counted].sum()), int(particles.counted.sum()))
+    for name in TRACKSTER_RATES:
+        found[name] = Count(int(getattr(tracksters, name).sum()), len(tracksters.event))
     return found
-
-
-def rate(passed: NDArray[np.bool_], values: NDArray, edges: NDArray) -> Rate:
-    """The fraction that passed in bins of values; what lies outside the edges is left out."""
-    total, _ = np.histogram(values, edges)
-    return Rate(np.histogram(values[passed], edges)[0], total)
 
 
 def _score_particles(
@@ -209,16 +185,3 @@ def _distances(data: ak.Array, entries: Entries) -> NDArray[np.float64]:
         apart = np.where(heavy, found[:, 1], found[:, 0])
         apart[apart > 1e5] = np.inf
     return apart
-
-
-def table_rows(found: dict[str, Rate], labels: Iterable[str]) -> list[dict[str, str]]:
-    """The rates as text, one row a bin: `value -below +above` and the count."""
-    rows = []
-    for k, label in enumerate(labels):
-        row = {"bin": label}
-        for name, one in found.items():
-            low, high = (end[k] for end in one.interval)
-            value = one.value[k]
-            row[name] = f"{value:.3f} -{value - low:.3f} +{high - value:.3f} ({one.total[k]})" if one.total[k] else "-"
-        rows.append(row)
-    return rows

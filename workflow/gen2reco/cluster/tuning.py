@@ -10,12 +10,13 @@ import yaml
 
 from gen2reco.cluster.columns import clusters_table, flatten
 from gen2reco.cluster.reconstruct import reconstruct
-from gen2reco.cluster.trackster_scores import Rate, rates, score, table_rows
+from gen2reco.cluster.trackster_scores import Count, counts, score
 from gen2reco.config.clustering import Clustering
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.statistics.binomial import wilson
 
 SPACE: dict[str, tuple[float, float]] = {
     "iterations.density_radius": (0.5, 2.0),
@@ -41,8 +42,8 @@ class Tuned:
     """The best parameters found, and what they and the start give on the events that the search did not see."""
 
     clustering: Clustering
-    start: dict[str, Rate]
-    found: dict[str, Rate]
+    start: dict[str, Count]
+    found: dict[str, Count]
     trials: int
 
 
@@ -80,16 +81,16 @@ def tune(
     return Tuned(best, evaluate(unseen, geometry, start), evaluate(unseen, geometry, best), len(study.trials))
 
 
-def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering) -> dict[str, Rate]:
-    """All rates of a clustering, summed over tables of hits."""
-    found: dict[str, Rate] = {}
+def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering) -> dict[str, Count]:
+    """Counts behind all rates of a clustering, summed over tables of hits."""
+    found: dict[str, Count] = {}
     for events in samples:
         flat = flatten(events, geometry)
         result = reconstruct(flat.hits, flat.tracks, geometry, config)
         table = clusters_table(events, flat, result, geometry, config)
-        for name, one in rates(*score(table, geometry.detector.front_face)).items():
-            before = found.get(name, Rate(np.zeros(1, int), np.zeros(1, int)))
-            found[name] = Rate(before.passed + one.passed, before.total + one.total)
+        for name, more in counts(*score(table, geometry.detector.front_face)).items():
+            before = found.get(name, Count(0, 0))
+            found[name] = Count(before.passed + more.passed, before.tried + more.tried)
     return found
 
 
@@ -103,15 +104,22 @@ def comparison(tuned: Tuned) -> str:
     """Rates at the start and found, on the events that the search did not see."""
     lines = [f"{'held out':12s}{'start':>24s}{'found':>24s}"]
     for name in tuned.found:
-        cells = [table_rows({name: rates_of[name]}, ["all"])[0][name] for rates_of in (tuned.start, tuned.found)]
-        lines.append(f"{name:12s}{cells[0]:>24s}{cells[1]:>24s}")
+        lines.append(f"{name:12s}{_rate(tuned.start[name]):>24s}{_rate(tuned.found[name]):>24s}")
     return "\n".join(lines)
 
 
-def merit(found: dict[str, Rate]) -> float:
+def _rate(count: Count) -> str:
+    """Rate with the distances to the ends of its 68 % interval, and the number tried."""
+    if not count.tried:
+        return "-"
+    value, low, high = wilson(np.array(count.passed), np.array(count.tried))
+    return f"{value:.3f} -{value - low:.3f} +{high - value:.3f} ({count.tried})"
+
+
+def merit(found: dict[str, Count]) -> float:
     """Mean of the good rates and one minus the bad ones; a rate without entries counts as the worst."""
-    good = [np.nan_to_num(found[name].value[0], nan=0.0) for name in GOOD]
-    bad = [1.0 - np.nan_to_num(found[name].value[0], nan=1.0) for name in BAD]
+    good = [found[name].passed / max(found[name].tried, 1) for name in GOOD]
+    bad = [1 - found[name].passed / found[name].tried if found[name].tried else 0.0 for name in BAD]
     return float(np.mean(good + bad))
 
 
