@@ -19,7 +19,7 @@ class Clue(Backend):
     name, stage, version, needs_detector, chunk_events = "clue", "cluster", 3, True, 100
 
     class Options(Block):
-        """What the clustering is told."""
+        """How the clustering is done."""
 
         clustering: Clustering = Clustering()
         """Parameters of the clustering, or the YAML file that holds them."""

@@ -51,7 +51,7 @@ class ParticleScores:
     energy: NDArray[np.float64]
     """True energy, GeV."""
     eta: NDArray[np.float64]
-    """Of where it enters the calorimeter, seen from the origin."""
+    """Pseudorapidity of where it enters the calorimeter, from the origin."""
     distance: NDArray[np.float64]
     """To the nearest other particle above 1 GeV at the front face, mm; infinite if there is none."""
     counted: NDArray[np.bool_]

@@ -39,7 +39,7 @@ BAD = ("split", "absorbed", "merge", "fake", "duplicate", "surplus")
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best parameters found, and what they and the start give on the events that the search did not see."""
+    """The best parameters found, and what they and the start give on the held-out events."""
 
     clustering: Clustering
     start: dict[str, Count]
@@ -66,11 +66,11 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     start, geometry = start or Clustering(), Geometry(detector)
     halves = [_halves(path) for path in paths]
-    seen, unseen = ([half[k] for half in halves] for k in (0, 1))
+    searched, held_out = ([half[k] for half in halves] for k in (0, 1))
 
     def figure(trial: optuna.Trial) -> float:
         factors = {key: trial.suggest_float(key, *limits, log=True) for key, limits in _searched(start).items()}
-        value = float(np.mean([merit(evaluate([events], geometry, scaled(start, factors))) for events in seen]))
+        value = float(np.mean([merit(evaluate([events], geometry, scaled(start, factors))) for events in searched]))
         report(f"trial {trial.number + 1}/{trials}: {value:.4f}")
         return value
 
@@ -78,7 +78,7 @@ def tune(
     study.enqueue_trial(dict.fromkeys(_searched(start), 1.0))
     study.optimize(figure, n_trials=trials)
     best = scaled(start, study.best_params)
-    return Tuned(best, evaluate(unseen, geometry, start), evaluate(unseen, geometry, best), len(study.trials))
+    return Tuned(best, evaluate(held_out, geometry, start), evaluate(held_out, geometry, best), len(study.trials))
 
 
 def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering) -> dict[str, Count]:
@@ -101,7 +101,7 @@ def to_yaml(clustering: Clustering) -> str:
 
 
 def comparison(tuned: Tuned) -> str:
-    """Rates at the start and found, on the events that the search did not see."""
+    """Rates at the start and found, on the held-out events."""
     lines = [f"{'held out':12s}{'start':>24s}{'found':>24s}"]
     for name in tuned.found:
         lines.append(f"{name:12s}{_rate(tuned.start[name]):>24s}{_rate(tuned.found[name]):>24s}")

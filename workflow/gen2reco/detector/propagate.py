@@ -76,7 +76,7 @@ def propagate(particles: ak.Array, detector: Detector, properties: Properties = 
     """Carry the particles of a chunk (events * var * record of the particles record) to the front face.
 
     Helices in the solenoid's uniform field if charged, else straight lines; times of flight include the vertex time.
-    Left out are particles that pass unseen, such as neutrinos, and those that miss the annulus, turn more than once
+    Left out are particles that leave no signal, such as neutrinos, and those that miss the annulus, turn more than once
     around, start behind the face, or reach the barrel calorimeter first (radius and half length of the solenoid block).
     """
     event = event_of(particles)
@@ -163,7 +163,7 @@ def _stopped_in_barrel(vertex: NDArray, p: NDArray, q: NDArray, pz: NDArray, det
 
 
 def _apex(vertex: NDArray, p: NDArray, q: NDArray, turn: NDArray, detector: Detector) -> tuple[NDArray, NDArray]:
-    """Largest distance from the beam on each particle's circle, mm, and whether its arc of `turn` passes there."""
+    """Largest distance from the beam on each particle's circle, mm, and whether its arc of `turn` reaches that point."""
     bending = -q * BENDING * detector.solenoid.field
     bends = bending != 0
     omega = np.where(bends, bending, 1.0)

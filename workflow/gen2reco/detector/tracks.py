@@ -21,12 +21,12 @@ def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: n
     px, py, pz = (flat(particles[name]).astype(np.float64)[at] for name in ("px", "py", "pz"))
     pt = np.hypot(px, py)
     eta = np.abs(np.arcsinh(pz / np.maximum(pt, 1e-12)))
-    seen = (at_face.charge != 0) & (pt >= tracker.pt_min) & (eta >= tracker.eta_min) & (eta <= tracker.eta_max)
-    seen &= (rng.random(len(at_face)) < tracker.efficiency) & (at_face.energy <= HIGHEST_ENERGY)
+    measured = (at_face.charge != 0) & (pt >= tracker.pt_min) & (eta >= tracker.eta_min) & (eta <= tracker.eta_max)
+    measured &= (rng.random(len(at_face)) < tracker.efficiency) & (at_face.energy <= HIGHEST_ENERGY)
     sigma = np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
     scale = np.maximum(1.0 + sigma * rng.normal(size=len(at_face)), 0.01)
-    found = at_face[seen]
-    columns = np.concatenate([found.momentum * scale[seen, None], found.position], axis=1)
+    found = at_face[measured]
+    columns = np.concatenate([found.momentum * scale[measured, None], found.position], axis=1)
     fields = dict(zip(("px", "py", "pz", "x", "y", "z"), np.ascontiguousarray(columns.T)))
     fields |= {"charge": found.charge, "particle": found.particle}
     return per_event(found.event, len(particles), fields)

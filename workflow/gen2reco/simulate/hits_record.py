@@ -51,7 +51,7 @@ def _check_masses(events: pa.Table, properties: Properties) -> None:
 
 def face_facts(events: pa.Table, at_face: AtFace, properties: Properties = STANDARD) -> dict:
     """What a simulator's facts say of its particles: how many arrive with how much energy, GeV, and by PDG code those
-    of all final particles that leave nothing because no simulation takes them, though they are not unseen."""
+    of all final particles that no simulation takes, though they would leave a signal."""
     flat = events["particles"].combine_chunks().flatten()
     pdg, energy = (flat.field(name).to_numpy().astype(kind) for name, kind in (("pdg", np.int64), ("energy", float)))
     lost = ~properties.unseen(pdg) & ~simulated(pdg, energy)

@@ -37,7 +37,7 @@ class Tables:
         return f"Geant4 11.4 FTFP_BERT with {kind}"
 
     def export(self) -> None:
-        """Set Geant4's variables; call before it is imported, for its import asks for downloads otherwise."""
+        """Set Geant4's variables; call before it is imported, for its import would start downloads otherwise."""
         for variable, folder in self.folders.items():
             os.environ[variable] = str(folder)
         os.environ.setdefault("GEANT4_DATA_DIR", str(next(iter(self.folders.values())).parent))
@@ -71,7 +71,7 @@ def _substitute(root: Path) -> Tables:
 
 
 def _make(root: Path) -> None:
-    """Write the tables beside their final place and rename: of several makers at once, the first wins."""
+    """Write the tables into a temporary folder and rename it: of several processes at once, the first wins."""
     from gen2reco.simulate.lowenergy import write_tables
 
     try:

@@ -14,11 +14,13 @@ BRUTE_FORCE_BELOW = 48  # groups this small are one tile
 
 @njit(inline="never")
 def square2(dx, dy):
+    """Squared length in two dimensions; never inlined, so that no caller contracts it otherwise."""
     return dx * dx + dy * dy
 
 
 @njit(inline="never")
 def square3(dx, dy, dz):
+    """Squared length in three dimensions, as `square2`."""
     return dx * dx + dy * dy + dz * dz
 
 
@@ -100,6 +102,7 @@ def axis_tiles(axis, values, reach, period, most):
 
 @njit
 def tile_of(value, low, scale, count):
+    """Number of the tile along one axis that holds `value`, of `count` tiles from `low` on with `scale` in a unit."""
     return min(max(int((np.float64(value) - low) * scale), 0), count - 1)
 
 
@@ -168,10 +171,10 @@ def crowding(starts, geometry, with_z):
     total = 0.0
     for t in range(len(starts) - 1):
         total += np.float64(starts[t + 1] - starts[t]) ** 2
-    seen = min(geometry[0, 2], 2.0 * TILES_PER_REACH + 1) * min(geometry[1, 2], 3.0)
+    visited = min(geometry[0, 2], 2.0 * TILES_PER_REACH + 1) * min(geometry[1, 2], 3.0)
     if with_z:
-        seen *= min(geometry[2, 2], 3.0)
-    return seen * total / max(1, starts[-1])
+        visited *= min(geometry[2, 2], 3.0)
+    return visited * total / max(1, starts[-1])
 
 
 @njit

@@ -93,6 +93,7 @@ def build_highest(rho, order, nodes):
 
 @njit
 def is_above(j, i, rho, order):
+    """Whether sorted point j has the higher density, or, of equal ones, the higher index."""
     return rho[j] > rho[i] or (rho[j] == rho[i] and order[j] > order[i])
 
 
