@@ -47,12 +47,13 @@ def main() -> None:
     detector = load_block(given.detector, Detector)
     geometry = Geometry(detector)
     training, held_out = load_showers(given.training, detector), load_showers(given.held_out, detector)
-    families = load(open_model(given.model, "showers"), geometry.n_layers)
+    families = load(open_model(given.model, "showers"))
     for pdg, family in ((22, "electromagnetic"), (211, "hadron")):
         of = [s.take(np.flatnonzero(np.abs(s.incidence.pdg) == pdg)) for s in (training, held_out)]
         seen, new = (flat(true_whole(s, geometry), s.incidence.energy, geometry) for s in of)
         inc, rng = of[1].incidence, np.random.default_rng(1)
-        start, x = families[family].layers.draw(torch.from_numpy(inc.context(family)), rng, "student", 1)
+        model = families[family]
+        start, x = model.layers.draw(torch.from_numpy(model.conditioning.context(inc)), rng, "student", 1)
         drawn = from_vectors(x.numpy().astype(float), start.numpy(), inc.energy, geometry)
         made = flat(drawn, inc.energy, geometry)
         scale = seen.std(0) + 1e-9

@@ -163,7 +163,7 @@ def _stopped_in_barrel(vertex: NDArray, p: NDArray, q: NDArray, pz: NDArray, det
 
 
 def _apex(vertex: NDArray, p: NDArray, q: NDArray, turn: NDArray, detector: Detector) -> tuple[NDArray, NDArray]:
-    """Largest distance from the beam on each particle's circle, mm, and whether its arc of `turn` reaches that point."""
+    """Largest distance from the beam on each particle's circle, mm, and whether its arc of `turn` reaches it."""
     bending = -q * BENDING * detector.solenoid.field
     bends = bending != 0
     omega = np.where(bends, bending, 1.0)

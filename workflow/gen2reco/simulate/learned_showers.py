@@ -1,7 +1,7 @@
 """Learned simulation: particles at the front face to hits by one network evaluation a shower."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,12 @@ from gen2reco.run.stage import Backend, Chunk, Result
 from gen2reco.simulate.digitise import Deposits
 from gen2reco.simulate.geant4 import Geant4
 from gen2reco.simulate.hits_record import enter, face_facts, hits_table, left_out_line, streams
-from gen2reco.simulate.showers.incidence import FAMILIES, Incidence, family_of, incidence
+from gen2reco.simulate.showers.incidence import Incidence, incidence
 from gen2reco.simulate.showers.shower_config import Quality, ShowersConfig
 from gen2reco.simulate.showers.valid import Range
+
+if TYPE_CHECKING:
+    from gen2reco.simulate.showers.shower_model import FamilyModel
 
 RELEASE = Path(__file__).parent / "release"
 REMEDY = "simulate them by geant4, or set `outside: geant4` (`--option outside=geant4`) to have it so"
@@ -63,9 +66,15 @@ class Learned(Backend):
         super().__init__(options, detector)
         self.model = open_model(RELEASE if options.model == "release" else located(options.model), "showers")
         self.model.require("simulate", geometry=detector.geometry_digest)
+        config = self.model.parsed(ShowersConfig)
+        if config.layers != detector.n_layers:
+            raise InputError(
+                f"{self.model.folder}: a model of {config.layers} layers, but detector `{detector.name}` has "
+                f"{detector.n_layers}; give a model that was trained for it"
+            )
         self.model_digest, self.geometry = self.model.digest, Geometry(detector)
-        self.range, self.fallback = Range.of(self.model), options.outside or "geant4"
-        self.network, self.evaluations = _chosen(options, self.model.parsed(ShowersConfig).quality)
+        self.range, self.fallback = Range.of(config), options.outside or "geant4"
+        self.network, self.evaluations = _chosen(options, config.quality)
         if self.fallback == "nearest" and (missing := self.range.without_stand_in()):
             raise InputError(f"{self.model.folder}: no family for {missing}; `outside: nearest` needs all of them")
 
@@ -76,14 +85,14 @@ class Learned(Backend):
         from gen2reco.simulate.showers.shower_model import load
 
         torch.set_num_threads(1)
-        self.families = load(self.model, self.geometry.n_layers, self.device)
+        self.families = load(self.model, self.device)
         if self.fallback == "geant4":
             self.reference = Geant4(Geant4.Options(), self.detector)
             self.reference.prepare()
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
-        """Simulate the chunk's events; what no simulation takes is counted. Raises InputError for what is outside, if
-        so asked."""
+        """Simulate the chunk's events; what no simulation takes is counted. Raises InputError for a particle outside
+        the range where `outside` is `refuse`."""
         every = enter(events, self.detector, self.properties)
         at_face = every[simulated(every.pdg, every.energy)]
         valid = self.range.valid(incidence(at_face))
@@ -125,20 +134,26 @@ class Learned(Backend):
         as the nearest valid ones."""
         inc, scale = self.range.nearest(incidence(at_face))
         parts = []
-        for number, family in enumerate(FAMILIES):
-            members = np.flatnonzero(family_of(inc.pdg) == number)
+        for family in self.families.values():
+            members = np.flatnonzero(np.isin(inc.pdg, family.conditioning.species))
             for first in range(0, len(members), self.options.batch):
                 some = members[first : first + self.options.batch]
                 parts.append(self._showers(family, some, at_face, inc, scale, rng))
         return Deposits.none().joined(*parts)
 
     def _showers(
-        self, family: str, some: NDArray, at_face: AtFace, inc: Incidence, scale: NDArray, rng: np.random.Generator
+        self,
+        family: "FamilyModel",
+        some: NDArray,
+        at_face: AtFace,
+        inc: Incidence,
+        scale: NDArray,
+        rng: np.random.Generator,
     ) -> Deposits:
         from gen2reco.simulate.showers.data import light_time
 
         geometry = self.geometry
-        cells = self.families[family].draw(inc[some], geometry, rng, self.evaluations, self.network)
+        cells = family.draw(inc[some], geometry, rng, self.evaluations, self.network)
         which = some[cells.owner]
         side = np.sign(at_face.position[which, 2]).astype(np.int64)
         at = (np.stack([cells.ix, cells.iy], 1) + 0.5) * geometry.detector.cell_size
@@ -175,10 +190,10 @@ def _chosen(options: Learned.Options, quality: list[Quality]) -> tuple[str, int]
         return options.network, options.evaluations
     fits = [row for row in quality if row.auc <= options.auc_budget]
     if not fits:
-        told = "; ".join(f"{row.network}, {row.evaluations}: {row.auc}" for row in quality) or "no table"
+        listed = "; ".join(f"{row.network}, {row.evaluations}: {row.auc}" for row in quality) or "no table"
         best = min((row.auc for row in quality), default=None)
         raise InputError(
-            f"simulate ml: `auc_budget` = {options.auc_budget}, the model's best is {best} (in {told}); "
+            f"simulate ml: `auc_budget` = {options.auc_budget}, the model's best is {best} (in {listed}); "
             "raise the budget or use geant4"
         )
     row = min(fits, key=lambda row: row.evaluations)

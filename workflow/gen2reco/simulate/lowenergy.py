@@ -130,9 +130,9 @@ def photoelectric(folder: Path) -> None:
         k_edge = edges[0]
         high = np.logspace(np.log10(max(k_edge, 1.2e-4) * 1.0005), 5, 260)
         _write_vector(folder / f"pe-cs-{z}.dat", high, high**3 * _photo(z, high))
-        beside = [edge * side for edge in edges for side in (0.9995, 1.0005) if edge > 1.1e-4]
+        around = [edge * side for edge in edges for side in (0.9995, 1.0005) if edge > 1.1e-4]
         top = max(k_edge, 1.3e-4)
-        low = np.unique(np.r_[np.logspace(-4, np.log10(top), 200), beside])
+        low = np.unique(np.r_[np.logspace(-4, np.log10(top), 200), around])
         low = low[low <= top]
         _write_vector(folder / f"pe-le-cs-{z}.dat", low, low**3 * _photo(z, low))
         fits = f"{len(edges)} {len(edges)} 1e9\n" + "".join(f"{edge:.9g} 0 0 0 0 0 0\n" for edge in edges)

@@ -15,7 +15,8 @@ from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
 
 sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
 N_QUANTILES = 65
-N_TOLD = 12
+N_LAYER = 12
+"""Numbers that describe a layer of a shower before its one-hot place and the context."""
 _NODES = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, N_QUANTILES))
 """Where quantiles are kept: dense in the tails."""
 TIME_BINS = (2, len(sampler.RADIUS_EDGES) + 1, len(sampler.MIPS_EDGES) + 1)
@@ -24,26 +25,25 @@ TIME_BINS = (2, len(sampler.RADIUS_EDGES) + 1, len(sampler.MIPS_EDGES) + 1)
 
 @dataclass(frozen=True)
 class Rows:
-    """Layers with cells, over all showers. shower, layer (from 0): (n_rows,); told: (n_rows, n_told)."""
+    """Layers with cells, over all showers. shower, layer (from 0): (n_rows,); features: (n_rows, n_features)."""
 
     shower: NDArray[np.int64]
     layer: NDArray[np.int64]
-    told: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 class CellModel(nn.Module):
-    """Occupancy and energy of candidates, told by what is known of their layer; tables for halo and delays."""
+    """Occupancy and energy of candidate cells, conditioned on their layer; tables for halo and delays."""
 
     def __init__(self, n_context: int, n_layers: int, width: int = 64, hidden: int = 32):
         super().__init__()
-        n_seen = sampler.N_SEEN
         self.layer = nn.Sequential(
-            nn.Linear(N_TOLD + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+            nn.Linear(N_LAYER + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.halo = nn.Linear(width, 2)
         self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
-        self.first, self.second = _Head(n_seen, hidden, 1), _Head(n_seen, hidden, 1)
-        self.energy = _Head(n_seen, hidden, 3 * sampler.MIXTURE)
+        self.first, self.second = _Head(sampler.N_FEATURES, hidden, 1), _Head(sampler.N_FEATURES, hidden, 1)
+        self.energy = _Head(sampler.N_FEATURES, hidden, 3 * sampler.MIXTURE)
         with torch.no_grad():
             m = sampler.MIXTURE
             self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
@@ -51,14 +51,14 @@ class CellModel(nn.Module):
         self.register_buffer("delays", torch.zeros(*TIME_BINS, N_QUANTILES))
 
     def loss(
-        self, told: Tensor, counts: Tensor, x: Tensor, role: Tensor, log_mips: Tensor, halo: Tensor
+        self, features: Tensor, counts: Tensor, x: Tensor, role: Tensor, log_mips: Tensor, halo: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods per row of occupancy, energies and the number of halo cells.
 
-        told: (n_rows, n_told); counts: (n_rows,) entries of each row in x (n, N_SEEN), role and log_mips (n,), as
-        `look` makes them; halo: (n_rows, 2) cells of the halo.
+        features: (n_rows, n_features); counts: (n_rows,) entries of each row in x (n, N_FEATURES), role and log_mips
+        (n,), as `kernels.candidate_cells` makes them; halo: (n_rows, 2) cells of the halo.
         """
-        known = self.layer(told)
+        known = self.layer(features)
         row = torch.repeat_interleave(counts)
         occupancy = 0
         for half, head in enumerate((self.first, self.second)):
@@ -71,7 +71,7 @@ class CellModel(nn.Module):
         energy = -_log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)
         rate = (log_rate.exp() - halo * log_rate).sum()
-        return occupancy / len(told), energy / len(told), rate / len(told)
+        return occupancy / len(features), energy / len(features), rate / len(features)
 
     @torch.no_grad()
     def draw(
@@ -79,7 +79,7 @@ class CellModel(nn.Module):
     ) -> tuple[NDArray, ...]:
         """Cells of showers: owner (n,), layer (from 1), ix, iy, mips and delay (ns)."""
         rows = layer_rows(inc, context, whole)
-        known = self.layer(torch.from_numpy(rows.told).to(self.halo.weight.device))
+        known = self.layer(torch.from_numpy(rows.features).to(self.halo.weight.device))
         biases = tuple(_array(bias(known)) for bias in self.biases)
         rate = _array(self.halo(known).clamp(-12, 6).exp())
         row_of = np.zeros(whole.cells.shape, np.int64)
@@ -117,7 +117,7 @@ class CellModel(nn.Module):
 
 
 class _Head(nn.Module):
-    """The perceptron of the kernel: its first layer's bias is told from outside."""
+    """The perceptron of the kernel: the bias of its first layer is an argument."""
 
     def __init__(self, n_in: int, hidden: int, n_out: int):
         super().__init__()
@@ -136,7 +136,7 @@ class _Head(nn.Module):
 
 
 def layer_rows(inc: Incidence, context: NDArray, whole: Drawn) -> Rows:
-    """The layers with cells and what is told of them."""
+    """The layers with cells, and the features by which their cells are drawn."""
     shower, layer = np.nonzero(whole.cells)
     n_layers = whole.cells.shape[1]
     cells = np.log1p(whole.cells)

@@ -28,7 +28,7 @@ START = 12.0
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is drawn of whole showers. start: (n,) 0 for none, else the layer; cells, mips: (n, n_layers);
+    """The drawn numbers of whole showers. start: (n,) layer where each starts, 0 for none; cells, mips: (n, n_layers);
     radii: (n, 2) logarithms of the mean radius (mm) by energy and by cells."""
 
     start: NDArray[np.int64]
@@ -68,7 +68,7 @@ def radii(showers: Showers, geometry: Geometry) -> NDArray[np.float64]:
 
 
 def true_whole(showers: Showers, geometry: Geometry) -> Drawn:
-    """What simulated showers have of what is drawn."""
+    """The same numbers of simulated showers."""
     cells, mips = showers.per_layer(geometry.n_layers)
     return Drawn(start_layer(mips), cells, mips, radii(showers, geometry))
 
@@ -76,15 +76,15 @@ def true_whole(showers: Showers, geometry: Geometry) -> Drawn:
 def to_vectors(
     whole: Drawn, energy: NDArray, geometry: Geometry, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Vectors (n, 2 n_layers + N_WHOLE) and which of their numbers are there: a layer without cells has none."""
-    there = whole.cells > 0
-    count = np.where(there, np.sqrt(np.maximum(whole.cells - 1, 0) + rng.random(whole.cells.shape)), -1.0)
-    mean = np.log(np.where(there, whole.mips / np.maximum(whole.cells, 1), 1.0))
+    """Vectors (n, 2 n_layers + N_WHOLE), and the mask that leaves out the numbers of layers without cells."""
+    hit = whole.cells > 0
+    count = np.where(hit, np.sqrt(np.maximum(whole.cells - 1, 0) + rng.random(whole.cells.shape)), -1.0)
+    mean = np.log(np.where(hit, whole.mips / np.maximum(whole.cells, 1), 1.0))
     total = whole.mips @ geometry.gev_per_mip
     response = np.log(np.maximum(total, 1e-6) / energy)
     some = (total > 0)[:, None]
     x = np.concatenate([count, mean, response[:, None], whole.radii], 1).astype(np.float32)
-    mask = np.concatenate([there, there, np.repeat(some, N_WHOLE, 1)], 1)
+    mask = np.concatenate([hit, hit, np.repeat(some, N_WHOLE, 1)], 1)
     return x, mask
 
 
@@ -103,26 +103,26 @@ class LayerModel(Marginals):
     """Start layer, which layers have cells, the marginals of their numbers, and the flow with its one-step student.
 
     A layer without cells is the lowest of its number of cells: a share of the scores, as large as its chance, stands
-    for it, and the marginal is of what is above.
+    for it, and the marginal distribution is that of the others.
     """
 
     def __init__(self, n_context: int, n_layers: int, width: int, depth: int):
-        dim, n_told = 2 * n_layers + N_WHOLE, n_context + n_layers + 1
-        start, occupied = perceptron(n_context, 96, n_layers + 1), perceptron(n_told, 96, n_layers)
-        super().__init__(dim, n_told)
+        dim, n_condition = 2 * n_layers + N_WHOLE, n_context + n_layers + 1
+        start, occupied = perceptron(n_context, 96, n_layers + 1), perceptron(n_condition, 96, n_layers)
+        super().__init__(dim, n_condition)
         self.n_layers, self.start, self.occupied = n_layers, start, occupied
-        self.teacher = VectorNetwork(dim, n_told, width, depth)
-        self.student = VectorNetwork(dim, n_told, width, depth)
+        self.teacher = VectorNetwork(dim, n_condition, width, depth)
+        self.student = VectorNetwork(dim, n_condition, width, depth)
 
-    def told(self, context: Tensor, start: Tensor) -> Tensor:
+    def condition(self, context: Tensor, start: Tensor) -> Tensor:
         """The flow's condition: context (n, n_context) and the start layer (n,)."""
         return torch.cat([context, nn.functional.one_hot(start, self.n_layers + 1).to(context.dtype)], 1)
 
-    def occupied_loss(self, mask: Tensor, told: Tensor) -> Tensor:
-        """Negative log-likelihood per shower of which layers have cells."""
-        there = mask[:, : self.n_layers].float()
-        loss = nn.functional.binary_cross_entropy_with_logits(self.occupied(told).float(), there, reduction="sum")
-        return loss / len(told)
+    def occupied_loss(self, mask: Tensor, condition: Tensor) -> Tensor:
+        """Negative log-likelihood per shower of which layers have cells: mask (n, dim), condition (n, n_condition)."""
+        hit = mask[:, : self.n_layers].float()
+        loss = nn.functional.binary_cross_entropy_with_logits(self.occupied(condition).float(), hit, reduction="sum")
+        return loss / len(condition)
 
     @torch.no_grad()
     def draw(self, context: Tensor, rng: np.random.Generator, network: str, evaluations: int) -> tuple[Tensor, Tensor]:
@@ -130,25 +130,25 @@ class LayerModel(Marginals):
         chance = self.start(context).softmax(1).cumsum(1)
         draws = torch.from_numpy(rng.random(len(context), dtype=np.float32))
         start = (draws[:, None].to(chance.device) > chance[:, :-1]).sum(1)
-        told = self.told(context, start)
+        condition = self.condition(context, start)
         white = torch.from_numpy(rng.standard_normal((len(context), self.dim), dtype=np.float32)).to(context.device)
         if network != "copula":
-            white = sample(getattr(self, network), white, told, evaluations)
-        return start, self.outward(white, told)
+            white = sample(getattr(self, network), white, condition, evaluations)
+        return start, self.outward(white, condition)
 
-    def values(self, z: Tensor, told: Tensor) -> Tensor:
+    def values(self, z: Tensor, condition: Tensor) -> Tensor:
         """Vectors at normal scores z (n, dim); a layer without cells has a negative number of them."""
         some = slice(0, self.n_layers)
-        chance, rank = self.occupied(told).float().sigmoid(), torch.special.ndtr(z[:, some])
+        chance, rank = self.occupied(condition).float().sigmoid(), torch.special.ndtr(z[:, some])
         above = _score((rank - 1 + chance) / chance.clamp(min=1e-7))
-        x = super().values(torch.cat([above, z[:, self.n_layers :]], 1), told)
+        x = super().values(torch.cat([above, z[:, self.n_layers :]], 1), condition)
         x[:, some] = torch.where(rank < 1 - chance, -1.0, x[:, some].clamp(min=0))
         return x
 
-    def standard(self, x: Tensor, mask: Tensor, told: Tensor, noise: torch.Generator) -> Tensor:
+    def standard(self, x: Tensor, mask: Tensor, condition: Tensor, noise: torch.Generator) -> Tensor:
         """The inverse of `values`; that a layer has no cells is known, its energy takes the score of another shower."""
-        z, some = self.scores(x, told), slice(0, self.n_layers)
-        chance, any_cell = self.occupied(told).float().sigmoid(), mask[:, some]
+        z, some = self.scores(x, condition), slice(0, self.n_layers)
+        chance, any_cell = self.occupied(condition).float().sigmoid(), mask[:, some]
         drawn = torch.rand(chance.shape, generator=noise)
         rank = torch.where(any_cell, 1 - chance + chance * torch.special.ndtr(z[:, some]), (1 - chance) * drawn)
         z = torch.cat([_score(rank), z[:, self.n_layers :]], 1)

@@ -11,9 +11,9 @@ from gen2reco.detector.geometry import Geometry
 from gen2reco.flow.weights import fill
 from gen2reco.run.model_folder import Model
 from gen2reco.simulate.showers.cells import CellModel
-from gen2reco.simulate.showers.incidence import FAMILIES, N_CONTEXT, Incidence
+from gen2reco.simulate.showers.incidence import Conditioning, Incidence
 from gen2reco.simulate.showers.layer_model import LayerModel, from_vectors
-from gen2reco.simulate.showers.shower_config import ShowersConfig, Sizes
+from gen2reco.simulate.showers.shower_config import ShowersConfig, ShowerSizes
 
 KIND = "showers"
 
@@ -33,12 +33,11 @@ class Cells:
 class FamilyModel(nn.Module):
     """Layers, then cells, of the showers of one family."""
 
-    def __init__(self, family: str, n_layers: int, sizes: Sizes):
+    def __init__(self, conditioning: Conditioning, n_layers: int, sizes: ShowerSizes):
         super().__init__()
-        n_context = N_CONTEXT + len(FAMILIES[family])
-        self.family = family
-        self.layers = LayerModel(n_context, n_layers, sizes.width, sizes.depth)
-        self.cells = CellModel(n_context, n_layers)
+        self.conditioning = conditioning
+        self.layers = LayerModel(len(conditioning), n_layers, sizes.width, sizes.depth)
+        self.cells = CellModel(len(conditioning), n_layers)
 
     @torch.no_grad()
     def draw(
@@ -50,16 +49,21 @@ class FamilyModel(nn.Module):
         network: str = "student",
     ) -> Cells:
         """Showers of particles of this family; `evaluations` of the flow network each."""
-        context = inc.context(self.family)
+        context = self.conditioning.context(inc)
         device = self.layers.mix.device
         start, x = self.layers.draw(torch.from_numpy(context).to(device), rng, network, evaluations)
         whole = from_vectors(x.cpu().numpy().astype(np.float64), start.cpu().numpy(), inc.energy, geometry)
         return Cells(*self.cells.draw(inc, context, whole, geometry, rng))
 
 
-def load(model: Model, n_layers: int, device: str = "cpu") -> dict[str, FamilyModel]:
+def load(model: Model, device: str = "cpu") -> dict[str, FamilyModel]:
     """The networks of a model folder, by family. Raises InputError if its weights do not fit its config."""
-    families = model.parsed(ShowersConfig).families
-    networks = nn.ModuleDict({family: FamilyModel(family, n_layers, sizes) for family, sizes in families.items()})
+    config = model.parsed(ShowersConfig)
+    networks = nn.ModuleDict(
+        {
+            family: FamilyModel(Conditioning(tuple(config.species[family]), config.scales), config.layers, sizes)
+            for family, sizes in config.families.items()
+        }
+    )
     fill(networks, model.weights(), str(model.folder))
     return {family: network.eval().to(device) for family, network in networks.items()}

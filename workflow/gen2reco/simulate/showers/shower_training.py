@@ -25,9 +25,9 @@ from gen2reco.flow.weights import halved
 from gen2reco.run.model_folder import Model, save_model
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
-from gen2reco.simulate.showers.incidence import FAMILIES
+from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning
 from gen2reco.simulate.showers.layer_model import Drawn, LayerModel, axis_points, to_vectors, true_whole
-from gen2reco.simulate.showers.shower_config import Sizes
+from gen2reco.simulate.showers.shower_config import ContextScales, ShowerSizes
 from gen2reco.simulate.showers.shower_model import KIND, FamilyModel
 from gen2reco.simulate.showers.valid import covered
 
@@ -37,7 +37,7 @@ class Recipe(Block):
 
     families: list[str] = ["electromagnetic", "hadron", "muon"]
     """Families of species to train, of electromagnetic, hadron, muon."""
-    sizes: Sizes = Sizes()
+    sizes: ShowerSizes = ShowerSizes()
     """Sizes of the networks."""
     start: Training = Training(steps=1500, batch=512)
     """Training of the start layer, and of which layers have cells."""
@@ -73,10 +73,11 @@ def train_family(
     if len(showers) < 100:
         raise InputError(f"{len(showers)} showers of family `{family}`, expected at least 100; make more of them")
     torch.manual_seed(recipe.start.seed)
-    model = FamilyModel(family, geometry.n_layers, recipe.sizes)
+    conditioning = Conditioning(FAMILIES[family], ContextScales.of(detector))
+    model = FamilyModel(conditioning, geometry.n_layers, recipe.sizes)
     fit = fitter(work / family, lambda part, *told: watch(f"{family}_{part}", *told), device)
     whole = true_whole(showers, geometry)
-    context = showers.incidence.context(family)
+    context = conditioning.context(showers.incidence)
     _train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, fit, work / family, device)
     _train_cells(model.cells, showers, whole, context, geometry, recipe, fit)
     return model.eval()
@@ -105,9 +106,13 @@ def export(
     weights = {}
     for family, model in made.items():
         weights |= {f"{family}.{name}": value for name, value in halved(model).items()}
-    known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for f in made for pdg in FAMILIES[f]])]
+    species = {family: list(model.conditioning.species) for family, model in made.items()}
+    known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for codes in species.values() for pdg in codes])]
     config = {
         "families": {family: recipe.sizes.model_dump(mode="json") for family in made},
+        "species": species,
+        "layers": detector.n_layers,
+        "scales": ContextScales.of(detector).model_dump(mode="json"),
         "range": covered(known),
         "recipe": recipe.model_dump(mode="json"),
         "quality": [],
@@ -135,7 +140,7 @@ def _train_layers(
     rng = np.random.default_rng(recipe.teacher.seed)
     x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng))
     start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
-    told = model.told(known, start)
+    told = model.condition(known, start)
     model.fit_scale(x, mask)
     _train_marginals(model, known, start, told, x, mask, recipe, fit)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
@@ -183,7 +188,7 @@ def _train_cells(
     rng = np.random.default_rng(recipe.cells.seed)
     chosen = np.sort(rng.permutation(len(rows.shower))[: recipe.rows])
     seen = _looked(showers, whole, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
-    told = torch.from_numpy(rows.told[chosen])
+    told = torch.from_numpy(rows.features[chosen])
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         at = draw.indices(len(told))
@@ -195,11 +200,11 @@ def _train_cells(
 
 
 class _Looked:
-    """Candidates of the chosen layers, one layer after the other; see `kernels.look`."""
+    """Candidates of the chosen layers, one layer after the other; see `kernels.candidate_cells`."""
 
     def __init__(self, n_rows: int, n: int):
         self.first = np.zeros(n_rows + 1, np.int64)
-        self.seen = np.zeros((n, sampler.N_SEEN), np.float32)
+        self.seen = np.zeros((n, sampler.N_FEATURES), np.float32)
         self.role, self.log_mips = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         self.halo = np.zeros((n_rows, 2), np.float32)
 
@@ -214,7 +219,7 @@ def _looked(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -
     cells, _ = showers.per_layer(geometry.n_layers)
     edges = showers.first[:-1, None] + np.concatenate([np.zeros((len(cells), 1), int), np.cumsum(cells, 1)], 1)
     seeds = np.random.default_rng(0).integers(0, 2**32, len(rows))
-    done = jit.load("gen2reco.simulate.showers.kernels.candidate_cells", ("maths", "window")).look(
+    done = jit.load("gen2reco.simulate.showers.kernels.candidate_cells", ("maths", "window")).candidates(
         seeds, edges, axis_points(showers.incidence, geometry), np.ascontiguousarray(showers.incidence.slope),
         np.exp(whole.radii), geometry.detector.cell_size, geometry.r_min, geometry.r_max, showers.ix, showers.iy,
         showers.mips, rows, out.first, out.seen, out.role, out.log_mips, out.halo,

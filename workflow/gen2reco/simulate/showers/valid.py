@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.events.truth import charge
-from gen2reco.run.model_folder import Model
-from gen2reco.simulate.showers.incidence import FAMILIES, Incidence
+from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.shower_config import ShowersConfig
 
 _STANDS_FOR = {"charged": 211, "negative": -211, "baryon": 2112, "neutral": 130}
@@ -24,10 +23,9 @@ class Range:
     steepness: tuple[float, float]
 
     @classmethod
-    def of(cls, model: Model) -> "Range":
+    def of(cls, config: ShowersConfig) -> "Range":
         """The range that a model's config states."""
-        config = model.parsed(ShowersConfig)
-        species = tuple(pdg for family in config.families for pdg in FAMILIES[family])
+        species = tuple(pdg for family in config.families for pdg in config.species[family])
         return cls(species, config.range.energy, config.range.steepness)
 
     def __str__(self) -> str:
@@ -63,8 +61,8 @@ class Range:
     def nearest(self, inc: Incidence) -> tuple[Incidence, NDArray[np.float64]]:
         """Particles moved to the nearest valid point, and the factor of their deposits' energies: (n,).
 
-        Species stand for others of their kind and charge; a shower of less or more energy than the model knows is the
-        nearest one it knows, in proportion.
+        Species stand for others of their kind and charge; a shower of less or more energy than the range holds is the
+        nearest valid one, in proportion.
         """
         energy = np.clip(inc.energy, *self.energy)
         steep = np.maximum(inc.steepness, 1e-9)

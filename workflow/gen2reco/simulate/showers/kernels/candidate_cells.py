@@ -1,4 +1,4 @@
-"""Training data of the cells: what the sampler would have been told, and what became of it. See `sampler`."""
+"""Training data of the cells: the candidates that the sampler would have had, their features and outcomes."""
 
 import numpy as np
 from numba import float32, float64, int64, uint8
@@ -6,38 +6,40 @@ from numba import float32, float64, int64, uint8
 from gen2reco.jit import compiled
 from gen2reco.simulate.showers.kernels.maths import inner
 from gen2reco.simulate.showers.kernels.window import (
-    N_SEEN,
+    N_FEATURES,
     add_moments,
+    add_neighbours,
     at_of,
-    beside_taken,
     empty_window,
-    owed,
+    hit_features,
     place_of,
     prepare,
+    remaining_radius,
     take,
-    tell_hits,
 )
 
 _f4, _f8, _i8 = float32[::1], float64[::1], int64[::1]
 _f4s, _f8s, _i8s, _axes = float32[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, :, ::1]
-_LOOK = int64(_i8, _i8s, _axes, _f8s, _f8s, float64, _f8, _f8, _i8, _i8, _f4, _i8s, _i8, _f4s, uint8[::1], _f4, _f4s)
+_SIGNATURE = int64(
+    _i8, _i8s, _axes, _f8s, _f8s, float64, _f8, _f8, _i8, _i8, _f4, _i8s, _i8, _f4s, uint8[::1], _f4, _f4s
+)
 
 
 @inner
 def shower_so_far(layer, axes, size, ix, iy, mips, edge, spread, moments):
-    """What is owed of cells and of energy, see `owed`."""
+    """The remaining radius of what comes after a layer, by cells and by energy: see `remaining_radius`."""
     moments[:], total = 0, 0.0
     for before in range(layer):
         add_moments(axes[before], size, ix, iy, mips, edge[before], edge[before + 1], moments)
     for h in range(edge[0], edge[-1]):
         total += mips[h]
-    cells = owed(edge[-1] - edge[0], spread[1], moments[0], moments[1])
-    return cells, owed(total, spread[0], moments[2], moments[3])
+    cells = remaining_radius(edge[-1] - edge[0], spread[1], moments[0], moments[1])
+    return cells, remaining_radius(total, spread[0], moments[2], moments[3])
 
 
 @inner
 def not_candidates(number, place, ix, iy, start, stop):
-    """How many hits [start, stop) are none."""
+    """How many of the hits [start, stop) are no candidates."""
     n = 0
     for h in range(start, stop):
         at = at_of(place, ix[h], iy[h], 1)
@@ -47,7 +49,7 @@ def not_candidates(number, place, ix, iy, start, stop):
 
 @inner
 def mark(hit, place, ix, iy):
-    """Mark the cells of the window that are hit."""
+    """Mark the cells of the window that are hit in this layer."""
     hit[:] = 0
     for h in range(len(ix)):
         at = at_of(place, ix[h], iy[h], 1)
@@ -56,30 +58,30 @@ def mark(hit, place, ix, iy):
 
 
 @inner
-def put(window, n, hit, role, seen_out, role_out, at):
-    """Write the candidates that are not taken, those hit as `role` + 1, the others as `role`; returns where the next
-    entry goes."""
+def write(window, n, hit, role, features_out, role_out, at):
+    """Write the candidates that are not taken, those hit as `role` + 1, the others as `role`; returns the index of the
+    next entry."""
     for k in range(n):
         c = window.cell[k]
         if not window.taken[c]:
-            for i in range(N_SEEN):
-                seen_out[at, i] = window.seen[k, i]
+            for i in range(N_FEATURES):
+                features_out[at, i] = window.features[k, i]
             role_out[at] = role + hit[c]
             at += 1
     return at
 
 
-@compiled([_LOOK], fastmath=True)
-def look(
-    seeds, shower_edges, axes, slopes, spread, size, r_min, r_max, ix, iy, mips, rows, row_first, seen_out, role_out,
-    energy_out, halo_out,
+@compiled([_SIGNATURE], fastmath=True)
+def candidates(
+    seeds, shower_edges, axes, slopes, spread, size, r_min, r_max, ix, iy, mips, rows, row_first, features_out,
+    role_out, energy_out, halo_out,
 ):  # fmt: skip
-    """For each row (shower, layer) its cells and what becomes of them.
+    """For each row (shower, layer) its candidates, their features and outcomes.
 
-    role_out: candidates of the first half that are not hit (0) or hit (1); of the second half, told what a random
-    first half took, not hit (2) or hit (3); and every hit once more (4), told all its neighbours, with its energy.
-    halo_out (n_rows, 2): hits of either half that are no candidates. `row_first` (n_rows + 1,) receives where each
-    row begins. Returns the number of rows done.
+    role_out: candidates of the first half that are not hit (0) or hit (1); of the second half, whose features hold a
+    random first half of the hits, not hit (2) or hit (3); and every hit once more (4), with all hits among its
+    neighbours and with its energy. halo_out (n_rows, 2): hits of either half that are no candidates. `row_first`
+    (n_rows + 1,) receives where each row begins. Returns the number of rows done.
     """
     window, at = empty_window(), 0
     hit, moments = np.zeros(len(window.taken), np.uint8), np.zeros(4)
@@ -87,8 +89,8 @@ def look(
         shower, layer = rows[row, 0], rows[row, 1]
         edge, axis = shower_edges[shower], axes[shower]
         np.random.seed(seeds[row])
-        due_cells, due_energy = shower_so_far(layer, axis, size, ix, iy, mips, edge, spread[shower], moments)
-        place = place_of(axis[layer], slopes[shower], size, r_min[layer], r_max[layer], due_cells, due_energy)
+        radius_cells, radius_energy = shower_so_far(layer, axis, size, ix, iy, mips, edge, spread[shower], moments)
+        place = place_of(axis[layer], slopes[shower], size, r_min[layer], r_max[layer], radius_cells, radius_energy)
         n = prepare(window, place, layer, axis, ix, iy, mips, edge)
         row_first[row] = at
         order = edge[layer] + np.random.permutation(edge[layer + 1] - edge[layer])
@@ -97,14 +99,14 @@ def look(
         if at + 2 * n + 10 * total + 20 > len(role_out):
             return row
         mark(hit, place, x, y)
-        at = put(window, n, hit, 0, seen_out, role_out, at)
+        at = write(window, n, hit, 0, features_out, role_out, at)
         halo_out[row, 0] = not_candidates(window.number, place, x, y, 0, half)
-        take(window.taken, window.beside, place, x, y, 0, half)
-        n = beside_taken(window, place, x, y, 0, half, n)
-        at = put(window, n, hit, 2, seen_out, role_out, at)
+        take(window.taken, window.neighbours, place, x, y, 0, half)
+        n = add_neighbours(window, place, x, y, 0, half, n)
+        at = write(window, n, hit, 2, features_out, role_out, at)
         halo_out[row, 1] = not_candidates(window.number, place, x, y, half, total)
-        take(window.taken, window.beside, place, x, y, half, total)
-        tell_hits(window, place, x, y, 0, total, seen_out[at:])
+        take(window.taken, window.neighbours, place, x, y, half, total)
+        hit_features(window, place, x, y, 0, total, features_out[at:])
         for h in range(total):
             role_out[at], energy_out[at] = 4, np.log(mips[order[h]])
             at += 1

@@ -129,7 +129,7 @@ def relu(h, bias):
 
 @compiled([none(_MATRIX, float32[::1], HEAD, float32[:, :, ::1], _MATRIX)], fastmath=True)
 def head(x, bias, weights, hidden, out):
-    """Two hidden layers: x (n, n_in) to out (n, n_out); the bias of the first is told from outside, hidden
+    """Two hidden layers: x (n, n_in) to out (n, n_out); the bias of the first is an argument, hidden
     (2, n, width) holds the layers."""
     first, second, second_bias, last, last_bias = weights
     h, g = hidden[0, : len(x)], hidden[1, : len(x)]

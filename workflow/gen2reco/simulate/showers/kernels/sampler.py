@@ -1,9 +1,9 @@
 """Cells of a shower, drawn layer by layer among the candidates of `window`; the few hits elsewhere (the halo) are drawn
 by distance alone.
 
-A layer is drawn in two halves, either a random half of its hits: candidates of the second are told which neighbours the
-first took, and cells beside its hits are candidates too. A number of hits is drawn from their odds by Pareto sampling
-(Rosen, J. Stat. Plan. Inference 62 (1997) 135).
+A layer is drawn in two halves, either a random half of its hits: features of the second hold the hits of the first,
+and the neighbours of these are candidates too. A number of hits is drawn from their odds by Pareto sampling (Rosen, J.
+Stat. Plan. Inference 62 (1997) 135).
 """
 
 from typing import NamedTuple
@@ -26,22 +26,22 @@ from gen2reco.simulate.showers.kernels.maths import (
 )
 from gen2reco.simulate.showers.kernels.window import (
     CORE,
-    N_SEEN,
+    N_FEATURES,
     NONE,
     SIDE,
     add_moments,
+    add_neighbours,
     at_of,
-    beside_taken,
     distance,
     empty_window,
-    owed,
+    hit_features,
     place_of,
     prepare,
+    remaining_radius,
     take,
-    tell_hits,
 )
 
-__all__ = ["CORE", "MIPS_EDGES", "MIXTURE", "N_SEEN", "RADIUS_EDGES", "draw"]
+__all__ = ["CORE", "MIPS_EDGES", "MIXTURE", "N_FEATURES", "RADIUS_EDGES", "draw"]
 MIXTURE = 4
 """Gaussians of the logarithm of a cell's energy."""
 SOFT = 3.0
@@ -52,12 +52,12 @@ _NEVER = np.float32(-1e4)
 
 
 class Room(NamedTuple):
-    """Arrays to work in: (2, most, width); (most, 1); (most, 3 MIXTURE); (most, N_SEEN); (most,); (most,)."""
+    """Arrays to work in: (2, most, width); (most, 1); (most, 3 MIXTURE); (most, N_FEATURES); (most,); (most,)."""
 
     hidden: NDArray[np.float32]
     logit: NDArray[np.float32]
     mixture: NDArray[np.float32]
-    told: NDArray[np.float32]
+    features: NDArray[np.float32]
     keys: NDArray[np.float32]
     order: NDArray[np.int64]
 
@@ -66,9 +66,9 @@ class Room(NamedTuple):
 def room_for(most, width):
     """Room for a layer's candidates and for its hits."""
     shapes = np.empty((2, most, width), np.float32), np.empty((most, 1), np.float32)
-    told = np.zeros((most, N_SEEN), np.float32)
+    features = np.zeros((most, N_FEATURES), np.float32)
     mixture, keys = np.empty((most, 3 * MIXTURE), np.float32), np.empty(most, np.float32)
-    return Room(shapes[0], shapes[1], mixture, told, keys, np.empty(most, np.int64))
+    return Room(shapes[0], shapes[1], mixture, features, keys, np.empty(most, np.int64))
 
 
 @inner
@@ -149,9 +149,9 @@ def keys_of(taken, cell, n, logit, keys, state):
 def draw_half(
     window, place, n, half, count, bias, weights, rate, radii, section, spread, ix, iy, start, at, room, state
 ):
-    """Draw one half of a layer's `count` hits, those from `start` on being taken; returns where the next hit goes."""
+    """Draw one half of a layer's `count` hits, those from `start` on being taken; returns the index of the next hit."""
     k, cell, order = (count + 1 - half) // 2, window.cell, room.order
-    head(window.seen[:n], bias, weights, room.hidden, room.logit[:n])
+    head(window.features[:n], bias, weights, room.hidden, room.logit[:n])
     m = keys_of(window.taken, cell, n, room.logit, room.keys, state)
     halo = max(arrivals(rate, k, state), k - m)
     wanted = largest(room.keys, n, max(min(k - halo if half else count - 2 * halo, m), 0), order)
@@ -170,9 +170,9 @@ def draw_half(
 @inner
 def draw_energies(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
     """Energies of a layer's hits [start, stop), which come to `target` MIP."""
-    told, mix = room.told[: stop - start], room.mixture[: stop - start]
-    tell_hits(window, place, ix, iy, start, stop, told)
-    head(told, bias, weights, room.hidden, mix)
+    features, mix = room.features[: stop - start], room.mixture[: stop - start]
+    hit_features(window, place, ix, iy, start, stop, features)
+    head(features, bias, weights, room.hidden, mix)
     for h in range(start, stop):
         mips[h] = energy_of(mix, h - start, state)
     share(mips, start, stop, target)
@@ -221,21 +221,21 @@ def draw(
             count, row = counts[shower, layer], row_of[shower, layer]
             if count == 0:
                 continue
-            due_cells = owed(n_cells, spread[shower, 1], moments[0], moments[1])
-            due_energy = owed(energy, spread[shower, 0], moments[2], moments[3])
+            radius_cells = remaining_radius(n_cells, spread[shower, 1], moments[0], moments[1])
+            radius_energy = remaining_radius(energy, spread[shower, 0], moments[2], moments[3])
             place = place_of(
-                axes[shower, layer], slopes[shower], size, r_min[layer], r_max[layer], due_cells, due_energy
+                axes[shower, layer], slopes[shower], size, r_min[layer], r_max[layer], radius_cells, radius_energy
             )
             n = prepare(window, place, layer, axes[shower], ix, iy, mips, edge)
             for half in range(min(count, 2)):
                 if half == 1:
-                    n = beside_taken(window, place, ix, iy, start, at, n)
-                first, rate = at, halo_rate[row, half] * np.exp(due_cells)
+                    n = add_neighbours(window, place, ix, iy, start, at, n)
+                first, rate = at, halo_rate[row, half] * np.exp(radius_cells)
                 at = draw_half(
                     window, place, n, half, count, contexts[half][row], heads[half], rate, halo_radius, section[layer],
                     spread[shower, 1], ix, iy, start, at, room, state,
                 )  # fmt: skip
-                take(window.taken, window.beside, place, ix, iy, first, at)
+                take(window.taken, window.neighbours, place, ix, iy, first, at)
             bias, target = contexts[2][row], targets[shower, layer]
             draw_energies(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
             draw_delays(place, ix, iy, mips, start, at, section[layer], delays, delay, state)

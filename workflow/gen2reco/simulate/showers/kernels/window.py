@@ -1,8 +1,9 @@
-"""The cells about a shower's axis in one layer: what earlier layers left there, which are candidates, what those are
-told. Layers count from 0 here, lengths are mm; windows are flat, cell (i, j) at i * SIDE + j.
+"""The cells about a shower's axis in one layer: energies of earlier layers, candidates for hits, and their features.
+Layers count from 0 here, lengths are mm; windows are flat, cell (i, j) at i * SIDE + j.
 
-A window of cells about the shower's axis holds what the layers before left there, carried along the axis: `near` from
-the last layer, `far` from the two before. Candidates are the cells close to the axis and those beside earlier hits.
+A window of cells about the shower's axis holds the energies of earlier layers, projected along the axis: `near` from
+the layer before, `far` from the two before that. Candidates are the cells close to the axis and the neighbours of
+projected hits. No length here is one of a geometry: the core is a few Moliere radii in any, the window counts cells.
 """
 
 from typing import NamedTuple
@@ -17,36 +18,37 @@ SIDE = 41
 """Cells along a side of the window."""
 HALF = SIDE // 2
 CORE = 30.0
-"""mm; all cells this close to the axis are candidates."""
-N_SEEN = 11
-"""What a cell is told of its place and of earlier layers and, last, of the hits beside it in its own."""
+"""mm; all cells this close to the axis are candidates, as far as the window reaches."""
+N_FEATURES = 11
+"""Features of a cell: its place, the energies of earlier layers and, last, the hits among its neighbours."""
 NONE, LISTED, OUTSIDE = -1, -2, -3
-"""Cells without a number: no candidate, soon one, none that exists."""
+"""Cells without a number: no candidate, listed but not yet numbered, outside the detector."""
 _0, _1 = np.float32(0), np.float32(1)
 
 
 class Window(NamedTuple):
-    """State of the cells about the axis."""
+    """State of the cells about the axis; arrays (SIDE * SIDE,) unless said."""
 
     near: NDArray[np.float32]
     far: NDArray[np.float32]
     about_near: NDArray[np.float32]
-    """Sum of `near` over the cell and the eight about it."""
+    """Sum of `near` over the cell and its eight neighbours."""
     about_far: NDArray[np.float32]
     number: NDArray[np.int32]
     """Which candidate a cell is; negative: none."""
     taken: NDArray[np.uint8]
-    beside: NDArray[np.uint8]
-    """Hits among the eight cells about one."""
+    """Whether a cell is hit already."""
+    neighbours: NDArray[np.uint8]
+    """Hits among the eight neighbours of a cell."""
     cell: NDArray[np.int32]
     """Candidates."""
-    seen: NDArray[np.float32]
-    """What the candidates are told: (n, N_SEEN)."""
+    features: NDArray[np.float32]
+    """Features of the candidates: (n, N_FEATURES)."""
 
 
 class Place(NamedTuple):
     """A layer of a shower. x0, y0: indices of the window's first cell; x, y: the axis; along: unit vector of its slope;
-    due: by cells and by energy, see `owed`."""
+    radius_cells, radius_energy: see `remaining_radius`."""
 
     x0: int
     y0: int
@@ -57,8 +59,8 @@ class Place(NamedTuple):
     r_max: float
     along_x: float
     along_y: float
-    due_cells: float
-    due_energy: float
+    radius_cells: float
+    radius_energy: float
 
 
 @njit
@@ -68,31 +70,31 @@ def empty_window():
     left = np.zeros((4, n), np.float32)
     return Window(
         left[0], left[1], left[2], left[3], np.zeros(n, np.int32), np.zeros(n, np.uint8), np.zeros(n, np.uint8),
-        np.zeros(n, np.int32), np.zeros((n, N_SEEN), np.float32),
+        np.zeros(n, np.int32), np.zeros((n, N_FEATURES), np.float32),
     )  # fmt: skip
 
 
 @inner
-def place_of(axis, slope, size, r_min, r_max, due_cells, due_energy):
+def place_of(axis, slope, size, r_min, r_max, radius_cells, radius_energy):
     """The layer that the axis crosses at `axis` (2,)."""
     steep = np.sqrt(slope[0] * slope[0] + slope[1] * slope[1]) + 1e-9
     x0, y0 = int(np.floor(axis[0] / size)) - HALF, int(np.floor(axis[1] / size)) - HALF
     return Place(
-        x0, y0, axis[0], axis[1], size, r_min, r_max, slope[0] / steep, slope[1] / steep, due_cells, due_energy
+        x0, y0, axis[0], axis[1], size, r_min, r_max, slope[0] / steep, slope[1] / steep, radius_cells, radius_energy
     )
 
 
 @inner
-def owed(total, spread, done, moment):
-    """Logarithm of the mean distance to the axis that what is left of a shower must have to come to `spread` (mm), in
-    units of it: `done` of `total` have given `moment`."""
+def remaining_radius(total, spread, done, moment):
+    """Logarithm of the mean distance to the axis that the rest of a shower must have for the whole to come to `spread`
+    (mm), in units of `spread`: `done` of `total` cells, or MIP, are drawn, with the summed distance `moment`."""
     left = max(spread * total - moment, 0.05 * spread) / max(total - done, 1e-3 * total + 1e-9)
     return np.log(min(max(left / spread, 0.2), 5.0))
 
 
 @inner
 def at_of(place, ix, iy, margin):
-    """Where a cell is in the window; -1: not in it, or within `margin` cells of its edge."""
+    """Index of a cell in the window; -1: not in it, or within `margin` cells of its edge."""
     i, j = ix - place.x0, iy - place.y0
     if i < margin or j < margin or i >= SIDE - margin or j >= SIDE - margin:
         return -1
@@ -100,7 +102,7 @@ def at_of(place, ix, iy, margin):
 
 
 @inner
-def around(number, cell, n, at):
+def list_neighbours(number, cell, n, at):
     """List the cell and its eight neighbours; returns the length of the list."""
     for row in range(at - SIDE, at + SIDE + 1, SIDE):
         for c in range(row - 1, row + 2):
@@ -112,9 +114,9 @@ def around(number, cell, n, at):
 
 
 @inner
-def core(number, cell, place):
+def list_core(number, cell, place):
     """List the cells close to the axis; returns the length of the list."""
-    n, reach = 0, int(CORE / place.size) + 1
+    n, reach = 0, min(int(CORE / place.size) + 1, HALF - 1)
     for i in range(HALF - reach, HALF + reach + 1):
         for j in range(HALF - reach, HALF + reach + 1):
             dx, dy = (i + place.x0 + 0.5) * place.size - place.x, (j + place.y0 + 0.5) * place.size - place.y
@@ -126,9 +128,9 @@ def core(number, cell, place):
 
 
 @inner
-def carry(left, about, number, cell, n, fx0, fy0, ix, iy, mips, start, stop, weight):
-    """Add hits [start, stop) of an earlier layer, displaced by (fx0, fy0) cells, to the window, and list the cells
-    about them; returns the length of the list."""
+def project(left, about, number, cell, n, fx0, fy0, ix, iy, mips, start, stop, weight):
+    """Add the energies of hits [start, stop) of an earlier layer, displaced by (fx0, fy0) cells, to the window, and
+    list their neighbours; returns the length of the list."""
     for h in range(start, stop):
         fx, fy = ix[h] + fx0, iy[h] + fy0
         a, b = int(np.floor(fx)), int(np.floor(fy))
@@ -147,7 +149,7 @@ def carry(left, about, number, cell, n, fx0, fy0, ix, iy, mips, start, stop, wei
             about[c] += row
             about[c + 1] += row
             about[c + 2] += row * wy
-        n = around(number, cell, n, int(fx + 0.5) * SIDE + int(fy + 0.5))
+        n = list_neighbours(number, cell, n, int(fx + 0.5) * SIDE + int(fy + 0.5))
     return n
 
 
@@ -158,8 +160,8 @@ def logged(x):
 
 
 @inner
-def tell(window, place, first, n):
-    """Number the candidates listed from `first` on and write what they are told. Cells that do not exist are left out,
+def describe(window, place, first, n):
+    """Number the candidates listed from `first` on and write their features. Cells outside the detector are left out,
     the list closes up; returns its length."""
     size, m = np.float32(place.size), first
     x_first = np.float32((place.x0 + 0.5) * place.size - place.x)
@@ -167,9 +169,9 @@ def tell(window, place, first, n):
     along_x, along_y = np.float32(place.along_x), np.float32(place.along_y)
     axis_x, axis_y = np.float32(place.x), np.float32(place.y)
     least, most = np.float32(place.r_min * place.r_min), np.float32(place.r_max * place.r_max)
-    due_cells, due_energy = np.float32(place.due_cells), np.float32(place.due_energy)
+    radius_cells, radius_energy = np.float32(place.radius_cells), np.float32(place.radius_energy)
     near, far, about_near, about_far = window.near, window.far, window.about_near, window.about_far
-    number, cell, seen = window.number, window.cell, window.seen
+    number, cell, features = window.number, window.cell, window.features
     for k in range(first, n):
         c = cell[k]
         i = c // SIDE
@@ -180,17 +182,17 @@ def tell(window, place, first, n):
             number[c] = OUTSIDE
             continue
         r = np.sqrt(dx * dx + dy * dy)
-        seen[m, 0] = ln(_1 + r * np.float32(0.1))
-        seen[m, 1] = min(r, np.float32(100)) * np.float32(0.02)
-        seen[m, 2] = logged(near[c])
-        seen[m, 3] = logged(about_near[c] - near[c])
-        seen[m, 4] = logged(far[c])
-        seen[m, 5] = logged(about_far[c] - far[c])
-        seen[m, 6] = (dx * along_x + dy * along_y) / (r + np.float32(10))
-        seen[m, 7] = min(max(abs(dx), abs(dy)) / size, np.float32(3))
-        seen[m, 8] = due_cells
-        seen[m, 9] = due_energy
-        seen[m, 10] = _0
+        features[m, 0] = ln(_1 + r * np.float32(0.1))
+        features[m, 1] = min(r, np.float32(100)) * np.float32(0.02)
+        features[m, 2] = logged(near[c])
+        features[m, 3] = logged(about_near[c] - near[c])
+        features[m, 4] = logged(far[c])
+        features[m, 5] = logged(about_far[c] - far[c])
+        features[m, 6] = (dx * along_x + dy * along_y) / (r + np.float32(10))
+        features[m, 7] = min(max(abs(dx), abs(dy)) / size, np.float32(3))
+        features[m, 8] = radius_cells
+        features[m, 9] = radius_energy
+        features[m, 10] = _0
         cell[m] = c
         number[c] = m
         m += 1
@@ -199,65 +201,66 @@ def tell(window, place, first, n):
 
 @inner
 def prepare(window, place, layer, axes, ix, iy, mips, edge):
-    """Fill the window of a layer from the hits of earlier ones: axes (n_layers, 2), edge (n_layers + 1,) tells where
-    each layer's hits begin. Returns the number of candidates."""
+    """Fill the window of a layer from the hits of earlier ones: axes (n_layers, 2), edge (n_layers + 1,) where each
+    layer's hits begin. Returns the number of candidates."""
     window.number[:] = NONE
     window.taken[:] = 0
-    window.beside[:] = 0
+    window.neighbours[:] = 0
     window.near[:], window.far[:], window.about_near[:], window.about_far[:] = _0, _0, _0, _0
-    n = core(window.number, window.cell, place)
+    n = list_core(window.number, window.cell, place)
     for back in range(1, min(layer, 3) + 1):
         before, weight = layer - back, np.float32(0.6 if back == 3 else 1.0)
         left, about = (window.near, window.about_near) if back == 1 else (window.far, window.about_far)
         fx0 = (place.x - axes[before, 0]) / place.size - place.x0
         fy0 = (place.y - axes[before, 1]) / place.size - place.y0
         start, stop = edge[before], edge[before + 1]
-        n = carry(left, about, window.number, window.cell, n, fx0, fy0, ix, iy, mips, start, stop, weight)
-    return tell(window, place, 0, n)
+        n = project(left, about, window.number, window.cell, n, fx0, fy0, ix, iy, mips, start, stop, weight)
+    return describe(window, place, 0, n)
 
 
 @inner
-def take(taken, beside, place, ix, iy, start, stop):
-    """Mark the hits [start, stop) of this layer as taken, and count them in their neighbours."""
+def take(taken, neighbours, place, ix, iy, start, stop):
+    """Mark the hits [start, stop) of this layer as taken, and count them for their neighbours."""
     for h in range(start, stop):
         at = at_of(place, ix[h], iy[h], 1)
         if at >= 0:
             taken[at] = 1
-            beside[at] -= 1
+            neighbours[at] -= 1
             for row in range(at - SIDE, at + SIDE + 1, SIDE):
                 for c in range(row - 1, row + 2):
-                    beside[c] += 1
+                    neighbours[c] += 1
 
 
 @inner
-def beside_taken(window, place, ix, iy, start, stop, n):
-    """Make candidates of the cells about the hits [start, stop) of this layer, and tell all how many hits are beside
-    them; returns the number of candidates."""
-    m, number, cell, beside, seen = n, window.number, window.cell, window.beside, window.seen
+def add_neighbours(window, place, ix, iy, start, stop, n):
+    """Make candidates of the neighbours of the hits [start, stop) of this layer, and write how many hits each candidate
+    has among its own neighbours; returns the number of candidates."""
+    m, number, cell = n, window.number, window.cell
+    neighbours, features = window.neighbours, window.features
     for h in range(start, stop):
         at = at_of(place, ix[h], iy[h], 2)
         if at >= 0:
-            m = around(number, cell, m, at)
-    m = tell(window, place, n, m)
+            m = list_neighbours(number, cell, m, at)
+    m = describe(window, place, n, m)
     for k in range(m):
-        seen[k, 10] = np.float32(0.125) * beside[cell[k]]
+        features[k, 10] = np.float32(0.125) * neighbours[cell[k]]
     return m
 
 
 @inner
-def tell_hits(window, place, ix, iy, start, stop, x):
-    """What the hits [start, stop) of this layer are told when their energies are drawn: x (n, N_SEEN)."""
-    number, seen, beside = window.number, window.seen, window.beside
+def hit_features(window, place, ix, iy, start, stop, x):
+    """Features of the hits [start, stop) of this layer, by which their energies are drawn: x (n, N_FEATURES)."""
+    number, features, neighbours = window.number, window.features, window.neighbours
     for h in range(start, stop):
         k, at = h - start, at_of(place, ix[h], iy[h], 1)
         candidate = number[at] if at >= 0 else NONE
         for i in range(10):
-            x[k, i] = seen[candidate, i] if candidate >= 0 else _0
+            x[k, i] = features[candidate, i] if candidate >= 0 else _0
         if candidate < 0:
             r = np.float32(distance(place, ix[h], iy[h]))
             x[k, 0], x[k, 1] = ln(_1 + r * np.float32(0.1)), min(r, np.float32(100)) * np.float32(0.02)
-            x[k, 7], x[k, 8], x[k, 9] = np.float32(3), place.due_cells, place.due_energy
-        x[k, 10] = np.float32(0.125) * beside[at] if at >= 0 else _0
+            x[k, 7], x[k, 8], x[k, 9] = np.float32(3), place.radius_cells, place.radius_energy
+        x[k, 10] = np.float32(0.125) * neighbours[at] if at >= 0 else _0
 
 
 @inner
