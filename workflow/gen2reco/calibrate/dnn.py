@@ -16,10 +16,11 @@ from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Inputs, make_inputs, names
 from gen2reco.calibrate.jet_features import JetInputs, jet_inputs
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise, tracks_at_origin
+from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise
 from gen2reco.config.block import Block, digest
 from gen2reco.config.detector import Detector, Tracker
 from gen2reco.detector.geometry import Geometry
+from gen2reco.detector.tracks import tracks_at_origin
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
@@ -137,7 +138,7 @@ class Reconstructed:
     def jet_inputs(self, jets: ak.Array, data: ak.Array) -> JetInputs:
         """What the jet calibration sees of (events, var) jets of these objects."""
         momentum = ak.unflatten(self.plain.momentum, self.candidates.counts)
-        return jet_inputs(jets, self.objects, momentum, tracks_at_origin(data))
+        return jet_inputs(jets, self.objects, momentum, tracks_at_origin(data.tracks))
 
 
 class Limits(ModelConfig):

@@ -6,6 +6,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.angles import wrapped
 from gen2reco.events.schemas import IDENTITIES
 
 VERSION = "jet-features/1"
@@ -68,7 +69,7 @@ def jet_inputs(jets: ak.Array, objects: ak.Array, track_momentum: ak.Array, trac
     mask = (values["pt"] > 0).astype(np.float32)
     flat = ak.flatten(jets)
     pt, eta, phi, mass = (ak.to_numpy(flat[name]).astype(np.float64)[:, None] for name in ("pt", "eta", "phi", "mass"))
-    deta, dphi = (values["eta"] - eta) * np.sign(eta), _wrapped(values["phi"] - phi)
+    deta, dphi = (values["eta"] - eta) * np.sign(eta), wrapped(values["phi"] - phi)
     share, dr = values["pt"] / pt, np.hypot(deta, dphi)
     energy, sigma = np.where(mask > 0, values["energy"], 1.0), values["energy_sigma"]
     raw = np.maximum(np.where(mask > 0, values["energy_raw"], 1.0), 1e-3)
@@ -123,9 +124,5 @@ def _members(jets: ak.Array, objects: ak.Array, track_momentum: ak.Array) -> ak.
 def _track_pt(jets: ak.Array, tracks: ak.Array) -> NDArray[np.float64]:
     """Summed pT of the tracks in the cone of each jet: (n,)."""
     pairs = ak.cartesian({"jet": jets[["eta", "phi"]], "track": tracks}, nested=True)
-    near = (pairs.jet.eta - pairs.track.eta) ** 2 + _wrapped(pairs.jet.phi - pairs.track.phi) ** 2 < CONE**2
+    near = (pairs.jet.eta - pairs.track.eta) ** 2 + wrapped(pairs.jet.phi - pairs.track.phi) ** 2 < CONE**2
     return ak.to_numpy(ak.flatten(ak.sum(ak.where(near, pairs.track.pt, 0.0), axis=2))).astype(np.float64)
-
-
-def _wrapped(angle: ak.Array | NDArray) -> ak.Array | NDArray:
-    return (angle + np.pi) % (2 * np.pi) - np.pi

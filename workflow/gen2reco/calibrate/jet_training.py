@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gen2reco.angles import wrapped
 from gen2reco.calibrate.corrections import fit_closure
 from gen2reco.calibrate.dnn import Dnn, pins
 from gen2reco.calibrate.evaluate import metric
@@ -130,8 +131,7 @@ def flat_places(place: ak.Array, jets: ak.Array) -> NDArray[np.int64]:
 def match(true: ak.Array, jets: ak.Array) -> ak.Array:
     """For each generator jet the jet within `MATCH` of which it is the nearest and that is its nearest, -1 for none."""
     pairs = ak.cartesian({"t": true[["eta", "phi"]], "j": jets[["eta", "phi"]]}, nested=True)
-    dphi = (pairs.t.phi - pairs.j.phi + np.pi) % (2 * np.pi) - np.pi
-    distance = np.hypot(pairs.t.eta - pairs.j.eta, dphi)
+    distance = np.hypot(pairs.t.eta - pairs.j.eta, wrapped(pairs.t.phi - pairs.j.phi))
     nearest = ak.fill_none(ak.argmin(distance, axis=2), -1)
     least = ak.fill_none(ak.min(distance, axis=2), np.inf)
     rivals = (nearest[:, :, None] == nearest[:, None, :]) & (least[:, None, :] < least[:, :, None])

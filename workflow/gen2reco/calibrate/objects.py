@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco import jit
+from gen2reco.angles import wrapped
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.jets import gen_jets
 from gen2reco.detector.geometry import Geometry
@@ -56,7 +57,7 @@ def summarise(events: ak.Array, candidates: Candidates, geometry: Geometry) -> S
         *sums.T,
         behind.sum(axis=1),
         np.where(has, np.arcsinh(track["pz"] / np.where(pt > 0, pt, 1.0)), leading["eta"]),
-        np.where(has, np.mod(turned_back + np.pi, 2 * np.pi) - np.pi, leading["phi"]),
+        np.where(has, wrapped(turned_back), leading["phi"]),
         np.hypot(pt, track["pz"]),
         track["charge"].astype(np.int64),
     )
@@ -92,14 +93,6 @@ def objects_table(
     if out_of_range is not None:
         made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), ak.num(objects))
     return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})
-
-
-def tracks_at_origin(events: ak.Array) -> ak.Array:
-    """(events, var) records pt, eta, phi of the tracks, turned back from the face to the beam line."""
-    t = events.tracks
-    phi = 2 * np.arctan2(t.y, t.x) - np.arctan2(t.py, t.px)
-    pt = np.hypot(t.px, t.py)
-    return ak.zip({"pt": pt, "eta": np.arcsinh(t.pz / pt), "phi": (phi + np.pi) % (2 * np.pi) - np.pi})
 
 
 def take(lists: ak.Array, place: NDArray, event: NDArray, names: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:

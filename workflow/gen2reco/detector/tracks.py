@@ -3,6 +3,7 @@
 import awkward as ak
 import numpy as np
 
+from gen2reco.angles import wrapped
 from gen2reco.config.detector import Detector
 from gen2reco.detector.propagate import AtFace
 from gen2reco.events.lists import flat, flat_index, per_event
@@ -30,3 +31,10 @@ def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: n
     fields = dict(zip(("px", "py", "pz", "x", "y", "z"), np.ascontiguousarray(columns.T)))
     fields |= {"charge": found.charge, "particle": found.particle}
     return per_event(found.event, len(particles), fields)
+
+
+def tracks_at_origin(tracks: ak.Array) -> ak.Array:
+    """(events, var) records pt, eta, phi of tracks (events, var), turned back from the face to the beam line."""
+    phi = 2 * np.arctan2(tracks.y, tracks.x) - np.arctan2(tracks.py, tracks.px)
+    pt = np.hypot(tracks.px, tracks.py)
+    return ak.zip({"pt": pt, "eta": np.arcsinh(tracks.pz / pt), "phi": wrapped(phi)})

@@ -12,10 +12,10 @@ from pydantic import Field
 from gen2reco.calibrate.dnn import Dnn, of_tracks
 from gen2reco.calibrate.jet_features import jet_inputs
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import object_pdg, objects_table, tracks_at_origin
+from gen2reco.calibrate.objects import object_pdg, objects_table
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
-from gen2reco.detector.tracks import make_tracks
+from gen2reco.detector.tracks import make_tracks, tracks_at_origin
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
@@ -111,7 +111,7 @@ class Fused(Backend):
             raise InputError(f"event {events['event'][at].as_py()}: {self._refusal(scores[at], outside[at])}")
         jets = object_jets(objects)
         if self.jet_scale:
-            inputs = jet_inputs(jets, objects, momentum, tracks_at_origin(ak.Array({"tracks": tracks})))
+            inputs = jet_inputs(jets, objects, momentum, tracks_at_origin(tracks))
             jets = self.jet_scale.apply(jets, inputs)
         marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
         table = objects_table(events, data, objects, jets, marks, self.properties)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco import jit
-from gen2reco.calibrate.objects import tracks_at_origin
 from gen2reco.detector.propagate import AtFace
+from gen2reco.detector.tracks import tracks_at_origin
 from gen2reco.events.lists import event_of
 from gen2reco.events.truth import charge, incident_energy
 
@@ -104,7 +104,7 @@ def in_frame(outward: NDArray, vectors: NDArray) -> tuple[NDArray, NDArray]:
 
 def _tracks_of(found: AtFace, tracks: ak.Array) -> tuple[NDArray, NDArray, NDArray]:
     """Momentum (0: none), eta and phi at the beam line of each particle's track: (n,) each."""
-    origin = tracks_at_origin(ak.Array({"tracks": ak.values_astype(tracks, np.float64)}))
+    origin = tracks_at_origin(ak.values_astype(tracks, np.float64))
     pt, eta, phi = (ak.to_numpy(ak.flatten(origin[name])) for name in ("pt", "eta", "phi"))
     momentum = np.hypot(pt, ak.to_numpy(ak.flatten(tracks.pz)).astype(np.float64))
     place = place_of(event_of(tracks), ak.to_numpy(ak.flatten(tracks.particle)), found.event, found.particle)
