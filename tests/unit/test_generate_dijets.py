@@ -12,7 +12,7 @@ from generated_events import numbers, sums
 
 from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
-from gen2reco.generate.hadronize import dijets
+from gen2reco.generate.hadronize import dijet_decoding, dijets
 from gen2reco.generate.hadronize.dataset import species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
@@ -113,14 +113,14 @@ def test_coordinates_of_pythia8_events_round_trip(reference):
 
 
 def test_events_that_cannot_be_balanced_are_drawn_again(folder, monkeypatch):
-    balance, calls = dijets.balance, []
+    balance, calls = dijet_decoding.balance, []
 
     def fails_once(x, mass, side, event, jets, sqrt_s):
         p = balance(x, mass, side, event, jets, sqrt_s)
         calls.append(len(jets))
         return torch.where((event == 3)[:, None], torch.nan, p) if len(calls) == 1 else p
 
-    monkeypatch.setattr(dijets, "balance", fails_once)
+    monkeypatch.setattr(dijet_decoding, "balance", fails_once)
     events, info = generate(folder, 20)
     assert calls == [20, 1]
     assert info["counts_drawn_again"] >= 1

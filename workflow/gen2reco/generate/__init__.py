@@ -1,4 +1,4 @@
-"""Generate: from a process to stable particles; the reference is Pythia8, with guns and event files beside it."""
+"""Generate: from a process to stable particles; by Pythia8 (the reference), a gun, an event file or a learned model."""
 
 BACKENDS = {
     "pythia8": "gen2reco.generate.pythia8:Pythia8",

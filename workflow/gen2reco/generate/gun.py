@@ -23,6 +23,8 @@ class Gun(Backend):
         process: GunProcess
         """Species, energies, directions and vertices."""
 
+    options: Options
+
     def prepare(self) -> None:
         """Look up the masses. Raises InputError for an unknown species or an energy below its mass."""
         process = self.options.process
@@ -34,10 +36,11 @@ class Gun(Backend):
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
         """Draw events [start, stop)."""
-        rng, process, shape = np.random.default_rng(chunk.seed), self.options.process, (chunk.stop - chunk.start,)
-        side = {"plus": 1.0, "minus": -1.0}.get(process.side) or rng.choice([-1.0, 1.0], shape)
-        side = np.broadcast_to(side, shape)[:, None]
-        shape += (process.particles,)
+        rng, process = np.random.default_rng(chunk.seed), self.options.process
+        shape = (chunk.stop - chunk.start, process.particles)
+        one_side = {"plus": 1.0, "minus": -1.0}.get(process.side)
+        side = np.full(shape[:1], one_side) if one_side else rng.choice([-1.0, 1.0], shape[:1])
+        side = side[:, None]
         kind = rng.integers(len(process.species), size=shape)
         energy = _energies(rng, process, shape)
         eta, phi = rng.uniform(*process.abs_eta, shape), rng.uniform(-np.pi, np.pi, shape)
@@ -57,7 +60,8 @@ class Gun(Backend):
 def _energies(rng: np.random.Generator, process: GunProcess, shape: tuple[int, ...]) -> np.ndarray:
     if process.spectrum == "flat":
         return rng.uniform(*process.energy, shape)
-    return np.exp(rng.uniform(*np.log(process.energy), shape))
+    low, high = np.log(process.energy)
+    return np.exp(rng.uniform(low, high, shape))
 
 
 def _start(
@@ -68,7 +72,8 @@ def _start(
     if process.start_z is not None:
         vertex = direction * np.abs(process.start_z / direction[..., 2:])
         if process.separation:
-            vertex[:, 1:, :2] = _beside(rng, process, vertex[:, :1, :2], (shape[0], shape[1] - 1))
+            reach = process.start_z / np.sinh(np.maximum(process.abs_eta, 1e-6))
+            vertex[:, 1:, :2] = _neighbours(rng, process.separation, reach, vertex[:, :1, :2], shape[1] - 1)
         length = np.linalg.norm(vertex, axis=-1)
         return vertex, vertex / length[..., None], length / C_LIGHT
     radius, angle = rng.uniform(*process.radius, shape), rng.uniform(-np.pi, np.pi, shape)
@@ -77,11 +82,15 @@ def _start(
     return vertex, direction, np.linalg.norm(vertex, axis=-1) / C_LIGHT
 
 
-def _beside(rng: np.random.Generator, process: GunProcess, first: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Points (n, k, 2) in the start plane at drawn distances from the first; the opposite one if outside |eta|."""
-    away, angle = rng.uniform(*process.separation, shape), rng.uniform(-np.pi, np.pi, shape)
+def _neighbours(
+    rng: np.random.Generator, separation: tuple[float, float], reach: np.ndarray, first: np.ndarray, most: int
+) -> np.ndarray:
+    """Points (n, most, 2) in the start plane at drawn distances, mm, from the first (n, 1, 2); the opposite point
+    where one lies outside `reach`, the outer and inner radius."""
+    shape = (len(first), most)
+    away, angle = rng.uniform(*separation, shape), rng.uniform(-np.pi, np.pi, shape)
     step = away[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
-    outer, inner = process.start_z / np.sinh(np.maximum(process.abs_eta, 1e-6))
+    outer, inner = reach
     radius = np.linalg.norm(first + step, axis=-1, keepdims=True)
     return np.where((inner <= radius) & (radius <= outer), first + step, first - step)
 

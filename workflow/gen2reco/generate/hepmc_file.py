@@ -26,6 +26,8 @@ class Hepmc(Backend):
         process: HepmcProcess
         """The event file."""
 
+    options: Options
+
     def prepare(self) -> None:
         """Index the file. Raises InputError for one that is no HepMC file."""
         check_unchanged(self.options.process)

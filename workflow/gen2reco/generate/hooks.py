@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pythia8mc
+from pythia8mc import Pythia
 
 from gen2reco.errors import InputError
 from gen2reco.generate import powheg
 from gen2reco.generate.settings import entries
 
-Pythia = "pythia8mc.Pythia"
 HOPELESS = 100_000  # decays of one hard process that the filter drops before it is called wrong
 
 

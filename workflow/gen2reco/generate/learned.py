@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -34,6 +35,8 @@ from gen2reco.units import C_LIGHT
 
 if TYPE_CHECKING:
     import pythia8mc
+
+    from gen2reco.config.detector import Detector
 
 logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
@@ -71,7 +74,9 @@ class Learned(Backend):
         """Fallback for events outside the model's range: the reference makes them (`pythia8`), or an error. Left out:
         the reference makes single events, but a run in which no event is the model's is refused."""
 
-    def __init__(self, options: Options, detector: object = None):
+    options: Options
+
+    def __init__(self, options: Options, detector: "Detector | None" = None):
         super().__init__(options, detector)
         named = RELEASE / options.model
         self._opened = open_model(named if named.is_dir() else options.model, KIND)
@@ -85,15 +90,14 @@ class Learned(Backend):
         if self._config.experimental:
             logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, self._config.experimental)
         settings = pythia_engine.settings_of(self._process.settings)
-        is_lhe = isinstance(self._process, LheProcess)
-        beams = beams_of_file(self._process) if is_lhe else beams_of(settings)
+        beams = beams_of_file(self._process) if isinstance(self._process, LheProcess) else beams_of(settings)
         self._domain, self._fresh = self._networks(beams, settings.parm(ALPHA_S)), True
         self._foreign = self._foreign_run(beams, settings)
         if self._foreign and self.options.outside != "pythia8":
             raise InputError(f"generate ml: the model knows no event of this run, because of {self._foreign}; {REMEDY}")
         if self._foreign:
             return self.reference.prepare()
-        self._source, self._decays = (FromLhe if is_lhe else FromPythia8)(self._process), Decays()
+        self._source, self._decays = _source(self._process), Decays()
 
     def _networks(self, beams: Beams, alpha_s: float) -> Dijet | QuarkPair:
         model = load(self._opened)
@@ -119,10 +123,10 @@ class Learned(Backend):
         if self._foreign:
             made = self.reference.run(chunk)
             return Result(made.table, made.info | _facts([self._foreign] * made.table.num_rows))
-        rng, learned = np.random.default_rng(chunk.seed), Counter()
+        rng, learned = np.random.default_rng(chunk.seed), Counter[str]()
         self._decays.reseed(chunk.seed)
 
-        def learn(hard: list[HardProcess]) -> pa.Array:
+        def learn(hard: Sequence[HardProcess]) -> pa.Array:
             column, again = self._particles(hard, rng)
             learned.update(evaluations=2 * self.options.evaluations * len(hard), again=again)
             return column
@@ -153,7 +157,7 @@ class Learned(Backend):
             raise InputError(f"generate ml: event {number}: outside the model's range, because of {reason}; {REMEDY}")
         return reason
 
-    def _particles(self, events: list[HardProcess], rng: np.random.Generator) -> tuple[pa.Array, int]:
+    def _particles(self, events: Sequence[HardProcess], rng: np.random.Generator) -> tuple[pa.Array, int]:
         """The column `particles` of these events, and how many counts were drawn again."""
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         hadrons, total = [], 0
@@ -184,6 +188,11 @@ def _reference(process: Pythia8Process | LheProcess) -> Pythia8 | Lhe:
     """The backend that makes whole events of a process."""
     cls = Lhe if isinstance(process, LheProcess) else Pythia8
     return cls(cls.Options(process=process))
+
+
+def _source(process: Pythia8Process | LheProcess) -> FromLhe | FromPythia8:
+    """Where the hard processes come from."""
+    return FromLhe(process) if isinstance(process, LheProcess) else FromPythia8(process)
 
 
 def _facts(reasons: list[str], evaluations: int = 0, again: int = 0) -> dict:

@@ -31,6 +31,8 @@ class Lhe(Backend):
         process: LheProcess
         """The event file and the shower's settings."""
 
+    options: Options
+
     def prepare(self) -> None:
         """Index the file and start Pythia8 on its header, to see that it does. Raises InputError."""
         process = self.options.process
@@ -160,7 +162,7 @@ def _beams(file: LheFile) -> tuple[list[str], float]:
 
     Where all have the full energy, they collide whole; where some have less, Pythia8 makes the radiation that took it.
     Where some have more, the spread of the beams is in the file: each event's incoming particles collide as they are,
-    and Pythia8, which knows one energy of the beams, is told the largest.
+    and Pythia8, which takes one energy of the beams, gets the largest.
     """
     run = file.run
     if not run.unresolved_beams or not len(file) or min(run.energies) <= 0:

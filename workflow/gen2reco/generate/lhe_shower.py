@@ -23,8 +23,8 @@ _LOOPS = ("Merging:doUNLOPSLoop", "Merging:doUNLOPSSubtNLO")
 
 @dataclass
 class Showered:
-    """What came out. `parts`: columns of each batch (see `engine.columns`), whose weights are factors on those of the
-    given events; `at`: (n,) which of the given events each row is; `vetoed`: how many were dropped on purpose;
+    """What came out. `parts`: columns of each batch (see `pythia_engine.columns`), their weights factors on those of
+    the given events; `at`: (n,) which of them events each row is; `vetoed`: how many were dropped on purpose;
     `failed`: which ones Pythia8 gave up; `failures`: why, and how many events for each reason."""
 
     parts: list[dict] = field(default_factory=list)
@@ -44,23 +44,26 @@ class Showered:
 
 
 class Shower:
-    """Showers given events by Pythia8, which sees each once with unit weight: as it treats IDWTUP 3.
+    """Showers given events by Pythia8, each once with unit weight: as it treats IDWTUP 3.
 
     Every call starts Pythia8 anew, so that it does as on a file of these events: a second start-up with another file
     corrupts memory where merging is on, and leaves other random numbers to decays of taus.
     """
 
+    pythia: Any
+    """The engine of the last call."""
+
     def __init__(self, settings: Iterable[str], mpi: bool | None, run: LheRun, own: Iterable[str] = ()):
         """run: beams and header of the events; own: lines of ours. Raises InputError with Pythia8's reason."""
         self._settings, self._mpi, self._own = [*settings, "Check:abortIfVeto = on"], mpi, tuple(own)
-        asked = pythia_engine.settings_of(self._settings)
-        _check_merging(asked)
+        requested = pythia_engine.settings_of(self._settings)
+        _check_merging(requested)
         self._header = replace(run, strategy=3, processes=((1.0, 0.0, 1.0, 0),))
         self._start([])
         self.loops = any(self.pythia.flag(name) for name in _LOOPS)
         """Whether Pythia8 merges at NLO, where its variations of scales need those of the file, which it does not
         read: they are left out."""
-        self.from_run_card = _from_run_card(asked, self.pythia)
+        self.from_run_card = _from_run_card(requested, self.pythia)
         """Settings of matching that the file's run card sets, in Pythia8's words."""
         self._drop()
 
@@ -90,12 +93,13 @@ class Shower:
 
         Raises InputError if Pythia8 does not know their particles.
         """
-        result, left, reasons = Showered(), np.arange(len(events)), {}
+        result, left = Showered(), np.arange(len(events))
+        reasons: dict[str, int] = {}
         for attempt in range(TRIES):
             if attempt and not len(left):
                 break
             self._drop()
-            self._start([replace(events[i], process=int(i), weight=1.0) for i in left])
+            self._start([replace(events[i], process=i, weight=1.0) for i in left.tolist()])
             _check_codes(self.pythia, events)
             pythia_engine.reseed(self.pythia, (seed + attempt * _GOLDEN) % 2**63)
             reasons = self._run(len(left), result.parts)
@@ -120,10 +124,10 @@ class Shower:
         return reasons
 
 
-def _from_run_card(asked: "pythia8mc.Pythia", used: "pythia8mc.Pythia") -> list[str]:
+def _from_run_card(requested: "pythia8mc.Pythia", used: "pythia8mc.Pythia") -> list[str]:
     names = {"flag": ["merge"], "parm": ["qCut", "clFact"], "mode": ["nQmatch"]}
     found = [
-        (f"JetMatching:{name}", getattr(used, kind), getattr(asked, kind)) for kind in names for name in names[kind]
+        (f"JetMatching:{name}", getattr(used, kind), getattr(requested, kind)) for kind in names for name in names[kind]
     ]
     return [f"{name} = {now(name)}" for name, now, before in found if now(name) != before(name)]
 
@@ -140,7 +144,7 @@ def _check_codes(pythia: "pythia8mc.Pythia", events: Sequence[LheEvent]) -> None
 
 
 def _check_merging(pythia: "pythia8mc.Pythia") -> None:
-    """Raises InputError where Pythia8 would crash: it looks for the process that merging is told to start from."""
+    """Raises InputError where Pythia8 would crash: it looks for the process from which merging starts."""
     process = pythia.word("Merging:Process")
     merges = pythia_engine.merges(pythia) or pythia.flag("Merging:doDynamicMerging")
     if merges and pythia.mode("PartonShowers:model") == 1 and ">" not in process:

@@ -61,6 +61,7 @@ class Dijet:
     def _misplaced(self, out: list[Parton]) -> str | None:
         pt = [math.hypot(parton.px, parton.py) for parton in out]
         eta = [abs(math.asinh(parton.pz / max(t, 1e-9))) for parton, t in zip(out, pt)]
+        assert self._range.parton_pt and self._range.parton_abs_y  # checked when a dijet model's config is read
         low, high = self._range.parton_pt
         if min(pt) < low * (1 - 1e-6) or max(pt) > high:
             return f"a hard parton of pt outside {low:.4g} to {high:.4g} GeV"
@@ -94,7 +95,7 @@ def _hardest(hard: Hard, sqrt_s: float) -> Hardest:
     """The four partons of each event, incoming ones first, the one along +z before the other."""
     at = np.flatnonzero(np.isin(hard.partons["status"], (INCOMING, OUTGOING)))
     side = np.where(hard.partons["status"][at] == INCOMING, -np.sign(hard.partons["pz"][at]), 2)
-    at = at[np.lexsort((side, hard.event[at]))].reshape(-1, 4)
-    p = np.stack([hard.partons[k][at] for k in MOMENTUM], -1).astype(float)
-    codes = (hard.partons[k][at].astype(int) for k in ("pdg", "color", "anticolor"))
-    return Hardest(*codes, p, np.full(len(at), sqrt_s))
+    four = at[np.lexsort((side, hard.event[at]))].reshape(-1, 4)
+    p = np.stack([hard.partons[k][four] for k in MOMENTUM], -1).astype(float)
+    pdg, color, anticolor = (hard.partons[k][four].astype(int) for k in ("pdg", "color", "anticolor"))
+    return Hardest(pdg, color, anticolor, p, np.full(len(four), sqrt_s))

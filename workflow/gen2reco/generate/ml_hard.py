@@ -38,7 +38,7 @@ class Parton(NamedTuple):
 HardProcess = tuple[Parton, ...]
 Unknown = Callable[[int, HardProcess], str | None]
 """Why the model does not know the hard process of the event of this number; None where it does."""
-Learn = Callable[[list[HardProcess]], pa.Array]
+Learn = Callable[[Sequence[HardProcess]], pa.Array]
 """Stable particles of hard processes that the model knows: a column of lists."""
 
 

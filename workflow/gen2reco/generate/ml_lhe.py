@@ -57,6 +57,6 @@ def hard_process(event: LheEvent) -> HardProcess:
     """The hard process of an event of the file."""
     rows = event.particles.tolist()
     return tuple(
-        Parton(int(row[0]), _STATUS.get(int(row[1]), INTERMEDIATE), *row[6:11], int(row[4]), int(row[5]))
-        for row in rows
+        Parton(int(pdg), _STATUS.get(int(status), INTERMEDIATE), px, py, pz, energy, mass, int(color), int(anti))
+        for pdg, status, _, _, color, anti, px, py, pz, energy, mass, *_ in rows
     )

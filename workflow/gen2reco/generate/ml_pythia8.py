@@ -49,7 +49,8 @@ class _Sorter(pythia8mc.UserHooks):
         super().__init__()
         self._filter = wanted
         self.tries: list[Attempt | None] = []
-        self.number, self._begun, self.unknown = 0, -1, lambda number, event: None
+        self.number, self._begun = 0, -1
+        self.unknown: Unknown = lambda number, event: None
 
     def start(self, pythia: "pythia8mc.Pythia") -> None:
         """Take the frame and the weights from this engine, now initialised."""
@@ -123,7 +124,10 @@ class FromPythia8:
     def _attempts(self, chunk: Chunk) -> tuple[list[Attempt], list[dict]]:
         """The chunk's hard processes, and the columns of those that went on; what Pythia8 does not finish is left out,
         as the reference leaves it out."""
-        wanted, failed, said, rows, parts = chunk.stop - chunk.start, 0, {}, [], []
+        wanted, failed = chunk.stop - chunk.start, 0
+        said: dict[str, int] = {}
+        rows: list[Attempt] = []
+        parts: list[dict] = []
         while len(rows) < wanted:
             self._sorter.tries.clear()
             self._sorter.number = chunk.start + len(rows)

@@ -186,7 +186,7 @@ class PowhegVeto(pythia8mc.UserHooks):
         recoilers = np.array([*incoming, *final])
         for radiator, mass in zip(final, masses[2:], strict=True):
             k = _momenta(event, [radiator])[0]
-            pt = _evolution_pt(k, p[:, None], _momenta(event, recoilers), mass, 1)
+            pt = _evolution_pt(k, p[:, None], _momenta(event, recoilers.tolist()), mass, 1)
             own = np.equal.outer(chosen, recoilers) | (recoilers == radiator) | (np.array(chosen) == radiator)[:, None]
             yield np.where(own, -1.0, pt)
 

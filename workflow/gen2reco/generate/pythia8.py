@@ -56,6 +56,8 @@ class Pythia8(Backend):
         process: Pythia8Process
         """The hard process and its filter."""
 
+    options: Options
+
     def prepare(self) -> None:
         """Initialise Pythia8. Raises InputError for settings that it does not take."""
         process = self.options.process

@@ -9,6 +9,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.dataset import Prepared, alpha_s_of, flattened, numbers_of_entries
+from gen2reco.generate.hadronize.dijet_encoding import encode
 from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
 from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species
@@ -64,7 +65,7 @@ def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
     values, frame = dijets.known(events.hard)
-    encoded = dijets.encode(events.momenta, mass, events.event, frame)
+    encoded = encode(events.momenta, mass, events.event, frame)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
     good &= np.isin([dijets.GROUPS - 2, dijets.GROUPS - 1], encoded.group).all()
     at = good[events.event]

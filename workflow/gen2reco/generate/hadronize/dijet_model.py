@@ -1,4 +1,4 @@
-"""The three networks of dijets in hadron collisions, and what each is told."""
+"""The three networks of dijets in hadron collisions, and their conditions."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from gen2reco.flow.categorical import Counts
 from gen2reco.flow.networks import SetNetwork, VectorNetwork
 from gen2reco.flow.path import sample
 from gen2reco.flow.sets import Sets
-from gen2reco.generate.hadronize import dijets, hemispheres
+from gen2reco.generate.hadronize import dijet_decoding, dijets, hemispheres
 from gen2reco.generate.hadronize.dijets import GROUPS, JETS
 from gen2reco.generate.hadronize.pair_model import Architecture, Start, summary_kinds
 from gen2reco.generate.hadronize.species import Species
@@ -55,18 +55,18 @@ class DijetHadronizer(nn.Module):
 
     @torch.no_grad()
     def fit_range(self, known: Tensor) -> None:
-        """Remember the kinematics seen, known (n, N_KNOWN)."""
+        """Store the range of kinematics of the training data, known (n, N_KNOWN)."""
         self.reach.copy_(torch.stack([known[:, dijets.KINEMATICS].amin(0), known[:, dijets.KINEMATICS].amax(0)]))
 
     def valid_range(self) -> dict[str, list[float]]:
-        """Transverse momentum (GeV) and |rapidity| of the hard partons that the model has seen."""
+        """Transverse momentum (GeV) and |rapidity| of the hard partons in the training data."""
         low, high = self.reach.double().tolist()
         most = max(high[1] + 2, high[2] + 0.8, -low[2] - 0.8)
         return {"parton_pt": [math.exp(low[0] + 3.7), math.exp(high[0] + 3.7)], "parton_abs_y": [0.0, most]}
 
     @cached_property
     def n_flavours(self) -> int:
-        """Values that tell one parton's flavour."""
+        """Length of the one-hot code of a parton's flavour."""
         return len(dijets.PARTONS)
 
     def rest_masses(self, counts: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class DijetHadronizer(nn.Module):
         return counts.double() @ self.mass
 
     def shapes_condition(self, counts: Tensor, known: Tensor) -> Tensor:
-        """What the jets are drawn from: counts (n, GROUPS, n_kinds) and what is known to (n, n_condition)."""
+        """The condition of the jets' shapes, (n, n_condition), of counts (n, GROUPS, n_kinds) and `known`."""
         sums = torch.log1p(counts.float() @ self.classes.T) - 1
         rest = torch.log(self.rest_masses(counts).float() + 0.1)
         empty = (counts.sum(2) == 0).float()
@@ -86,11 +86,11 @@ class DijetHadronizer(nn.Module):
         numbers = known[:, dijets.KINEMATICS].double()
         pt, y = (numbers[:, 0] + 3.7).exp(), numbers[:, 1:3] + torch.tensor([2.0, 0.8], dtype=torch.float64)
         many = own.sum(2)
-        jets = dijets.jet_momenta(shapes.double(), pt, y, self.rest_masses(own), many == 1)
+        jets = dijet_decoding.jet_momenta(shapes.double(), pt, y, self.rest_masses(own), many == 1)
         return jets * (many > 0)[..., None]
 
     def context(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Tensor:
-        """What the particles of each group are told: (n, GROUPS, n_context)."""
+        """The context of each group, the condition of its particles: (n, GROUPS, n_context)."""
         n = len(counts)
         s = (shapes - self.shape_mean) / self.shape_std
         absent = counts[:, :JETS].sum(2) == 0
@@ -101,7 +101,7 @@ class DijetHadronizer(nn.Module):
         pt = jets[..., :2].norm(dim=2)
         mass = (jets[..., 3].square() - jets[..., :3].square().sum(2)).clamp(min=0).sqrt()
         own = torch.stack([(pt + 0.5).log() - 3, (mass + 0.1).log() - 1.5, torch.asinh(jets[..., 2] / (pt + 0.5))], 2)
-        own = nn.functional.pad(own * ~absent[..., None], (0, 0, 0, 2))  # nothing of the groups outside of jets
+        own = nn.functional.pad(own * ~absent[..., None], (0, 0, 0, 2))  # zero for the groups that are no jet
         total = jets.sum(1)
         recoil = torch.cat([total[:, :2] / 10, torch.log1p(total[:, :2].norm(dim=1, keepdim=True)) - 2], 1)
         light = torch.asinh(jets.sum(1)[:, 2:3] / 100)
@@ -136,10 +136,10 @@ class DijetHadronizer(nn.Module):
         out = x.new_zeros(len(x), 4)
         raw = hemispheres.momenta(x[inside], mass[inside])
         place = event[inside] * JETS + group[inside]
-        out[inside] = dijets.project_jets(raw, mass[inside], place, target.flatten(0, 1))
+        out[inside] = dijet_decoding.project_jets(raw, mass[inside], place, target.flatten(0, 1))
         jets = x.new_zeros(n, 4).index_add(0, event[inside], out[inside])
         side = torch.where(group[~inside] == JETS, 1.0, -1.0).double()
-        out[~inside] = dijets.balance(x[~inside], mass[~inside], side, event[~inside], jets, sqrt_s)
+        out[~inside] = dijet_decoding.balance(x[~inside], mass[~inside], side, event[~inside], jets, sqrt_s)
         return out
 
     def draw_counts(self, known: Tensor, noise: torch.Generator) -> tuple[Tensor, int]:
@@ -175,7 +175,7 @@ class DijetHadronizer(nn.Module):
     def draw(
         self, known: Tensor, sqrt_s: Tensor, noise: torch.Generator, evaluations: int = 1
     ) -> tuple[DrawnDijets, int]:
-        """Draw events given what is known of each, (n, N_KNOWN); also returns how many counts were drawn again."""
+        """Draw events, given the condition `known` (n, N_KNOWN); also returns how many counts were drawn again."""
         drawn, again = self._draw(known, sqrt_s, noise, evaluations)
         for _ in range(TRIES):
             lost = torch.zeros(len(known), dtype=torch.bool)

@@ -1,9 +1,10 @@
-"""e+e- events as two hemispheres: coordinates that a network learns well, and the way back to exact momenta.
+"""e+e- events as two hemispheres: coordinates that a network learns well, and exact momenta made of them.
 
 The frame of an event: its centre of mass, z along the thrust axis on the quark's side, x in the event plane. Each
 hemisphere's transverse momentum vanishes there, so the two invariant masses fix both hemispheres' four-momenta.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,9 @@ def encode(momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, quark: np.n
     return Encoded(order, group[order], coordinates(local, mass[order]), shapes)
 
 
-def _into_plane(momenta, mass, event, axis, quark) -> tuple[np.ndarray, np.ndarray]:
+def _into_plane(
+    momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, axis: np.ndarray, quark: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotate into the frame: x along the event plane, towards the harder part of the heavier hemisphere; y signed
     likewise, by mirroring the event if need be."""
     n = len(axis)
@@ -97,7 +100,7 @@ def coordinates(local: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
 
 def momenta(x: Tensor, mass: Tensor) -> Tensor:
-    """The way back from `coordinates`: (n_items, 3), (n_items,) to four-momenta px, py, pz, E (n_items, 4)."""
+    """The inverse of `coordinates`: (n_items, 3), (n_items,) to four-momenta px, py, pz, E (n_items, 4)."""
     stretched = x[:, 1:].square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
     p_t = x[:, 1:] / stretched * PT_SCALE * torch.expm1(stretched.clamp(max=5.2))
     p_t2 = p_t.square().sum(1)
@@ -138,7 +141,7 @@ def project(
     total = raw.new_zeros(n_groups, 4).index_add(0, group, raw)
     inside = boost(raw, -total[:, :3] / total[:, 3:].clamp(min=1e-9), group, mass)
     k2 = inside[:, :3].square().sum(1)
-    scale = _mass_scale(k2, mass, group, target.reshape(-1), iterations)
+    scale = mass_scale(k2, mass, group, target.reshape(-1), iterations)
     moved = inside[:, :3] * scale[group][:, None]
     energy = (moved.square().sum(1) + mass.square()).clamp(min=1e-18).sqrt()
     s, m2 = sqrt_s**2, target.square()
@@ -151,7 +154,7 @@ def project(
     return boost(torch.cat([moved * flip, energy[:, None]], 1), velocity, group, mass), scale.log()
 
 
-def _mass_scale(k2: Tensor, mass: Tensor, group: Tensor, target: Tensor, iterations: int) -> Tensor:
+def mass_scale(k2: Tensor, mass: Tensor, group: Tensor, target: Tensor, iterations: int) -> Tensor:
     """The factor on momenta at which each group's energies add up to `target`, by Newton's method from above."""
     m2 = mass.square()
     n = len(target)
@@ -170,7 +173,7 @@ def _mass_scale(k2: Tensor, mass: Tensor, group: Tensor, target: Tensor, iterati
     return torch.where(alone, torch.ones_like(scale), scale)
 
 
-def _step(scale: Tensor, k2: Tensor, m2: Tensor, group: Tensor, target: Tensor, add) -> Tensor:
+def _step(scale: Tensor, k2: Tensor, m2: Tensor, group: Tensor, target: Tensor, add: Callable) -> Tensor:
     s = scale[group]
     energy = (m2 + s.square() * k2).clamp(min=1e-18).sqrt()
     return (add(energy) - target) / add(s * k2 / energy).clamp(min=1e-9)

@@ -1,4 +1,4 @@
-"""The three networks of a domain, and what each is told."""
+"""The three networks of e+e- → quark pairs, and their conditions."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,8 +73,8 @@ class Drawn:
 
 
 class Start(nn.Module):
-    """What is known in closed form: mean and logarithmic width, linear in the condition, for each kind; the shape of
-    what is left, by its quantiles; and its correlation. A network then starts from about the right distribution."""
+    """A first approximation in closed form, so that a network starts from about the right distribution: mean and
+    logarithmic width, linear in the condition, for each kind; quantiles and correlation of the residuals."""
 
     KNOTS, REACH = 41, 4.0
 
@@ -105,7 +105,7 @@ class Start(nn.Module):
 
     @torch.no_grad()
     def inward(self, x: Tensor, kinds: Tensor, condition: Tensor, row: Tensor) -> Tensor:
-        """The way back."""
+        """Data values to standard normal ones: the inverse of `outward`."""
         mean, width = self._affine(kinds, condition, row)
         g = self._gaussian(((x - mean) / width).numpy(), kinds.numpy())
         return (torch.linalg.inv(self.mixing)[kinds] @ torch.from_numpy(g).float()[..., None])[..., 0]
@@ -201,10 +201,10 @@ class Hadronizer(nn.Module):
         self.register_buffer("classes", torch.stack(summary_kinds(self.species)), persistent=False)
 
     def fit_range(self, known: Tensor) -> None:
-        """Remember what was seen, known (n, 6): nothing beyond the flavours and alpha_s."""
+        """Store the range of the training data, known (n, 6): nothing beyond the flavours and alpha_s."""
 
     def valid_range(self) -> dict[str, list[float]]:
-        """Further bounds of what the model may be asked: none."""
+        """Bounds of the condition besides those of alpha_s and energy: none."""
         return {}
 
     def rest_masses(self, counts: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ class Hadronizer(nn.Module):
         return counts.double() @ self.mass
 
     def shapes_condition(self, counts: Tensor, known: Tensor) -> Tensor:
-        """What the shapes are drawn from: (n, 2, n_kinds) counts and (n, 6) known numbers to (n, n_condition)."""
+        """The condition of the shapes, (n, n_condition): of counts (n, 2, n_kinds) and `known` (n, 6)."""
         total = counts.sum(2).float()
         rest = self.rest_masses(counts).float()
         charged = counts.float() @ self.classes[1]
@@ -220,7 +220,8 @@ class Hadronizer(nn.Module):
         return torch.cat([known, torch.asinh(counts.flatten(1).float()), sums], 1)
 
     def context(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Tensor:
-        """What the particles of each hemisphere are told: own and other shapes, counts, masses: (n, 2, n_context)."""
+        """The context of each hemisphere, the condition of its particles, (n, 2, n_context): its own and the other's
+        shapes, counts and masses."""
         s = (shapes - self.shape_mean) / self.shape_std
         summary = torch.log1p(counts.float() @ self.classes.T) - 1  # (n, 2, classes)
         rest = torch.log(self.rest_masses(counts).float() + 0.1) - 1
@@ -287,7 +288,7 @@ class Hadronizer(nn.Module):
 
     @torch.no_grad()
     def draw(self, known: Tensor, noise: torch.Generator, evaluations: int = 1) -> tuple[Drawn, int]:
-        """Draw events given what is known of each, (n, 6); also returns how many counts were drawn again."""
+        """Draw events, given the condition `known` (n, 6); also returns how many counts were drawn again."""
         counts, again = self.draw_counts(known, noise)
         shapes = self.draw_shapes(counts, known, noise, evaluations)
         sets = self.sets(counts, shapes, known)

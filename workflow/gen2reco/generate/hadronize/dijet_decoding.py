@@ -1,0 +1,115 @@
+"""Exact momenta of dijet events from drawn coordinates: jets, their particles, and all others.
+
+Each step is differentiable; the particles of a jet add up to its four-momentum, and the whole event to the beams'.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gen2reco.generate.hadronize import hemispheres
+from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SCALE
+
+REMNANT = 4.5
+"""|rapidity| beyond which particles carry what the beams have left."""
+MOST_LIGHT_CONE = 3000.0
+"""Largest E + |pz| of a drawn jet, GeV."""
+
+
+def jet_momenta(shapes: Tensor, pt: Tensor, y: Tensor, rest: Tensor, single: Tensor) -> Tensor:
+    """Four-momenta of the jets, (n, JETS, 4), from shapes (n, 16), their partons' pt (n,) and y (n, 2), and the sum of
+    their particles' masses `rest` (n, JETS); the mass is `rest` of a jet of a `single` particle, and more of others."""
+    log_pt, dy, phi, log_mass = shapes.view(-1, 4, JETS).unbind(1)
+    scale = torch.stack([pt, pt, torch.full_like(pt, LEAST_PT), torch.full_like(pt, LEAST_PT)], 1)
+    jet_pt = (scale * log_pt.clamp(-3, 2.5).exp()).clamp(max=MOST_LIGHT_CONE / 3)
+    jet_phi = torch.stack([phi[:, 0], phi[:, 1] + torch.pi, phi[:, 2].abs(), phi[:, 3]], 1)
+    mass = (log_mass.clamp(max=5).exp() - MASS_FLOOR).maximum(rest + 0.002 + 0.01 * rest)
+    mass = torch.where(single, rest, mass.minimum(rest + 0.5 * jet_pt))
+    m_t = (jet_pt.square() + mass.square()).sqrt()
+    most = (MOST_LIGHT_CONE / m_t).log()
+    jet_y = (dy + torch.nn.functional.pad(y, (0, 2))).minimum(most).maximum(-most)
+    return torch.stack([jet_pt * jet_phi.cos(), jet_pt * jet_phi.sin(), m_t * jet_y.sinh(), m_t * jet_y.cosh()], 2)
+
+
+def project_jets(raw: Tensor, mass: Tensor, group: Tensor, target: Tensor, iterations: int = 12) -> Tensor:
+    """Move particles (four-momenta relative to their jet, (n_items, 4)) onto their jet's, `target` (n_jets, 4):
+    scaled to the mass in the rest frame (RAMBO), boosted along the jet, turned and boosted along the beam."""
+    n = len(target)
+    total = raw.new_zeros(n, 4).index_add(0, group, raw)
+    inside = hemispheres.boost(raw, -total[:, :3] / total[:, 3:].clamp(min=1e-9), group, mass)
+    m = (target[:, 3].square() - target[:, :3].square().sum(1)).clamp(min=0).sqrt()
+    scale = hemispheres.mass_scale(inside[:, :3].square().sum(1), mass, group, m, iterations)
+    moved = inside[:, :3] * scale[group][:, None]
+    pt = target[:, :2].norm(dim=1)
+    velocity = torch.zeros_like(target[:, :3])
+    m_t = (m.square() + pt.square()).sqrt().clamp(min=1e-9)
+    velocity[:, 2] = pt / m_t
+    energy = (moved.square().sum(1) + mass.square()).sqrt()
+    p = hemispheres.boost(torch.cat([moved, energy[:, None]], 1), velocity, group, mass)
+    cos, sin = (target[:, i] / pt.clamp(min=1e-9) for i in (0, 1))
+    gamma, beta = target[:, 3] / m_t, target[:, 2] / m_t
+    energy = p[:, 3]
+    x = p[:, 2] * cos[group] - p[:, 1] * sin[group]
+    y = p[:, 2] * sin[group] + p[:, 1] * cos[group]
+    z = p[:, 0] * gamma[group] + energy * beta[group]
+    out = torch.stack([x, y, z], 1)
+    return torch.cat([out, (out.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
+
+
+def balance(x: Tensor, mass: Tensor, side: Tensor, event: Tensor, jets: Tensor, sqrt_s: Tensor) -> Tensor:
+    """Four-momenta of particles outside of jets, (n_items, 4), from their coordinates: the whole event is exact.
+
+    side: (n_items,) ±1; event: (n_items,); jets: (n, 4) sum of all jets. They share the transverse recoil by their
+    transverse momentum squared; then those beyond REMNANT move in rapidity, forward and backward ones by one number
+    each, until light-cone momenta add up to sqrt_s (n,). Every event needs a particle on either side.
+    """
+    n = len(jets)
+
+    def add(values: Tensor) -> Tensor:
+        return values.new_zeros((n, *values.shape[1:])).index_add(0, event, values)
+
+    stretched = x[:, 1:].square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+    p_t = x[:, 1:] / stretched * PT_SCALE * torch.expm1(stretched.clamp(max=4.5))
+    weight = p_t.square().sum(1) + 0.02
+    lacking = -(add(p_t) + jets[:, :2])
+    p_t = p_t + (weight / add(weight)[event])[:, None] * lacking[event]
+    m_t = (p_t.square().sum(1) + mass.square()).sqrt().clamp(min=1e-6)
+    y = side * x[:, 0].clamp(-2, 12)
+    far = _far(side * y, side, event, n)
+    plus, minus = m_t * y.exp(), m_t * (-y).exp()
+    due = torch.stack([sqrt_s - jets[:, 3] - jets[:, 2], sqrt_s - jets[:, 3] + jets[:, 2]], 1)
+    near = add(torch.stack([plus, minus], 1) * ~far[:, None])
+    tight = (due - near < 0.1 * sqrt_s[:, None]).any(1)  # then all that is in no jet moves
+    far = far | tight[event]
+    shift = _shifts(plus, minus, far, side, due - near * ~tight[:, None], add)
+    y = torch.where(far, y + side * torch.where(side > 0, shift[:, 0][event], shift[:, 1][event]), y)
+    p = torch.cat([p_t, (m_t * y.sinh())[:, None]], 1)
+    return torch.cat([p, (p.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
+
+
+def _far(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
+    """Particles beyond REMNANT, or the farthest of their side where there is none."""
+    place = 2 * event + (side < 0)
+    farthest = torch.full((2 * n,), -100.0, dtype=away.dtype).scatter_reduce(0, place, away, "amax")
+    return away >= farthest.clamp(max=REMNANT)[place]
+
+
+def _shifts(
+    plus: Tensor,
+    minus: Tensor,
+    far: Tensor,
+    side: Tensor,
+    due: Tensor,
+    add: Callable[[Tensor], Tensor],
+    iterations: int = 60,
+) -> Tensor:
+    """Shifts of rapidity (n, 2) of the far particles forward and backward, at which their light-cone momenta add up to
+    `due` (n, 2). From above: each step takes off what the other side contributes."""
+    forward, backward = far & (side > 0), far & (side < 0)
+    a_plus, a_minus = (add(v * forward) for v in (plus, minus))
+    b_plus, b_minus = (add(v * backward) for v in (plus, minus))
+    up, down = due[:, 0] / a_plus, due[:, 1] / b_minus  # exponentials of the shifts
+    for _ in range(iterations):
+        up, down = (due[:, 0] - b_plus / down) / a_plus, (due[:, 1] - a_minus / up) / b_minus
+    return torch.stack([up.log(), down.log()], 1)
