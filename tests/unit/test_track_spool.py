@@ -170,8 +170,8 @@ def test_a_forged_spool_cannot_name_files_outside(tmp_path, name):
     (tmp_path / "plan.lock.json").write_text("{}")
     log = Spool(tmp_path, "showers", live=False)
     log.metrics({"loss": 1.0})
-    log._tell("artifact", file=name, folder="")
-    log._tell("model", name="m", files=[name])
+    log._append("artifact", file=name, folder="")
+    log._append("model", name="m", files=[name])
     run = told(tmp_path)
     assert run.artifacts == run.models == []
 

@@ -20,7 +20,7 @@ from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.track import server as track_server
 from gen2reco.track import sync as track_sync
 from gen2reco.track.address import parse
-from gen2reco.track.runs import tell
+from gen2reco.track.runs import campaign_runs
 from gen2reco.track.spool import Spool
 from gen2reco.track.sync import sync
 
@@ -91,7 +91,7 @@ def _files(client, run_id, folder=None):
 
 def expected(results: Path) -> dict:
     """Metric histories that the results folder tells, by run key."""
-    runs = tell(results).runs
+    runs = campaign_runs(results).runs
     return {r.key: sorted((p.key, p.step, p.time, p.value) for p in r.points) for r in runs}
 
 
@@ -548,7 +548,7 @@ def test_damaged_sidecars_and_metrics_are_named_and_left_out(tmp_path, caplog):
     results = campaign(tmp_path, shards=3, samples=("photons",))
     (results / "photons" / "simulate" / "00001.json").write_text("{")
     (results / "report" / "photons" / "metrics.json").write_text("nonsense")
-    runs = {run.key: run for run in tell(results).runs}
+    runs = {run.key: run for run in campaign_runs(results).runs}
     assert runs["pilot/1/photons/simulate"].tags["gen2reco.progress"] == "2/3 shards"
     assert "simulate/00001.json: damaged sidecar" in caplog.text and "metrics.json: damaged" in caplog.text
 

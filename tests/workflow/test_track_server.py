@@ -176,7 +176,7 @@ def test_whatever_breaks_in_tracking_is_a_warning_of_the_campaign(tmp_path, monk
     def broken(*_):
         raise KeyError("hunter2")
 
-    monkeypatch.setattr("gen2reco.track.sync.tell", broken)
+    monkeypatch.setattr("gen2reco.track.sync.campaign_runs", broken)
     done = CliRunner().invoke(commands.track, ["sync", str(small(tmp_path / "results")), "--receipt", "t.json"])
     assert done.exception is None and "hunter2" not in done.output
     assert json.loads((tmp_path / "t.json").read_text())["message"] == "broke off: KeyError"

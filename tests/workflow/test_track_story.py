@@ -8,7 +8,7 @@ from track_campaign import PNG, REPORT, campaign
 
 from gen2reco.errors import InputError
 from gen2reco.track.database import locked
-from gen2reco.track.runs import tell
+from gen2reco.track.runs import campaign_runs
 from gen2reco.track.spool import Spool
 
 
@@ -27,7 +27,7 @@ def test_a_spool_that_is_a_link_tells_nothing_and_gets_nothing(tmp_path, link):
     (results / "report" / "a").mkdir(parents=True)
     (results / "report" / "a" / "report.html").write_text(REPORT)
     before = sorted(outside.rglob("*"))
-    runs = tell(results).runs
+    runs = campaign_runs(results).runs
     assert [run.artifacts for run in runs[1:]] == ([] if link == ".spool" else [[]])
     assert [path.name for path, _ in runs[0].artifacts] == ["report.html"]
     assert sorted(outside.rglob("*")) == before
@@ -53,14 +53,14 @@ def test_a_plan_that_names_what_no_plan_would_is_one_line(tmp_path, change):
     lock = results / "plan.lock.json"
     lock.write_text(json.dumps(json.loads(lock.read_text()) | change))
     with pytest.raises(InputError, match="damaged plan") as caught:
-        tell(results)
+        campaign_runs(results)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_a_plan_has_a_plain_name(tmp_path):
     folder = tmp_path / "Föö Bar's.results"
     folder.mkdir()
-    assert tell(folder).campaign == "f_bar_s_results"
+    assert campaign_runs(folder).campaign == "f_bar_s_results"
 
 
 def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):
@@ -85,17 +85,17 @@ def test_a_lock_that_is_a_link_is_not_written_through(tmp_path):
 def test_damaged_metrics_of_a_report_are_left_out(tmp_path, caplog, rows):
     results = campaign(tmp_path, shards=1, samples=("photons",))
     (results / "report" / "photons" / "metrics.json").write_text(json.dumps(rows))
-    assert not [point for point in tell(results).runs[0].points if "photons" in point.key]
+    assert not [point for point in campaign_runs(results).runs[0].points if "photons" in point.key]
     assert "metrics.json: damaged metrics, left out" in caplog.text
 
 
 def test_a_link_where_a_figure_goes_is_not_followed(tmp_path):
     results = campaign(tmp_path, shards=1, samples=("photons",))
-    (figure,) = [path for path, _ in tell(results).runs[0].artifacts if path.suffix == ".png"]
+    (figure,) = [path for path, _ in campaign_runs(results).runs[0].artifacts if path.suffix == ".png"]
     secret = tmp_path / "secret"
     secret.write_text("precious")
     figure.unlink()
     figure.symlink_to(secret)
-    (again,) = [path for path, _ in tell(results).runs[0].artifacts if path.suffix == ".png"]
+    (again,) = [path for path, _ in campaign_runs(results).runs[0].artifacts if path.suffix == ".png"]
     assert again == figure and not figure.is_symlink() and figure.read_bytes() == PNG
     assert secret.read_text() == "precious"

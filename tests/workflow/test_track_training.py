@@ -10,7 +10,7 @@ from track_campaign import sidecar
 
 from gen2reco.cli import cli
 from gen2reco.errors import InputError
-from gen2reco.track.runs import tell
+from gen2reco.track.runs import campaign_runs
 from gen2reco.track.spool import read
 from gen2reco.track.training_log import TrainingLog, contents
 
@@ -103,7 +103,10 @@ def test_from_training_to_use(command, place, snakemake):
         "held_out/generate": "evaluation",
     }
     outputs = {
-        d.digest[:36] for r in tell(place / "results/traingen").runs for d in r.datasets if d.context == "output"
+        d.digest[:36]
+        for r in campaign_runs(place / "results/traingen").runs
+        for d in r.datasets
+        if d.context == "output"
     }
     assert {digest for _, digest in used.values()} <= outputs
     assert "candidate" in command("models", "list")
@@ -141,7 +144,7 @@ def test_a_resumed_training_goes_on_in_its_run_and_other_settings_make_another(t
     runs = {key: [event for event in events if event["kind"] == "end"] for key, events in read(tmp_path).items()}
     assert sorted(len(ends) for ends in runs.values()) == [1, 2]
     assert all(key.startswith("v_1-") for key in runs)
-    story = {run.name: run for run in tell(tmp_path).runs[1:]}
+    story = {run.name: run for run in campaign_runs(tmp_path).runs[1:]}
     assert {run.status for run in story.values()} == {"FINISHED"}
     assert all(point.key == "shapes/loss" for run in story.values() for point in run.points)
 
@@ -159,7 +162,7 @@ def test_data_are_named_as_their_campaign_names_them(tmp_path):
     for shard in range(3):
         sidecar(tmp_path / "r", "photons", "simulate", shard)
     paths = [tmp_path / "r/photons/simulate" / f"{shard:05d}.parquet" for shard in range(3)]
-    (whole,) = [run for run in tell(tmp_path / "r").runs if run.datasets and "gen2reco.stage" in run.tags]
+    (whole,) = [run for run in campaign_runs(tmp_path / "r").runs if run.datasets and "gen2reco.stage" in run.tags]
     assert contents(paths) == {"photons/simulate": (whole.datasets[-1].digest, 300)}
     ((name, (part, events)),) = contents(paths[:2]).items()
     assert (name, events) == ("photons/simulate", 200) and part != whole.datasets[-1].digest

@@ -63,7 +63,7 @@ def _home_cache(holds: str = "") -> Path | None:
 
 
 def _own(given: str) -> Path:
-    """A folder that the environment names; where it is our temporary one, from another machine too, it is seen to."""
+    """A folder that the environment names; our temporary one, also of another machine, is made if need be."""
     return _temporary() if Path(given) == _place() else Path(given)
 
 

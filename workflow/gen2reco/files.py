@@ -73,8 +73,8 @@ def check_folder(path: Path | str) -> None:
 
 @contextmanager
 def whole(path: Path, what: str = "") -> Iterator[Path]:
-    """A temporary name beside `path`, or what it links to, unique to this attempt, which takes its place when the block
-    ends well; else nothing is left.
+    """A temporary name in the folder of `path`, or of what it links to, unique to this attempt, which takes its place
+    when the block ends well; else nothing is left.
 
     Raises InputError where `path` is no regular file, and InfrastructureError when the folder or disk refuses; `what`
     begins what it says.

@@ -12,6 +12,7 @@ import importlib.util
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from gen2reco.errors import InfrastructureError
 _caching = False
 
 
-def compiled(signatures: list, fastmath: bool = False):
+def compiled(signatures: list, fastmath: bool = False) -> Callable[[Callable], Callable]:
     """Decorator: compile a kernel at import for these signatures alone, cached when loaded by `load`."""
     from numba import njit
 
@@ -32,7 +33,7 @@ def compiled(signatures: list, fastmath: bool = False):
 def load(module: str, sources: tuple[str, ...] = ()) -> ModuleType:
     """Import a module of kernels, compiled code taken from the shared cache or put there.
 
-    sources: names of the modules beside it that its compiled code also comes from.
+    sources: names of the modules in its folder that its compiled code also comes from.
     """
     from numba.core import config
 
@@ -60,7 +61,7 @@ def load(module: str, sources: tuple[str, ...] = ()) -> ModuleType:
 
 
 def _private(folder: Path) -> Path | None:
-    """A folder of this process's own beside the published one; None where nothing can be written."""
+    """A folder of this process's own, next to the published one; None where nothing can be written."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -83,7 +84,9 @@ def _key(module: str, sources: tuple[str, ...]) -> str:
 
     parts = [numba.__version__, llvmlite.__version__, platform.python_version(), llvm.get_host_cpu_name()]
     parts.append(llvm.get_host_cpu_features().flatten())
-    own = Path(importlib.util.find_spec(module).origin)
+    spec = importlib.util.find_spec(module)
+    assert spec and spec.origin, f"{module} is a module of this package"
+    own = Path(spec.origin)
     for source in (own, *(own.with_name(f"{name}.py") for name in sources)):
         status = source.stat()
         parts += [str(source.resolve()), str(status.st_mtime_ns), hashlib.sha256(source.read_bytes()).hexdigest()]

@@ -36,7 +36,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), folder)
-        reason = os.strerror(error.errno)
+        reason = error.strerror or str(error)
         if place.is_symlink() and not place.exists():
             reason = f"{place} is a link to {os.readlink(place)}, which does not exist"  # noqa: PTH115
         elif not place.is_dir():

@@ -15,7 +15,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="Folder of all results.")
 PATIENCE = 900.0
 """Seconds that a campaign waits for its tracking at most."""
-URI = click.option("--uri", help="MLflow server; default: MLFLOW_TRACKING_URI, else mlflow.db beside the results.")
+URI = click.option("--uri", help="MLflow server; default: MLFLOW_TRACKING_URI, else mlflow.db of the results.")
 
 
 @click.group()
@@ -57,7 +57,7 @@ def _sync_or_wait(receipt: Path, results: Path, replay: Callable[[], str]) -> No
         print(f"gen2reco: warning: {line}; later: gen2reco track sync {shlex.quote(str(results))}", file=sys.stderr)
     print(line)
     write_text(receipt, json.dumps({"status": status, "message": line}, indent=1) + "\n")
-    if late:  # an exit by the usual way would wait for what was left behind
+    if late:  # the usual exit would wait for the thread that was left behind
         leave(0)
 
 

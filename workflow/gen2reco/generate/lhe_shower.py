@@ -24,7 +24,7 @@ _LOOPS = ("Merging:doUNLOPSLoop", "Merging:doUNLOPSSubtNLO")
 @dataclass
 class Showered:
     """What came out. `parts`: columns of each batch (see `pythia_engine.columns`), their weights factors on those of
-    the given events; `at`: (n,) which of them events each row is; `vetoed`: how many were dropped on purpose;
+    the given events; `at`: (n,) the one of each row; `vetoed`: how many were dropped on purpose;
     `failed`: which ones Pythia8 gave up; `failures`: why, and how many events for each reason."""
 
     parts: list[dict] = field(default_factory=list)

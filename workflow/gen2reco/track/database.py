@@ -1,6 +1,6 @@
-"""A tracking database that MLflow opens directly: made whole, and brought to a newer schema only when that is wanted.
+"""A tracking database that MLflow opens directly: created whole, and migrated to a newer schema only on request.
 
-MLflow's own client migrates an older database in silence as soon as it is opened; so its schema is looked at before.
+MLflow's own client migrates an older database in silence as soon as it opens it; so its schema is checked before.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def prepare(address: Address, upgrade: bool = False) -> None:
-    """See that the database is there and has the schema of the MLflow installed; one process at a time.
+    """Make sure that the database exists and has the schema of the MLflow installed; one process at a time.
 
     With `upgrade` an older one is migrated: an SQLite file is copied first; of others a dump is the user's own.
     Raises InputError for an older database without `upgrade`, one of a newer MLflow, or one that is not MLflow's.
@@ -51,7 +51,7 @@ def _bring_up_to_date(address: Address, engine: "Engine", upgrade: bool) -> None
     if found not in _known_schemas():
         raise InputError(f"{address}: made by a newer MLflow (schema {found}); update mlflow here, or give another one")
     if not upgrade:
-        copy = "a copy is kept beside it" if address.path else "dump it first: no copy is made"
+        copy = "a copy is kept in its folder" if address.path else "dump it first: no copy is made"
         raise InputError(
             f"{address}: made by an older MLflow (schema {found}, here {latest}), which could not open it any more; "
             f"`gen2reco track sync … --upgrade` brings it up to date; {copy}"
@@ -98,7 +98,7 @@ def _make(path: Path) -> None:
 
 
 def _copy(address: Address, path: Path, schema: str) -> str:
-    """Copy an SQLite file as it is now, to the disk; copies that are there stay. Returns the name of the copy."""
+    """Copy an SQLite file as it is now, to the disk; copies that exist already stay. Returns the name of the copy."""
     numbers = (f"{path.name}.{schema}{f'.{n}' if n else ''}.backup" for n in range(10_000))
     copy = next(place for place in map(path.with_name, numbers) if not os.path.lexists(place))
     draft = path.with_name(f".{copy.name}.{uuid.uuid4().hex}.tmp")
@@ -142,7 +142,7 @@ def _is_file(address: Address, path: Path) -> bool:
 
 
 def alone(address: Address, ending: str = ".sync.lock") -> AbstractContextManager[bool | None]:
-    """Hold the lock beside an SQLite file; nothing for other databases and servers. Raises InputError as `prepare`."""
+    """Hold the lock next to an SQLite file; nothing for other databases and servers. Raises InputError as `prepare`."""
     if address.path is None:
         return nullcontext()
     _is_file(address, address.path)

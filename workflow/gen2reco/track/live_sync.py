@@ -1,6 +1,6 @@
 """Live curves: a quiet background process that brings one training's spool to a server while the training runs.
 
-The training never waits for it: it only holds the pipe whose closing, however the training ends, asks for a last pass.
+The training never waits for it: it only holds a pipe; when that closes, however the training ends, a last pass follows.
 """
 
 import os

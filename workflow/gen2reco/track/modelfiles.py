@@ -13,7 +13,7 @@ LARGEST = 2**32
 
 
 def files_of(folder: Path, model: str) -> dict[str, Path]:
-    """The files of a model by their names in its folder; of others, but hidden ones, a line tells that they stay.
+    """The files of a model by their names in its folder; all others but hidden ones are named in a warning.
 
     Raises InputError for a folder that is none, a link, and kinds of files that could carry code.
     """
@@ -22,7 +22,7 @@ def files_of(folder: Path, model: str) -> dict[str, Path]:
     found, left = {}, []
     for place in (folder, *(folder / part for part in PARTS)):
         if place.is_symlink() and place != folder:
-            raise InputError(f"{place}: is a link; put the folder itself there")
+            raise InputError(f"{place}: is a link; put the folder itself in its place")
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             name = path.relative_to(folder).as_posix()
             if name in PLACES:
@@ -39,7 +39,7 @@ def _taken(path: Path, folder: Path) -> Path:
     try:
         check(path, folder, LARGEST)
     except NotTaken as error:
-        raise InputError(f"{path}: {error}; put the file itself there") from None
+        raise InputError(f"{path}: {error}; put the file itself in its place") from None
     return path
 
 

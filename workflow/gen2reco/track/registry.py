@@ -1,4 +1,4 @@
-"""The model registry: versions of safetensors folders, aliases, and what a campaign's reference to a model means.
+"""The model registry: versions of safetensors folders, aliases, and how a campaign's reference to a model resolves.
 
 A version carries the content digest of its folder as tag `gen2reco.digest`; what is downloaded is checked against it.
 """
@@ -43,7 +43,7 @@ def resolve(reference: str, uri: str | None = None, results: Path | str = "resul
     """`models:/name@alias`, `models:/name/3`, a digest (12 hex digits or more) or a folder → its files and digest.
 
     Downloads once into the cache. Raises InputError for a reference that names nothing or a model whose files do not
-    match its digest, InfrastructureError if a server is needed and away.
+    match its digest, InfrastructureError if a server is needed and cannot be reached.
     """
     if match := _REFERENCE.fullmatch(reference):
         return _from_registry(reference, match, tracking_address(results, uri))
@@ -90,8 +90,8 @@ def register_files(
             shutil.copyfile(path, folder / place)
         digest = model_digest(folder)
         _make_name(client, name)
-        if there := _versions(client, name, digest):
-            return there[0]
+        if registered := _versions(client, name, digest):
+            return registered[0]
         tags = {DIGEST: digest, **_evaluation_tags(folder)}
         made = client.create_logged_model(experiment, name, run_id, tags, model_type="safetensors")
         client.log_model_artifacts(made.model_id, str(folder))
@@ -235,7 +235,7 @@ def _make_name(client: "MlflowClient", name: str) -> None:
 
 
 def _evaluation_tags(folder: Path) -> dict[str, str]:
-    """The held-out metrics as tags of the version, to be seen in its page."""
+    """The held-out metrics as tags of the version, shown on its page."""
     if not (folder / EVALUATION).exists():
         return {}
     found = evaluation(folder)

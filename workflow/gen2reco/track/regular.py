@@ -10,9 +10,9 @@ class NotTaken(ValueError):
 
 
 def check(path: Path, root: Path, most: int) -> None:
-    """See that a file below `root` is regular, reached through no link, and of at most so many bytes.
+    """Check that a file below `root` is regular, reached through no link, and of at most so many bytes.
 
-    Raises NotTaken, also if it is not there.
+    Raises NotTaken, also if it does not exist.
     """
     path, root = path.absolute(), root.absolute()
     if ".." in path.parts or not path.is_relative_to(root):

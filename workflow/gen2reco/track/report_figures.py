@@ -41,17 +41,17 @@ def extract(report: Path, folder: Path) -> Iterator[Path]:
             continue
         words = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "figure"
         path = folder / hashlib.sha256(content).hexdigest() / f"{number:02d}_{words}{_SUFFIX[match['kind']]}"
-        if not _is_there(path, folder, content):
+        if not _is_written(path, folder, content):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
             temporary.write_bytes(content)
             temporary.replace(path)
-        if _is_there(path, folder, content):
+        if _is_written(path, folder, content):
             yield path
 
 
-def _is_there(path: Path, folder: Path, content: bytes) -> bool:
-    """Whether a file of that content lies there, through no link."""
+def _is_written(path: Path, folder: Path, content: bytes) -> bool:
+    """Whether the path is a file of that content, reached through no link."""
     try:
         return read(path, folder, len(content)) == content
     except NotTaken:

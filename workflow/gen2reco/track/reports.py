@@ -26,10 +26,10 @@ def metrics_of(results: Path) -> Iterator[tuple[str, float, int, int]]:
             found = json.loads(read(path, results, _LARGEST_METRICS))
             rows = _ROWS.validate_python(found.get("metrics") if isinstance(found, dict) else found)
         except ValidationError as error:
-            _tell(path, f"damaged metrics, left out: {first_mistake(error)}")
+            _warn(path, f"damaged metrics, left out: {first_mistake(error)}")
             continue
         except (NotTaken, ValueError, RecursionError) as error:
-            _tell(path, f"damaged metrics, left out: {error}")
+            _warn(path, f"damaged metrics, left out: {error}")
             continue
         time = path.stat().st_mtime_ns // 10**6
         group = "/".join(path.relative_to(results / REPORT).parts[:-1])
@@ -50,7 +50,7 @@ def files_of(results: Path) -> Iterator[tuple[Path, str]]:
         try:
             check(path, results, _LARGEST)
         except NotTaken as error:
-            _tell(path, f"left out: {error}")
+            _warn(path, f"left out: {error}")
             continue
         place = spool.safe_path("/".join(path.parent.relative_to(results).parts))
         yield path, place
@@ -69,5 +69,5 @@ def _figures(results: Path, report: Path) -> list[Path]:
         return []
 
 
-def _tell(path: Path, what: str) -> None:
+def _warn(path: Path, what: str) -> None:
     logging.getLogger(__name__).warning("%s: %s", path, what)

@@ -21,7 +21,7 @@ from gen2reco.campaign.campaign import named_files
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.paths import LOCK_NAME
 from gen2reco.track.regular import NotTaken, read
-from gen2reco.track.runs import Run, Story, read_lock, stage_folders, tell
+from gen2reco.track.runs import CampaignRuns, Run, campaign_runs, read_lock, stage_folders
 from gen2reco.track.secrets import scrub_file
 from gen2reco.track.shards import shards_of
 
@@ -48,13 +48,13 @@ def export(results: Path, output: Path, licence: str | None = None) -> Path:
     Raises InputError if there is no campaign or the output exists already.
     """
     results, output = Path(results), Path(output)
-    lock, story = read_lock(results), tell(results)
+    lock, tracked = read_lock(results), campaign_runs(results)
     if os.path.lexists(output):
         raise InputError(f"{output}: exists already; give a new name")
     if not lock["samples"]:
         raise InputError(f"{results}: holds no plan.lock.json; only a planned campaign can be exported")
     with tempfile.TemporaryDirectory() as temporary:
-        crate = _crate(results, story, lock, licence or lock.get("licence") or LICENCE, Path(temporary))
+        crate = _crate(results, tracked, lock, licence or lock.get("licence") or LICENCE, Path(temporary))
         _write(crate, output)
     return output
 
@@ -72,12 +72,12 @@ def _write(crate: "ROCrate", output: Path) -> None:
         draft.unlink(missing_ok=True) if draft.is_file() else shutil.rmtree(draft, ignore_errors=True)
 
 
-def _crate(results: Path, story: Story, lock: dict, licence: str, scratch: Path) -> "ROCrate":
+def _crate(results: Path, tracked: CampaignRuns, lock: dict, licence: str, scratch: Path) -> "ROCrate":
     from rocrate.rocrate import ROCrate
 
-    top = story.runs[0]
+    top = tracked.runs[0]
     crate = ROCrate(gen_preview=False, version="1.1")
-    crate.name = f"gen2reco campaign {story.campaign}, plan revision {lock['revision']}"
+    crate.name = f"gen2reco campaign {tracked.campaign}, plan revision {lock['revision']}"
     crate.description = f"Simulated and reconstructed collider events: {', '.join(lock['samples'])}."
     crate.datePublished = _moment(top.end) or datetime.now(UTC).isoformat(timespec="seconds")
     crate.root_dataset["license"] = _licence(crate, licence)
@@ -91,8 +91,8 @@ def _crate(results: Path, story: Story, lock: dict, licence: str, scratch: Path)
         for path, folder in top.artifacts
         if folder != "plan"
     ]
-    crate.root_dataset["mentions"] = _action(crate, story, workflow, inputs, outputs)
-    _readme(crate, scratch, story)
+    crate.root_dataset["mentions"] = _action(crate, tracked, workflow, inputs, outputs)
+    _readme(crate, scratch, tracked)
     return crate
 
 
@@ -122,7 +122,7 @@ def _checkout() -> Path | None:
 
 def _configuration(crate: "ROCrate", scratch: Path, lock: dict) -> list["Entity"]:
     """The campaign file and those that its fields of paths name, as far as they lie in its folder or the checkout and
-    are still what the plan was made from; a line tells of the others."""
+    are still what the plan was made from; the others are named in a warning."""
     files, campaign = lock["files"], Path(lock["campaign_file"])
     try:
         named = {os.path.normpath(file) for file in named_files(campaign)}
@@ -177,29 +177,31 @@ def _digests(crate: "ROCrate", scratch: Path, results: Path, lock: dict) -> list
 
 
 def _action(
-    crate: "ROCrate", story: Story, workflow: "Entity", inputs: list["Entity"], outputs: list["Entity"]
+    crate: "ROCrate", tracked: CampaignRuns, workflow: "Entity", inputs: list["Entity"], outputs: list["Entity"]
 ) -> "Entity":
     """The run of the campaign, with metrics and costs as properties."""
-    top = story.runs[0]
-    properties = {**_times(top), "name": top.name, "description": _summary(story)}
+    top = tracked.runs[0]
+    properties = {**_times(top), "name": top.name, "description": _summary(tracked)}
     sources = inputs if len(inputs) > 1 else inputs[0]
     action = crate.add_action(workflow, f"#{top.key.replace('/', '-')}", sources, outputs, properties)
-    for run in story.runs:
+    for run in tracked.runs:
         for key, value in _latest(run).items():
             if not key.startswith("shard/"):
                 action.append_to("additionalProperty", _property(crate, f"{run.name}: {key}", value))
     return action
 
 
-def _readme(crate: "ROCrate", scratch: Path, story: Story) -> None:
+def _readme(crate: "ROCrate", scratch: Path, tracked: CampaignRuns) -> None:
     text = f"# {crate.name}\n\n{crate.description} Event records are recognised by `sha256sums.txt`.\n\n"
-    content = f"{text}{story.runs[0].note}\n".encode()
+    content = f"{text}{tracked.runs[0].note}\n".encode()
     readme = _put(crate, scratch, content, "README.md", "what this crate holds")
     readme["encodingFormat"], readme["about"] = "text/markdown", crate.root_dataset
 
 
-def _summary(story: Story) -> str:
-    return f"{len(story.runs) - 1} runs: " + ", ".join(f"{run.name} ({run.status.lower()})" for run in story.runs[1:])
+def _summary(tracked: CampaignRuns) -> str:
+    return f"{len(tracked.runs) - 1} runs: " + ", ".join(
+        f"{run.name} ({run.status.lower()})" for run in tracked.runs[1:]
+    )
 
 
 def _property(crate: "ROCrate", name: str, value: float) -> "Entity":

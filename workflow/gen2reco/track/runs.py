@@ -1,7 +1,7 @@
-"""A campaign's story as plain data, read from its results folder alone: what to replay into a server or to export.
+"""The runs of a campaign as plain data, read from its results folder alone, to be replayed into a server or exported.
 
 One run for the plan's revision, below it one per sample and stage, and one per training: never one per shard.
-The same folder always tells the same story, so that replaying it twice, or at once by two processes, changes nothing.
+The same folder always gives the same runs, so that replaying it twice, or at once by two processes, changes nothing.
 """
 
 import json
@@ -68,7 +68,7 @@ class Run:
     """(registered name, files of the model folder by their names in it)"""
 
     def digest(self) -> str:
-        """The sha256 of all that the run tells, files by content."""
+        """The sha256 of all that the run holds, files by content."""
         content = {field.name: getattr(self, field.name) for field in fields(self)}
         content["artifacts"] = [(file_digest(path), path.name, folder) for path, folder in self.artifacts]
         content["models"] = [
@@ -78,7 +78,7 @@ class Run:
 
 
 @dataclass
-class Story:
+class CampaignRuns:
     """A campaign: its name, and its runs, parents first."""
 
     campaign: str
@@ -86,8 +86,8 @@ class Story:
     runs: list[Run]
 
 
-def tell(results: Path | str) -> Story:
-    """Read the story of the campaign in that results folder. Raises InputError if there is no such folder."""
+def campaign_runs(results: Path | str) -> CampaignRuns:
+    """Read the runs of the campaign in that results folder. Raises InputError if there is no such folder."""
     results = Path(results)
     lock = read_lock(results)
     top = _top(results, lock)
@@ -95,11 +95,11 @@ def tell(results: Path | str) -> Story:
     runs = [_stage_run(top, shards, lock, stages) for shards in stages]
     runs += [training_run(results, top, key, events) for key, events in spool.read(results).items()]
     _complete_top(top, results, lock, runs, stages)
-    return Story(lock["name"], top.key, [top, *runs])
+    return CampaignRuns(lock["name"], top.key, [top, *runs])
 
 
 def read_lock(results: Path) -> dict:
-    """The plan beside the results; for a folder without one (a training by hand) a stand-in named after the folder.
+    """The plan of a results folder; for a folder without one (a training by hand) a stand-in named after the folder.
 
     Raises InputError for a missing folder, and for a plan that is damaged or names what no plan would.
     """
@@ -124,7 +124,7 @@ def read_lock(results: Path) -> dict:
 
 
 def top_run(results: Path, lock: dict) -> Run:
-    """The run of a plan's revision, as far as the plan alone tells; it starts when the plan was written."""
+    """The run of a plan's revision, as far as the plan alone states it; it starts when the plan was written."""
     tags = {"gen2reco.kind": "campaign", "gen2reco.campaign": lock["name"], "gen2reco.plan": lock.get("digest", "")}
     tags["gen2reco.revision"] = str(lock["revision"])
     name = f"{lock['name']} revision {lock['revision']}"
@@ -204,7 +204,7 @@ def _inherited(top: Run) -> dict[str, str]:
 
 
 def stage_folders(results: Path, lock: dict) -> Iterator[tuple[str, str]]:
-    """(sample, stage) that hold files of their own, in the order of the plan; without a plan what lies there."""
+    """(sample, stage) that hold files of their own, in the order of the plan; without a plan, the folders found."""
     planned = lock["samples"].items()
     pairs = [(s, stage) for s, entry in planned for stage, c in entry["stages"].items() if c.get("owner", s) == s]
     if pairs or lock["samples"]:
@@ -259,7 +259,7 @@ def _data(shards: Shards, context: str) -> Data:
 
 
 def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: list[Shards]) -> None:
-    """What only all runs together tell: status, span, report, the table of contents."""
+    """Complete the top run by what follows from all others: status, span, report, the table of contents."""
     top.start = top.start or min((run.start for run in runs if run.start), default=0)
     top.end = max((run.end for run in runs if run.end), default=None)
     states = {run.status for run in runs}

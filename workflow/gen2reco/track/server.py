@@ -1,4 +1,4 @@
-"""Is the MLflow server there, and what do its failures mean: one line each, without credentials."""
+"""The connection to an MLflow server, and its failures in one line each, without credentials."""
 
 import os
 import socket
@@ -36,7 +36,7 @@ class Deleted(Gen2recoError):
 def reachable(address: Address, seconds: float = 3.0) -> bool:
     """Whether something answers at the address, through the proxies of the environment as MLflow goes; needs no mlflow.
 
-    Files always do. A server that takes the connection and then is slow counts as there.
+    Files always do. A server that accepts the connection and then is slow counts as reachable.
     """
     if address.remote:
         return _answers(address.uri, seconds)
@@ -97,12 +97,12 @@ def _proxy(address: Address) -> str:
 
 
 def _knock(address: Address) -> None:
-    """Ask once, to tell refused credentials from other troubles."""
+    """Send one request, to distinguish refused credentials from other failures."""
     from mlflow.tracking._tracking_service.utils import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    asked = "/api/2.0/mlflow/experiments/search?max_results=1"
-    answer = http_request(get_default_host_creds(address.uri), asked, "GET", max_retries=1, raise_on_status=False)
+    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    answer = http_request(get_default_host_creds(address.uri), path, "GET", max_retries=1, raise_on_status=False)
     if answer.status_code in (401, 403):
         raise _refused(f"tracking server {address}")
     if answer.status_code == 407:

@@ -1,8 +1,8 @@
-"""The local spool: what a training tells of itself, appended line by line; needs no server, no lock and no mlflow.
+"""The local spool: the events of a training, appended line by line; needs no server, no lock and no mlflow.
 
 Each process writes its own file `<results>/.spool/<run>.<attempt>.jsonl` by single appends, so concurrent jobs cannot
 mix and a kill leaves at most one torn line, which the reader skips. Events carry (attempt, number): copies of a file
-tell nothing twice.
+add nothing twice.
 """
 
 import json
@@ -32,9 +32,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 class Spool:
-    """Tells the story of one training run; `run_key` names it, the same in every attempt of the same training.
+    """Records one training run; `run_key` names it, the same in every attempt of the same training.
 
-    Used as a context manager it also tells how the attempt ended. Nothing it does can stop a training: a full disk is
+    Used as a context manager it also records how the attempt ended. Nothing it does can stop a training: a full disk is
     one warning. With `live`, a background process brings the curves to the server of MLFLOW_TRACKING_URI meanwhile.
     """
 
@@ -48,29 +48,29 @@ class Spool:
         self._watcher: subprocess.Popen | None = None
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Settings of the run: nested mappings become dotted names; the first value told of a name stays."""
-        self._tell("params", values={k: scrub_value(str(v), k) for k, v in flatten(values)})
+        """Settings of the run: nested mappings become dotted names; the first value recorded of a name stays."""
+        self._append("params", values={k: scrub_value(str(v), k) for k, v in flatten(values)})
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Labels of the run; later ones replace earlier ones."""
-        self._tell("tags", values={k: scrub_value(str(v), k) for k, v in flatten(values)})
+        self._append("tags", values={k: scrub_value(str(v), k) for k, v in flatten(values)})
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Numbers at a step; of a name and step told again (a resumed training) the first stays."""
-        self._tell("metrics", step=int(step), values={str(k): float(v) for k, v in values.items()})
+        """Numbers at a step; of a name and step recorded again (a resumed training) the first stays."""
+        self._append("metrics", step=int(step), values={str(k): float(v) for k, v in values.items()})
         if self._unwatched:
             self._unwatched, self._watcher = False, watch(self.root.parent, self.key)
 
     def dataset(self, name: str, digest: str, context: str = "training", source: str = "", **facts: Any) -> None:
         """A data set that the run uses: its content digest, where it lies, and plain facts (events, range)."""
-        self._tell("dataset", name=name, digest=digest, context=context, source=scrub_value(str(source)), facts=facts)
+        self._append("dataset", name=name, digest=digest, context=context, source=scrub_value(str(source)), facts=facts)
 
     def artifact(self, path: Path | str, folder: str = "") -> None:
         """A file to keep with the run as it is now; `folder` groups it. Raises InputError if it is no file."""
         source = Path(path)
         if not source.is_file():
             raise InputError(f"{path}: no such file; an artifact of a run is one file")
-        self._tell("artifact", file=self._keep(source), folder=safe_path(folder))
+        self._append("artifact", file=self._keep(source), folder=safe_path(folder))
 
     def model(self, name: str, folder: Path | str) -> None:
         """A model folder to register as a new version of `name`, candidate for its place."""
@@ -81,11 +81,11 @@ class Spool:
         except InputError as error:
             self._warn(error)
         else:
-            self._tell("model", name=name, files=files)
+            self._append("model", name=name, files=files)
 
     def end(self, status: str = FINISHED) -> None:
         """How this attempt ended."""
-        self._tell("end", status=status)
+        self._append("end", status=status)
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -113,7 +113,7 @@ class Spool:
             self._warn(error)
             return None
 
-    def _tell(self, kind: str, **content: Any) -> None:
+    def _append(self, kind: str, **content: Any) -> None:
         event = {"attempt": self.attempt, "n": self._count, "t": time.time_ns() // 10**6, "kind": kind, **content}
         self._count += 1
         try:
@@ -155,8 +155,8 @@ def watch(folder: Path, run_key: str) -> subprocess.Popen | None:
 def read(folder: Path | str, run_key: str | None = None) -> dict[str, list[dict]]:
     """All events spooled under a results folder, by run key: each once, in order of time.
 
-    Lines torn by a kill, and those that no spool of ours would hold, are left out: of the latter a warning tells how
-    many. Files that are links, or are reached through one, are not read.
+    Lines torn by a kill, and those that no spool of ours would hold, are left out: the latter are
+    counted in a warning. Files that are links, or are reached through one, are not read.
     """
     root, known = Path(folder) / FOLDER, set()
     runs: dict[str, list[dict]] = {}
@@ -179,7 +179,7 @@ def read(folder: Path | str, run_key: str | None = None) -> dict[str, list[dict]
 
 
 def spooled_file(folder: Path | str, name: str | None) -> Path | None:
-    """The file kept in the spool as `digest/name`; None if it is not there, is a link, or is not of that content."""
+    """The file kept in the spool as `digest/name`; None if it is missing, is a link, or is not of that content."""
     if name is None:
         return None
     path = Path(folder) / FOLDER / FILES / name

@@ -1,4 +1,4 @@
-"""Replay a campaign's story into an MLflow server: as often as wanted, by several processes at once, each thing once.
+"""Replay a campaign's runs into an MLflow server: as often as wanted, by several processes at once, each thing once.
 
 Runs are found by the tag `gen2reco.key`. MLflow cannot create a run only if it is missing, so two replays may create
 it twice; every replay therefore looks again when it has finished, all agree on the smallest run id, complete that run
@@ -17,7 +17,7 @@ from gen2reco.track import spool
 from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.database import alone, locked
 from gen2reco.track.registry import register_files, version_of_digest
-from gen2reco.track.runs import Point, Run, Story, read_lock, tell, top_run, training_run
+from gen2reco.track.runs import CampaignRuns, Point, Run, campaign_runs, read_lock, top_run, training_run
 from gen2reco.track.server import Deleted, connect, experiment_id, explained
 
 if TYPE_CHECKING:
@@ -30,22 +30,22 @@ _LONGEST = {"param": 6000, "tag": 8000, "key": 250, "digest": 36}
 
 
 def sync(results: Path | str, uri: str | None = None, upgrade: bool = False) -> str:
-    """Replay the story of a results folder; returns what was done, in one line.
+    """Replay the runs of a results folder; returns what was done, in one line.
 
-    `upgrade` allows to migrate the database of an older MLflow. Raises InfrastructureError when the server is away or
-    refuses a file, InputError for an address that cannot be read, a wrong token, a deleted experiment, a database of
-    another MLflow, or a run that tells of another campaign; all that can be replayed has been by then.
+    `upgrade` allows to migrate the database of an older MLflow. Raises InfrastructureError when the server cannot be
+    reached or refuses a file, InputError for an address that cannot be read, a wrong token, a deleted experiment, a
+    database of another MLflow, or a run that belongs to another campaign; all that can be replayed has been by then.
     """
     results = Path(results)
     address = tracking_address(results.absolute().parent, uri)
-    story = tell(results)
+    tracked = campaign_runs(results)
     with _one_at_a_time(results, address):
         client = connect(address, upgrade)
         with explained(address):
-            experiment = experiment_id(client, story.campaign, address, results)
-            replay = Replay(client, address, story, experiment)
+            experiment = experiment_id(client, tracked.campaign, address, results)
+            replay = Replay(client, address, tracked, experiment)
             replay.all()
-    line = f"{address}: {len(story.runs)} runs of {story.campaign}, {replay.written} written"
+    line = f"{address}: {len(tracked.runs)} runs of {tracked.campaign}, {replay.written} written"
     if replay.problems:
         raise type(replay.problems[0])(f"{line}; {len(replay.problems)} problems, the first: {replay.problems[0]}")
     return line
@@ -67,20 +67,20 @@ def sync_training(results: Path, run_key: str, address: Address, sent: set[Point
         client = connect(address)
         with explained(address):
             experiment = experiment_id(client, lock["name"], address, results)
-        replay = Replay(client, address, Story(lock["name"], top.key, [top, run]), experiment)
+        replay = Replay(client, address, CampaignRuns(lock["name"], top.key, [top, run]), experiment)
         run.points, run.artifacts, run.models = new, [], []
         replay.part(top, run)
     sent.update(new)
 
 
 class Replay:
-    """One replay of a story into one experiment."""
+    """One replay of a campaign into one experiment."""
 
-    def __init__(self, client: "MlflowClient", address: Address, story: Story, experiment: str):
-        self.client, self.address, self.story, self.experiment = client, address, story, experiment
+    def __init__(self, client: "MlflowClient", address: Address, tracked: CampaignRuns, experiment: str):
+        self.client, self.address, self.tracked, self.experiment = client, address, tracked, experiment
         self.written = 0
         self.problems: list[Gen2recoError] = []
-        self.there: dict[str, Any] = {}
+        self.on_server: dict[str, Any] = {}
         """Run key → the run on the server."""
         self._refused_files = 0
 
@@ -89,10 +89,10 @@ class Replay:
         for _ in range(_ROUNDS):
             self.problems = []
             try:
-                self.there = self._known_runs()
-                for run in self.story.runs:
+                self.on_server = self._known_runs()
+                for run in self.tracked.runs:
                     self._replay(run)
-                if _ids(self._known_runs()) == _ids(self.there):
+                if _ids(self._known_runs()) == _ids(self.on_server):
                     return
             except Deleted:
                 continue
@@ -100,11 +100,11 @@ class Replay:
 
     def part(self, top: Run, run: Run) -> None:
         """Replay one run below its parent, which is only made sure of."""
-        self.there = self._known_runs()
+        self.on_server = self._known_runs()
         for each in (top, run):
-            if each.key not in self.there:
-                self.there[each.key] = self._create(each)
-        self._write(run, self.there[run.key])
+            if each.key not in self.on_server:
+                self.on_server[each.key] = self._create(each)
+        self._write(run, self.on_server[run.key])
 
     def _known_runs(self) -> dict[str, Any]:
         """The runs by key; of duplicates the one of the smallest id, the others are deleted."""
@@ -120,36 +120,36 @@ class Replay:
     def _search(self) -> Iterable[Any]:
         token = None
         while True:
-            query = f"tags.`{ROOT}` = '{self.story.root}'"
+            query = f"tags.`{ROOT}` = '{self.tracked.root}'"
             page = self._call(self.client.search_runs, [self.experiment], query, max_results=1000, page_token=token)
             yield from (run for run in page if KEY in run.data.tags)
             if not (token := page.token):
                 return
 
     def _replay(self, run: Run) -> None:
-        if run.key not in self.there:
-            self.there[run.key] = self._create(run)
-        there, content = self.there[run.key], run.digest()
-        tags = there.data.tags
+        if run.key not in self.on_server:
+            self.on_server[run.key] = self._create(run)
+        known, content = self.on_server[run.key], run.digest()
+        tags = known.data.tags
         if tags.get(SYNCED) == content and tags.get("mlflow.parentRunId", "") == self._parent(run):
             return
         problems = len(self.problems)
-        self._write(run, there)
+        self._write(run, known)
         if len(self.problems) == problems:
-            self._call(self.client.set_tag, there.info.run_id, SYNCED, content)
+            self._call(self.client.set_tag, known.info.run_id, SYNCED, content)
         self.written += 1
 
     def _parent(self, run: Run) -> str:
-        return self.there[run.parent].info.run_id if run.parent else ""
+        return self.on_server[run.parent].info.run_id if run.parent else ""
 
     def _create(self, run: Run) -> Any:
-        tags = {KEY: run.key, ROOT: self.story.root}
+        tags = {KEY: run.key, ROOT: self.tracked.root}
         return self._call(self.client.create_run, self.experiment, run.start or None, tags, run.name)
 
-    def _write(self, run: Run, there: Any) -> None:
+    def _write(self, run: Run, on_server: Any) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        run_id, known = there.info.run_id, there.data.params
+        run_id, known = on_server.info.run_id, on_server.data.params
         params = {_key(k): v[: _LONGEST["param"]] for k, v in run.params.items()}
         for name in sorted(params.keys() & known.keys()):
             if params[name] != known[name]:
@@ -168,7 +168,7 @@ class Replay:
         self._register(run, run_id)
         if run.status != "RUNNING" and run.end is not None:
             self._call(self.client.set_terminated, run_id, run.status, run.end)
-        elif there.info.status != "RUNNING":
+        elif on_server.info.status != "RUNNING":
             self._call(self.client.update_run, run_id, status="RUNNING")
 
     def _log_inputs(self, run: Run, run_id: str) -> None:
@@ -253,8 +253,8 @@ def _key(name: str) -> str:
     return "/".join(part for part in kept.split("/") if part.strip(". "))[: _LONGEST["key"]].strip("/. ") or "unnamed"
 
 
-def _other_campaign(run: Run, name: str, there: str, here: str) -> InputError:
+def _other_campaign(run: Run, name: str, known: str, here: str) -> InputError:
     return InputError(
-        f"run `{run.name}`: the server knows it with {name} = {there[:60]}, here it is {here[:60]}: another campaign "
+        f"run `{run.name}`: the server knows it with {name} = {known[:60]}, here it is {here[:60]}: another campaign "
         "or training of this name; rename this one, plan a new revision, or delete the run on the server"
     )
