@@ -11,7 +11,7 @@ import pytest
 import torch
 from calibrate_events import DETECTOR, event, particle, table, track
 
-from gen2reco.calibrate.calibration_training import CalibrationModel, make_calibration
+from gen2reco.calibrate.calibration_recipe import CalibrationRecipe, CalibrationTrainer
 from gen2reco.calibrate.dnn import Dnn
 from gen2reco.calibrate.jet_features import CONSTITUENT_NAMES, JET_NAMES, MAX_CONSTITUENTS, jet_inputs
 from gen2reco.calibrate.jet_network import JetNetwork, JetSizes, scales
@@ -21,6 +21,8 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.trainings import make_model
 from gen2reco.run.stage import Chunk
 
 
@@ -100,12 +102,16 @@ def write_clusters(folder, name="a", **story):
 def settings(steps):
     sizes = {"point_width": 8, "width": 16, "dropout": 0.1}
     training = {"steps": steps, "batch": 32, "learning_rate": 3e-3, "warmup": 5, "average": 0.9, "checkpoint_every": 20}
-    return CalibrationModel.model_validate({"objects": {**sizes, "training": training}})
+    return CalibrationRecipe.model_validate({"objects": {**sizes, "training": training}})
+
+
+def calibration(paths, output, recipe, held_out=None, watch=None):
+    return make_model(CalibrationTrainer, recipe, DataFiles(paths, held_out or {}), output, watch=watch)
 
 
 def test_one_call_makes_a_model_that_calibrates(tmp_path):
     path = write_clusters(tmp_path)
-    made = make_calibration([path], {"again": [path]}, tmp_path / "model", settings(120))
+    made = calibration([path], tmp_path / "model", settings(120), {"again": [path]})
     assert [model.kind for model in made] == ["calibration"]  # guns make no jets
     dnn = Dnn(Dnn.Options(model=str(tmp_path / "model")), DETECTOR)
     assert dnn.model_digest == made[0].digest
@@ -121,28 +127,26 @@ def test_one_call_makes_a_model_that_calibrates(tmp_path):
 
 def test_a_resumed_training_gives_the_same_weights(tmp_path):
     path = write_clusters(tmp_path)
-    whole = make_calibration([path], {}, tmp_path / "whole", settings(40))[0]
-    started = tmp_path / "parts" / "objects.training"
+    whole = calibration([path], tmp_path / "whole", settings(40))[0]
+    started = tmp_path / "parts.partial/objects"
 
     class Stopped(Exception):
         pass
 
-    def stop(step, numbers):
+    def stop(part, step, losses):
         if step == 20:
             raise Stopped
 
     with pytest.raises(Stopped):
-        make_calibration([path], {}, tmp_path / "parts", settings(40), tell=lambda folder, given: stop)
+        calibration([path], tmp_path / "parts", settings(40), watch=stop)
     assert (started / "checkpoint.safetensors").is_file()
-    assert make_calibration([path], {}, tmp_path / "parts", settings(40))[0].digest == whole.digest
+    assert calibration([path], tmp_path / "parts", settings(40))[0].digest == whole.digest
 
 
 def test_files_made_differently_are_refused(tmp_path):
     paths = [write_clusters(tmp_path), write_clusters(tmp_path, "b", version=2)]
     with pytest.raises(InputError, match=r"a.parquet was made with .*b.parquet with .*train on files made alike"):
-        make_calibration(paths, {}, tmp_path / "model", settings(1))
-    with pytest.raises(InputError, match="no `clusters` files"):
-        make_calibration([], {}, tmp_path / "model", settings(1))
+        calibration(paths, tmp_path / "model", settings(1))
 
 
 def jet_events(n, seed=8):

@@ -8,7 +8,7 @@ from gen2reco.flow.adversary import energy_distance
 from gen2reco.flow.categorical import Counts
 from gen2reco.flow.marginals import Marginals
 from gen2reco.flow.networks import Critic, SetNetwork, VectorNetwork
-from gen2reco.flow.objectives import Pairs, VectorData, make_pairs, matching, ranked, reflow
+from gen2reco.flow.objectives import TeacherPairs, VectorData, make_pairs, matching, ranked, reflow
 from gen2reco.flow.path import flow_matching_loss, sample
 from gen2reco.flow.sets import SetData, Sets, group_sums
 from gen2reco.flow.training import Part, Training, train
@@ -166,7 +166,7 @@ def test_pairs_stay_aligned_with_sets():
     counts = np.array([[1, 1], [2, 0]])
     data = SetData(np.zeros((4, 1), np.float32), np.zeros(4, int), counts, np.zeros((2, 2, 1), np.float32))
     pairs = make_pairs(lambda x, t, c: torch.ones_like(x), data, 2, seed=3, batch=1)
-    assert isinstance(pairs, Pairs)
+    assert isinstance(pairs, TeacherPairs)
     x_0, x_1, _ = pairs.batch(np.array([1, 0]))
     torch.testing.assert_close(x_1, x_0 + 1)
 
@@ -174,5 +174,5 @@ def test_pairs_stay_aligned_with_sets():
 def test_marginals_are_learned_where_their_network_is():
     marginals = Marginals(4, 3)
     marginals.quantiles.to("meta")
-    x, told = torch.zeros(5, 4, device="meta"), torch.zeros(5, 3, device="meta")
-    assert marginals.quantiles_loss(x, x == 0, told).device == x.device
+    x, condition = torch.zeros(5, 4, device="meta"), torch.zeros(5, 3, device="meta")
+    assert marginals.quantiles_loss(x, x == 0, condition).device == x.device

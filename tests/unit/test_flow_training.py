@@ -1,4 +1,4 @@
-"""The training loop: resumed runs end the same, mistakes are told, processes share the work."""
+"""The training loop: resumed runs end the same, mistakes are named, processes share the work."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.flow.networks import VectorNetwork
@@ -56,7 +57,7 @@ def test_checkpoint_of_another_training_is_refused(tmp_path, change, message):
         train(parts(), SETTINGS.model_copy(update=change), tmp_path)
 
 
-def test_truncated_checkpoint_is_told(tmp_path):
+def test_truncated_checkpoint_is_refused(tmp_path):
     train(parts(), SETTINGS, tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:200])
@@ -64,7 +65,7 @@ def test_truncated_checkpoint_is_told(tmp_path):
         train(parts(), SETTINGS, tmp_path)
 
 
-def test_checkpoint_of_another_network_is_told(tmp_path):
+def test_checkpoint_of_another_network_is_refused(tmp_path):
     train(parts(), SETTINGS, tmp_path)
     torch.manual_seed(1)
     other = VectorNetwork(3, 1, 8, 1)
@@ -79,11 +80,35 @@ def test_unwritable_folder_is_an_infrastructure_failure(tmp_path):
         train(parts(), SETTINGS, tmp_path / "file" / "folder")
 
 
-def test_divergence_is_told(tmp_path):
+def test_a_training_that_diverges_at_once_says_so(tmp_path):
     network = VectorNetwork(1, 1, 8, 1)
     bad = VectorData(np.full((4, 1), np.nan, np.float32), np.zeros((4, 1), np.float32))
-    with pytest.raises(InputError, match="diverged at step 4"):
+    with pytest.raises(InputError, match=r"diverged at step 4: .*no checkpoint was written yet; lower `learning_rate`"):
         train([Part(network, matching(network, bad))], SETTINGS, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("spoilt", ["loss", "gradient"])
+def test_a_training_that_diverges_keeps_its_last_good_checkpoint(tmp_path, spoilt):
+    """NaN in a loss, or in the gradient of a checkpoint's own step alone, where no loss shows it."""
+    (part,) = parts()
+    good = part.objective
+
+    def objective(draw):
+        loss, numbers = good(draw)
+        calls.append(loss)
+        if spoilt == "gradient" and len(calls) == 8:  # a loss of 0 with a gradient of NaN
+            loss = torch.sqrt(0 * next(part.network.parameters()).sum()) + loss.detach()
+        if spoilt == "loss" and len(calls) == 6:
+            loss, numbers = loss * float("nan"), {"loss": float("nan")}
+        return loss, numbers
+
+    calls = []
+    with pytest.raises(InputError, match=r"diverged at step 8: .*the checkpoint of step 4 is kept"):
+        train([Part(part.network, objective)], SETTINGS, tmp_path)
+    with safe_open(tmp_path / "checkpoint.safetensors", "pt") as file:
+        assert file.metadata()["step"] == "4"
+        assert all(torch.isfinite(file.get_tensor(name)).all() for name in file.keys())  # noqa: SIM118
 
 
 SCRIPT = """

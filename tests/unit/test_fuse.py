@@ -19,13 +19,16 @@ from gen2reco.detector.tracks import make_tracks
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.flow.training import Training
+from gen2reco.flow.recipes import Training
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.trainings import make_model
 from gen2reco.fuse.assignment import Crowd
 from gen2reco.fuse.domain import Domain
 from gen2reco.fuse.fused import RELEASE
 from gen2reco.fuse.fused_config import DomainConfig
 from gen2reco.fuse.fused_model import FusedModel, Sizes
-from gen2reco.fuse.fused_training import Recipe, make_fused, vocabulary
+from gen2reco.fuse.fused_recipe import FusedRecipe, FusedTrainer
+from gen2reco.fuse.fused_training import vocabulary
 from gen2reco.fuse.inputs import N_NEAR, RINGS, entering, told
 from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, kinds_of, numbers_of, object_columns
 from gen2reco.fuse.pairs import load_pairs
@@ -191,11 +194,13 @@ def test_pairs_of_other_events_are_refused(chain, detector, tmp_path):
 
 def test_a_training_resumes_and_its_model_runs(chain, detector, tmp_path):
     short = Training(steps=6, batch=32, checkpoint_every=2)
-    recipe = Recipe(choice=short, marginals=short, teacher=short, student=short, pairs=200, evaluations=2, rarest=3)
-    pairs, digest = load_pairs([chain / "calibrate/00000.parquet"], detector)
-    made = [make_fused(pairs, detector, digest, tmp_path / name, recipe, None, lambda *_: None) for name in ("a", "b")]
+    recipe = FusedRecipe(
+        choice=short, marginals=short, teacher=short, student=short, pairs=200, evaluations=2, rarest=3
+    )
+    files = DataFiles([chain / "calibrate/00000.parquet"])
+    made = [make_model(FusedTrainer, recipe, files, tmp_path / name)[0] for name in ("a", "b")]
     (tmp_path / "b.partial/student/done.safetensors").unlink()
-    again = make_fused(pairs, detector, digest, tmp_path / "b", recipe, None, lambda *_: None)
+    again = make_model(FusedTrainer, recipe, files, tmp_path / "b")[0]
     assert made[0].digest == made[1].digest == again.digest
     backend = make_backend("fuse", "fused", {"model": str(tmp_path / "a"), "outside": "keep"}, detector)
     backend.prepare()

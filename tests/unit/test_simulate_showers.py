@@ -15,14 +15,17 @@ from gen2reco.detector.geometry import Geometry, decode
 from gen2reco.detector.propagate import propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.flow.training import Training
+from gen2reco.events.provenance import PROVENANCE_KEY
+from gen2reco.flow.recipes import Training
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.trainings import make_model
 from gen2reco.run.model_folder import open_model
 from gen2reco.run.stage import Chunk, make_backend
 from gen2reco.simulate.learned_showers import RELEASE
 from gen2reco.simulate.showers import data, layer_model
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidence, incidence
 from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig
-from gen2reco.simulate.showers.shower_training import Recipe, make_showers
+from gen2reco.simulate.showers.shower_recipe import ShowerRecipe, ShowerTrainer
 from gen2reco.simulate.showers.valid import Range
 
 RANGE = Range((22, 211, -211, 130, 2112), (0.5, 190.0), (0.09, 0.47))
@@ -210,26 +213,28 @@ def test_budgets_and_models_that_do_not_fit(detector, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def training_record(learned, tmp_path_factory):
+def training_record(learned, detector, tmp_path_factory):
     """A hits record of single particles of every family, made by the release model."""
     rng = np.random.default_rng(5)
     lists = [[particle(int(pdg), float(e), 2.2)] for pdg in (22, 211, 13) for e in rng.uniform(2, 30, 110)]
     made = learned.run(Chunk(0, 9, 0, len(lists)), events_of(lists))
     path = tmp_path_factory.mktemp("train") / "simulate" / "00000.parquet"
     path.parent.mkdir()
-    records.write(path, made.table, "hits")
+    story = {"simulate": {"backend": "ml", "model": "f8", "detector": detector.model_dump(mode="json")}}
+    records.write(path, made.table, "hits", {PROVENANCE_KEY: json.dumps(story)})
     return path
 
 
 SHORT = Training(steps=4, batch=16, checkpoint_every=2, warmup=1)
-TINY = Recipe(
+TINY = ShowerRecipe(
     start=SHORT, quantiles=SHORT, teacher=SHORT, pairs=64, evaluations=2, student=SHORT, rows=200, cells=SHORT
 )
 
 
 def test_training_killed_and_resumed_gives_the_same_model(training_record, detector, tmp_path):
-    def train(name: str, watch=lambda *_: None):
-        return make_showers([training_record], detector, tmp_path / name, TINY, None, watch)
+    def train(name: str, watch=None):
+        (made,) = make_model(ShowerTrainer, TINY, DataFiles([training_record]), tmp_path / name, watch=watch)
+        return made
 
     quiet = train("quiet")
 
@@ -241,6 +246,8 @@ def test_training_killed_and_resumed_gives_the_same_model(training_record, detec
         train("again", killed)
     assert train("again").digest == quiet.digest
     assert quiet.config["families"].keys() == FAMILIES.keys()
+    card = (quiet.folder / "card.md").read_text()
+    assert "330 showers made by `ml`" in card and "simulate by `ml` (version 0, model `f8`)" in card
     backend = make_backend("simulate", "ml", {"model": str(quiet.folder), "outside": "nearest"}, detector)
     backend.prepare()
     assert run(backend, [[particle()]])[1]["showers"] == 1
@@ -260,7 +267,7 @@ def test_a_model_of_other_species_and_scales(training_record, detector, tmp_path
     """A training writes its species and scales into the config, and the model goes by them."""
     monkeypatch.setitem(FAMILIES, "electromagnetic", (111, 22))
     recipe = TINY.model_copy(update={"families": ["electromagnetic"]})
-    made = make_showers([training_record], detector, tmp_path / "other", recipe, None, lambda *_: None)
+    (made,) = make_model(ShowerTrainer, recipe, DataFiles([training_record]), tmp_path / "other")
     monkeypatch.undo()
     assert made.config["species"] == {"electromagnetic": [111, 22]}
     assert made.config["layers"] == detector.n_layers

@@ -1,93 +1,61 @@
-"""From training data to a model folder: train, correct, judge on held-out events, write the card."""
+"""Train the calibration of objects: network, corrections, metrics on held-out events, and what the card says."""
 
 import json
-import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 
+from gen2reco.calibrate.calibration_recipe import ObjectRecipe
 from gen2reco.calibrate.corrections import Corrections, Predicted
 from gen2reco.calibrate.dnn import pins
 from gen2reco.calibrate.evaluate import LEAST_IDENTIFIED, evaluate, reliability
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, names
-from gen2reco.calibrate.jet_training import JetTraining, make_jet_calibration
-from gen2reco.calibrate.object_training import CalibrationTraining, fit_corrections, train_network
+from gen2reco.calibrate.object_training import fit_corrections, train_network
 from gen2reco.calibrate.predict import KIND, predict
 from gen2reco.calibrate.sample import Sample, read_sample
-from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.run.model_folder import Model, save_model
-from gen2reco.run.runner import provenance
-
-Watch = Callable[[int, dict[str, float]], None]
-
-
-class CalibrationModel(Block):
-    """The release calibration: how its networks are trained."""
-
-    objects: CalibrationTraining = CalibrationTraining()
-    """The network that calibrates objects."""
-    jets: JetTraining = JetTraining()
-    """The network that calibrates jets of them."""
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.training_parts import Work
+from gen2reco.flow.trainings import Trained
 
 
-def make_calibration(
-    paths: list[Path],
-    others: dict[str, list[Path]],
-    folder: Path,
-    settings: CalibrationModel,
-    device: str = "cpu",
-    tell: Callable[[Path, dict], Watch] | None = None,
-) -> list[Model]:
-    """Train on `clusters` files, all made alike; writes `folder`/objects and, if there are jets, `folder`/jets.
+@dataclass(frozen=True)
+class ObjectData:
+    """Candidates of the training files, and the geometry and pins that all files agree on."""
 
-    Checkpoints stand beside them. others: files that are only judged, by label. `tell(folder, settings)` gives the
-    watcher of a training. Raises InputError if the files differ in geometry or clustering.
-    """
-    watch = tell or (lambda *_: None)
-    objects = make_objects(paths, others, folder / "objects", settings.objects, device, watch)
-    if dist.is_initialized():
-        dist.barrier()  # the first process wrote what all now read
-    watcher = watch(folder / "jets", settings.jets.model_dump(mode="json"))
-    jets = make_jet_calibration(paths, others, folder, settings.jets, watcher)
-    return [made for made in (objects, jets) if made]
+    geometry: Geometry
+    pins: dict[str, str]
+    sample: Sample
 
 
-def make_objects(
-    paths: list[Path],
-    others: dict[str, list[Path]],
-    folder: Path,
-    settings: CalibrationTraining,
-    device: str,
-    tell: Callable[[Path, dict], Watch],
-) -> Model | None:
-    """Train the calibration of objects and write its model folder (by the first process of torchrun alone)."""
-    detector, pinned = common_pins(paths)
+def load_objects(files: DataFiles) -> ObjectData:
+    """Read `clusters` files. Raises InputError if they differ in geometry or clustering."""
+    detector, pinned = common_pins(files)
     geometry = Geometry(detector)
-    sample = read_sample(paths, geometry)
+    return ObjectData(geometry, pinned, read_sample(files.paths, geometry))
+
+
+def train_objects(data: ObjectData, files: DataFiles, recipe: ObjectRecipe, work: Work) -> Trained:
+    """The calibration of objects; on the held-out files it is only judged, by the name of their sample."""
+    sample, device = data.sample, work.device
     began = time.perf_counter()
-    watch = tell(folder, settings.model_dump(mode="json"))
-    network = train_network(sample, settings, folder.with_name("objects.training"), device, watch)
-    if int(os.environ.get("RANK", "0")):
-        return None
+    network = train_network(sample, recipe, work).to(device)
     spent = time.perf_counter() - began
     predicted = predict(network, sample.inputs, device)
     corrections = fit_corrections(sample, predicted)
     test = sample.part("test")
     metrics = evaluate(sample, predicted, corrections, test)
     reliable = {"test": reliability(*_answers(sample, predicted, corrections, test))}
-    for label, files in others.items():
-        other, every = read_sample(files, geometry), np.bool_(True)
+    for label, paths in files.held_out.items():
+        other, every = read_sample(paths, data.geometry), np.bool_(True)
         answer = predict(network, other.inputs, device)
         found = evaluate(other, answer, corrections, np.full(len(other), every))
         metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
@@ -96,16 +64,16 @@ def make_objects(
         "sizes": network.sizes.model_dump(mode="json"),
         "corrections": corrections.as_json(),
         "valid_range": valid_range(sample),
-        "features": [*names(geometry), *TRACK_NAMES],
+        "features": [*names(data.geometry), *TRACK_NAMES],
         "point_features": list(POINT_NAMES),
-        "settings": settings.model_dump(mode="json"),
+        "settings": recipe.model_dump(mode="json"),
         "metrics": metrics,
         "reliability": reliable,
     }
     weights = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     hardware = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or "CPU"
-    text = card(sample, metrics, reliable, paths, f"{spent / 60:.1f} min on {hardware}", pinned)
-    return save_model(folder, KIND, config, pinned, weights, text)
+    text = card(data, metrics, reliable, f"{spent / 60:.1f} min on {hardware}", files.made_by("simulate"))
+    return Trained(KIND, config, data.pins, weights, text, "objects")
 
 
 def _answers(sample: Sample, predicted: Predicted, corrections: Corrections, mask: NDArray) -> tuple[NDArray, NDArray]:
@@ -115,15 +83,12 @@ def _answers(sample: Sample, predicted: Predicted, corrections: Corrections, mas
     return probability.max(axis=1, initial=0.0), probability.argmax(axis=1) == sample.targets.identity[mask]
 
 
-def common_pins(paths: list[Path]) -> tuple[Detector, dict[str, str]]:
+def common_pins(files: DataFiles) -> tuple[Detector, dict[str, str]]:
     """The detector and the pins that all files agree on. Raises InputError if they do not."""
-    if not paths:
-        raise InputError("no `clusters` files to train on; make them with configs/campaigns/train_calibration.yaml")
     found = {}
-    for path in paths:
-        story = provenance(path)
+    for path, story in zip(files.paths, files.stories):
         if "detector" not in story.get("cluster", {}):
-            raise InputError(f"{path}: does not tell how it was clustered; remake it with `gen2reco cluster`")
+            raise InputError(f"{path}: does not say how it was clustered; remake it with `gen2reco cluster`")
         detector = Detector.model_validate(story["cluster"]["detector"])
         found[json.dumps(pins(detector, story), sort_keys=True)] = (path, detector)
     if len(found) > 1:
@@ -143,10 +108,9 @@ def valid_range(sample: Sample) -> dict[str, list[float]]:
     return {"low": (values.min(0) - margin).tolist(), "high": (values.max(0) + margin).tolist()}
 
 
-def card(
-    sample: Sample, metrics: list[dict], reliable: dict, paths: list[Path], cost: str, pinned: dict[str, str]
-) -> str:
-    """The model card, in Markdown."""
+def card(data: ObjectData, metrics: list[dict], reliable: dict, cost: str, makers: str) -> str:
+    """The model card, in Markdown. makers: who made the showers, in words."""
+    sample = data.sample
     kinds = Counter(IDENTITIES[i] for i in sample.targets.identity[sample.part("train")] if i >= 0)
     known = sample.targets.identity >= 0
     energy, eta = sample.targets.energy[known], np.abs(sample.targets.eta[known])
@@ -156,20 +120,19 @@ def card(
         for label, found in reliable.items()
         for p, f, error, n in found
     ]
-    physics = sorted({provenance(p).get("simulate", {}).get("info", {}).get("physics", "unknown") for p in paths})
     return f"""# Calibration of calorimeter objects
 
 Identity, energy with its uncertainty, and direction of candidates (tracksters with their loose layer clusters and
 tracks). Energies use the calorimeter alone; the track enters identities, and gives muons their momentum.
 
-- Data: {", ".join(physics)}; {len(paths)} files, {len(sample)} candidates ({
+- Data: showers made by {makers}; {len(sample)} candidates ({
         ", ".join(f"{n} {k}" for k, n in kinds.items())
     } in training); events are split 70 / 15 / 15 % into training, corrections, and the test below.
 - Training: {cost}.
 - Valid range: true energies {np.quantile(energy, 0.001):.2f} to {energy.max():.0f} GeV, |eta| {eta.min():.2f} to
   {eta.max():.2f}, no pile-up; every feature within the range that `config.json` states. Candidates outside are flagged
   in `out_of_range` and counted in the sidecar.
-- Trained behind: {", ".join(f"{k} `{v}`" for k, v in pinned.items())}.
+- Trained behind: {", ".join(f"{k} `{v}`" for k, v in data.pins.items())}.
 - Probabilities hold for the training's mixture of particles.
 
 ## Held-out events
@@ -189,6 +152,3 @@ Of the most likely identity, in groups of equal size.
 |---|---|---|---|---|
 {chr(10).join(sure)}
 """
-
-
-__all__ = ["card", "common_pins", "make_calibration", "valid_range"]

@@ -1,10 +1,8 @@
 """Train the jet calibration on `clusters` files of events with jets, behind a calibration of objects."""
 
 import itertools
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import awkward as ak
@@ -12,9 +10,9 @@ import numpy as np
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 from gen2reco.angles import wrapped
+from gen2reco.calibrate.calibration_recipe import JetRecipe
 from gen2reco.calibrate.corrections import fit_closure
 from gen2reco.calibrate.dnn import Dnn, pins
 from gen2reco.calibrate.evaluate import metric
@@ -23,11 +21,12 @@ from gen2reco.calibrate.jet_network import KIND, PT_REFERENCE, JetNetwork, JetSi
 from gen2reco.calibrate.jets import gen_jets, object_jets
 from gen2reco.calibrate.raw import Raw
 from gen2reco.calibrate.sample import PARTS
-from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.events import records
-from gen2reco.flow.training import Draw, Part, Training, train
-from gen2reco.run.model_folder import Model, save_model
+from gen2reco.flow.training import Draw
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.training_parts import Work
+from gen2reco.flow.trainings import Trained
 from gen2reco.run.runner import provenance
 from gen2reco.statistics.response import resolution
 
@@ -41,19 +40,6 @@ PT_MIN, ETA = 10.0, (1.6, 2.9)
 """Generator jets used for training: GeV, range of |eta|."""
 PT_EDGES, ETA_EDGES = (30.0, 45.0, 70.0, 150.0), (1.7, 2.1, 2.45, 2.8)
 """Bins of the test."""
-
-
-class JetTraining(Block):
-    """How the jet calibration is trained."""
-
-    constituent_width: int = Field(default=24, ge=1)
-    """Width of the layers that act on a constituent."""
-    width: int = Field(default=48, ge=1)
-    """Width of the layers that act on a jet."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout on the latter."""
-    training: Training = Training(steps=2000, batch=256, learning_rate=1e-3, weight_decay=1e-2, average=0.995)
-    """The optimisation."""
 
 
 @dataclass(frozen=True)
@@ -138,24 +124,16 @@ def match(true: ak.Array, jets: ak.Array) -> ak.Array:
     return ak.where((least < MATCH) & ~ak.any(rivals, axis=2), nearest, -1)
 
 
-def make_jet_calibration(
-    paths: list[Path],
-    others: dict[str, list[Path]],
-    folder: Path,
-    settings: JetTraining,
-    watch: Callable[[int, dict[str, float]], None] | None = None,
-) -> Model | None:
-    """Train behind the calibration in `folder`/objects and write `folder`/jets; None if the files hold no jets.
+def train_jets(files: DataFiles, folder: Path, recipe: JetRecipe, work: Work) -> Trained | None:
+    """The calibration of jets behind that of objects in `folder`; None if the files hold too few jets.
 
-    others: files on which the result is only judged, by label. Under torchrun the first process alone writes.
+    On the held-out files the result is only judged, by the name of their sample.
     """
-    sample = read_jets(paths, folder)
+    sample = read_jets(files.paths, folder)
     if sample is None or sample.part("train").sum() < LEAST_JETS:
         return None
     began = time.perf_counter()
-    network = _train(sample, settings, folder / "jets.training", watch)
-    if int(os.environ.get("RANK", "0")):
-        return None
+    network = _train(sample, recipe, work)
     spent = time.perf_counter() - began
     none, limits = np.zeros(1), np.log(np.quantile(sample.pt, [0.01, 0.995]) / PT_REFERENCE)
     factor = scales(network, sample.inputs, none, limits)
@@ -164,8 +142,8 @@ def make_jet_calibration(
         fitted |= sample.part("train") & (sample.true_pt > 20)
     closure = fit_closure((sample.pt * factor)[fitted], sample.true_pt[fitted], PT_REFERENCE, degree=2, bins=6)
     metrics = judge(sample, scales(network, sample.inputs, closure, limits), sample.part("test"))
-    for label, files in others.items():
-        if other := read_jets(files, folder):
+    for label, paths in files.held_out.items():
+        if other := read_jets(paths, folder):
             found = judge(other, scales(network, other.inputs, closure, limits), np.ones(len(other.pt), bool))
             metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
     config = {
@@ -174,25 +152,21 @@ def make_jet_calibration(
         "closure_range": limits.tolist(),
         "jet_features": list(JET_NAMES),
         "constituent_features": list(CONSTITUENT_NAMES),
-        "settings": settings.model_dump(mode="json"),
+        "settings": recipe.model_dump(mode="json"),
         "metrics": metrics,
     }
-    dnn = Dnn(Dnn.Options(model=str(folder)), _detector(paths[0]))
-    pinned = {"objects": dnn.model.digest, "jet_features": VERSION, **pins(dnn.detector, provenance(paths[0]))}
+    dnn = Dnn(Dnn.Options(model=str(folder)), Detector.model_validate(files.stories[0]["cluster"]["detector"]))
+    pinned = {"objects": dnn.model.digest, "jet_features": VERSION, **pins(dnn.detector, files.stories[0])}
     weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
-    return save_model(folder / "jets", KIND, config, pinned, weights, _card(sample, metrics, len(paths), spent, pinned))
+    return Trained(KIND, config, pinned, weights, _card(sample, metrics, spent, pinned), "jets")
 
 
-def _detector(path: Path) -> Detector:
-    return Detector.model_validate(provenance(path)["cluster"]["detector"])
-
-
-def _train(sample: JetSample, settings: JetTraining, folder: Path, watch) -> JetNetwork:
-    torch.manual_seed(settings.training.seed)
+def _train(sample: JetSample, recipe: JetRecipe, work: Work) -> JetNetwork:
+    torch.manual_seed(recipe.training.seed)
     sizes = JetSizes(
         jet=len(JET_NAMES),
         constituents=len(CONSTITUENT_NAMES),
-        **{name: getattr(settings, name) for name in ("constituent_width", "width", "dropout")},
+        **{name: getattr(recipe, name) for name in ("constituent_width", "width", "dropout")},
     )
     network, used = JetNetwork(sizes), np.flatnonzero(sample.part("train"))
     network.standardise("jet", torch.from_numpy(sample.inputs.jet[used]))
@@ -209,7 +183,8 @@ def _train(sample: JetSample, settings: JetTraining, folder: Path, watch) -> Jet
         loss = (0.5 * ((target[chosen] - mean) * torch.exp(-log_sigma)) ** 2 + log_sigma).mean()
         return loss, {"likelihood": float(loss.detach())}
 
-    return train([Part(network, objective)], settings.training, folder, watch)
+    replace(work, device="cpu").fit("jets", network, objective, recipe.training)
+    return network
 
 
 def _flat(values: NDArray, bins: int = 12) -> NDArray[np.float64]:
@@ -239,14 +214,14 @@ def judge(sample: JetSample, factor: NDArray, chosen: NDArray) -> list[dict]:
     return found
 
 
-def _card(sample: JetSample, metrics: list[dict], files: int, spent: float, pinned: dict) -> str:
+def _card(sample: JetSample, metrics: list[dict], spent: float, pinned: dict) -> str:
     rows = [f"| {m['name']} | {m['value']:.4f} | {m['uncertainty']:.4f} | {m['n']} |" for m in metrics]
     return f"""# Jet calibration
 
 Scale of anti-kt (R = 0.4) jets of calibrated objects to generator jets without neutrinos, by a network on the
 constituents and the tracks in the cone.
 
-- Data: {files} files, {len(sample.pt)} matched jets of pT > {PT_MIN:g} GeV, {ETA[0]:g} < |eta| < {ETA[1]:g}, split
+- Data: {len(sample.pt)} matched jets of pT > {PT_MIN:g} GeV, {ETA[0]:g} < |eta| < {ETA[1]:g}, split
   70 / 15 / 15 % by event into training, closure and the test below.
 - Training: {spent / 60:.1f} min on a CPU.
 - Valid range: pT {np.quantile(sample.pt, 0.01):.0f} to {sample.pt.max():.0f} GeV, {ETA[0]:g} < |eta| < {ETA[1]:g},

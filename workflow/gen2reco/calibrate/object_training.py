@@ -4,13 +4,12 @@
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
+from gen2reco.calibrate.calibration_recipe import ObjectRecipe
 from gen2reco.calibrate.corrections import (
     EM,
     REFERENCE,
@@ -25,9 +24,9 @@ from gen2reco.calibrate.evaluate import crowded
 from gen2reco.calibrate.network import Answer, CalibrationNetwork, Sizes, energy_loss
 from gen2reco.calibrate.predict import batch
 from gen2reco.calibrate.sample import Sample
-from gen2reco.config.block import Block
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.flow.training import Draw, Part, Training, train
+from gen2reco.flow.training import Draw
+from gen2reco.flow.training_parts import Work
 
 MUON = IDENTITIES.index("muon")
 LEAST_ENERGY = 0.5
@@ -38,33 +37,14 @@ DIRECTION_SCALE = 5.0
 """mm on the plane of the face: where the loss of the direction turns from square to linear."""
 
 
-class CalibrationTraining(Block):
-    """How the calibration network is trained."""
-
-    point_width: int = Field(default=32, ge=1)
-    """Width of the layers that act on each layer cluster."""
-    width: int = Field(default=96, ge=1)
-    """Width of the layers that act on a candidate."""
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    """Dropout on the latter."""
-    jet_share: float = Field(default=0.3, ge=0, le=1)
-    """Share of each batch drawn from events of many particles."""
-    identity_weight: float = Field(default=1.0, ge=0)
-    """Weight of the identity's cross-entropy beside the energy's likelihood."""
-    direction_weight: float = Field(default=0.2, ge=0)
-    """Weight of the direction's loss."""
-    training: Training = Training(steps=6000, batch=256, learning_rate=2e-3, weight_decay=1e-3, average=0.998)
-    """The optimisation."""
-
-
 class Objective:
     """Batches of training candidates and their loss."""
 
-    def __init__(self, network: CalibrationNetwork, sample: Sample, settings: CalibrationTraining):
-        self.network, self.inputs, self.settings = network, sample.inputs, settings
+    def __init__(self, network: CalibrationNetwork, sample: Sample, recipe: ObjectRecipe):
+        self.network, self.inputs, self.recipe = network, sample.inputs, recipe
         used = sample.part("train") & (sample.targets.identity >= 0) & (sample.targets.energy > 0)
         self.index = np.flatnonzero(used)
-        self.chance = np.cumsum(chances(sample, settings.jet_share)[self.index])
+        self.chance = np.cumsum(chances(sample, recipe.jet_share)[self.index])
         self.truth = {name: torch.from_numpy(value) for name, value in truth(sample).items()}
 
     def __call__(self, draw: Draw) -> tuple[torch.Tensor, dict[str, float]]:
@@ -75,8 +55,8 @@ class Objective:
         answer = self.network.of_scaled(*batch(self.network, self.inputs, chosen, draw.device))
         truth = {name: value[chosen].to(draw.device) for name, value in self.truth.items()}
         parts = losses(answer, truth)
-        total = parts["energy"] + self.settings.identity_weight * parts["identity"]
-        total = total + self.settings.direction_weight * parts["direction"]
+        total = parts["energy"] + self.recipe.identity_weight * parts["identity"]
+        total = total + self.recipe.direction_weight * parts["direction"]
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
@@ -115,25 +95,25 @@ def chances(sample: Sample, jet_share: float) -> NDArray[np.float64]:
     return np.where(crowd, jet_share / max(crowd.sum(), 1), (1 - jet_share) / max((~crowd).sum(), 1))
 
 
-def train_network(sample: Sample, settings: CalibrationTraining, folder: Path, device: str = "cpu", watch=None):
-    """Train a network on the train part of a sample; checkpoints go to `folder`, from which it resumes."""
-    torch.manual_seed(settings.training.seed)
+def train_network(sample: Sample, recipe: ObjectRecipe, work: Work) -> CalibrationNetwork:
+    """Train a network on the train part of a sample; its checkpoints are kept by `work`, from which it resumes."""
+    torch.manual_seed(recipe.training.seed)
     inputs = sample.inputs
     sizes = Sizes(
         calorimeter=inputs.calorimeter.shape[1],
         track=inputs.track.shape[1],
         points=inputs.points.shape[1],
-        point_width=settings.point_width,
-        width=settings.width,
-        dropout=settings.dropout,
+        point_width=recipe.point_width,
+        width=recipe.width,
+        dropout=recipe.dropout,
     )
     network = CalibrationNetwork(sizes)
     known = sample.part("train") & (sample.targets.identity >= 0)
     for name in ("calorimeter", "track"):
         network.standardise(name, torch.from_numpy(getattr(inputs, name)[known]))
     network.standardise("points", torch.from_numpy(inputs.points[np.repeat(known, np.diff(inputs.offsets))]))
-    objective = Objective(network, sample, settings)
-    return train([Part(network, objective)], settings.training, folder, watch, device)
+    work.fit("objects", network, Objective(network, sample, recipe), recipe.training)
+    return network
 
 
 def fit_corrections(sample: Sample, predicted: Predicted) -> Corrections:

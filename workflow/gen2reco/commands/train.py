@@ -1,8 +1,8 @@
-"""Trainings: each makes a model folder of campaign data."""
+"""Trainings: each makes a model folder of campaign data. The commands derive from the trainings that are known."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,47 +10,46 @@ from typing import TYPE_CHECKING
 import click
 
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.flow.trainings import Trainer, known_trainings, make_model, trainer_class
 
 if TYPE_CHECKING:
     from gen2reco.config.block import Block
+    from gen2reco.flow.training_data import DataFiles
     from gen2reco.run.model_folder import Model
     from gen2reco.track.training_log import TrainingLog
 
-HELD_OUT = "held_out"
-"""A sample of this name is judged, never trained on."""
 FILE = click.Path(path_type=Path)
-CARD = click.option(
-    "--card", type=FILE, help="The model card's text; left out: a short one that says it is not validated."
-)
 
 
-def _options(model: str, *more: Callable, required: bool = False) -> Callable:
-    """What every training is given, `--model` (a file that `model` tells of) and `more` among it."""
-    options = [
-        click.argument("source", type=FILE),
-        click.argument("output", type=FILE),
-        click.option("--model", type=FILE, required=required, help=model),
-        *more,
-        click.option(
-            "--other", "others", type=FILE, multiple=True, help="Sample folder that is only judged, not trained on."
-        ),
-        click.option(
-            "--device", default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one."
-        ),
-        click.option(
-            "--cores", default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign."
-        ),
-    ]
+class TrainingCommands(click.Group):
+    """A command for each training that ships or that an installed package announces, made when it is called."""
 
-    def decorate(command: Callable) -> Callable:
-        for option in reversed(options):
-            command = option(command)
-        return command
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all trainings."""
+        return list(known_trainings())
 
-    return decorate
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        """The command of a training. Raises InputError naming the known ones."""
+        return _command(trainer_class(name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the trainings; of those of other packages without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _line(name, place)) for name, place in known_trainings().items()])
 
 
-@click.group()
+def _line(name: str, place: object) -> str:
+    """The line of help on a training."""
+    if isinstance(place, str):
+        return _first_line(trainer_class(name))
+    return f"Of the package {place.dist.name if place.dist else place.value}."
+
+
+def _first_line(trainer: type[Trainer]) -> str:
+    return (trainer.__doc__ or "").strip().splitlines()[0] if trainer.__doc__ else ""
+
+
+@click.group(cls=TrainingCommands)
 def train() -> None:
     """Train a model on data of the chain; killed and started again, it goes on from its last checkpoint.
 
@@ -59,93 +58,32 @@ def train() -> None:
     """
 
 
-@train.command()
-@_options("Settings of the training (configs/models/calibration.yaml).")
-def calibration(
-    source: Path, output: Path, model: Path | None, others: tuple[Path, ...], device: str, cores: str
-) -> None:
-    """Train the calibration of objects and of jets; they go to OUTPUT/objects and OUTPUT/jets.
+def _command(trainer: type[Trainer]) -> click.Command:
+    """The command of one training; its help is the class's docstring."""
 
-    SOURCE is a folder with `clusters` files in it, or a campaign (.yaml), which is made first.
-    """
-    _check_folders(output, output / "objects", output / "jets")
-    from gen2reco.calibrate.calibration_training import CalibrationModel, make_calibration
-    from gen2reco.config.block import digest, load_block
+    def call(source: Path, output: Path, model: Path | None, card: Path | None = None, **given: object) -> None:
+        _train(trainer, source, output, model, card, **given)
 
-    settings = load_block(model, CalibrationModel) if model else CalibrationModel()
-    folder = _data_of(source, cores)
-    judged = {other.name: _clusters(other) for other in _judged(folder, others)}
-    paths = sorted(set(_clusters(folder)).difference(*judged.values()))
-    with _told("calibration", folder, output, settings) as told:
-        data = told.data(paths)
-        events = {label: told.data(files, "evaluation") for label, files in judged.items()}
-        made = make_calibration(paths, judged, output, settings, device, lambda part, _: told.watch(part.name))
-        rows = [_with_sample(row, events) for one in made for row in one.config["metrics"]]
-        _finish(told, output, made, "test part of the training samples", digest([data, "test"]), rows)
-
-
-@train.command()
-@_options("Recipe (configs/models/generation_ee_qq_91.yaml).", CARD, required=True)
-def generation(output: Path, model: Path, device: str, **given: object) -> None:
-    """Train a learned parton shower and hadronisation; the model folder is OUTPUT.
-
-    SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
-    """
-    _check_folders(output)
-    from gen2reco.config.block import load_block
-    from gen2reco.generate.hadronize.generation_training import Recipe, make_generation
-
-    recipe = load_block(model, Recipe)
-
-    def make(paths: list[Path], card: str | None, watch: Callable) -> "Model | None":
-        return make_generation(paths, output, recipe, card, device, watch)
-
-    _train("generation", "generate", "ml", "*.parquet", recipe, make, output, **given)
-
-
-@train.command()
-@_options("Recipe (configs/models/showers.yaml).", CARD)
-def showers(output: Path, model: Path | None, device: str, **given: object) -> None:
-    """Train learned showers; the model folder is OUTPUT.
-
-    SOURCE is a folder with `hits` files of single particles with deposits in it, or a campaign (.yaml), which is made
-    first.
-    """
-    _check_folders(output)
-    from gen2reco.config.block import load_block
-    from gen2reco.simulate.showers.shower_training import Recipe, make_showers
-    from gen2reco.validate.samples import open_sample
-
-    recipe = load_block(model, Recipe) if model else Recipe()
-
-    def make(paths: list[Path], card: str | None, watch: Callable) -> "Model | None":
-        return make_showers(paths, open_sample(paths[0].parent.parent).detector, output, recipe, card, watch, device)
-
-    _train("showers", "simulate", "ml", "simulate/*.parquet", recipe, make, output, **given)
-
-
-@train.command()
-@_options("Recipe (configs/models/fused.yaml).", CARD)
-def fused(output: Path, model: Path | None, device: str, **given: object) -> None:
-    """Train the fused model, particles straight to calibrated objects; the model folder is OUTPUT.
-
-    SOURCE is a folder with `objects` files and the `clusters` files that they were made of, or a campaign (.yaml),
-    which is made first.
-    """
-    _check_folders(output)
-    from gen2reco.config.block import load_block
-    from gen2reco.fuse.fused_training import Recipe, make_fused
-    from gen2reco.fuse.pairs import load_pairs
-    from gen2reco.validate.samples import open_sample
-
-    recipe = load_block(model, Recipe) if model else Recipe()
-
-    def make(paths: list[Path], card: str | None, watch: Callable) -> "Model | None":
-        detector = open_sample(paths[0].parent.parent).detector
-        pairs, calibration = load_pairs(paths, detector)
-        return make_fused(pairs, detector, calibration, output, recipe, card, watch, device)
-
-    _train("fused", "fuse", "fused", "calibrate/*.parquet", recipe, make, output, **given)
+    example = f"Recipe ({trainer.recipe_file})." if trainer.recipe_file else "Recipe."
+    card = click.Option(
+        ["--card"], type=FILE, help="The model card's text; left out: a short one that says it is not validated."
+    )
+    options = [
+        click.Argument(["source"], type=FILE),
+        click.Argument(["output"], type=FILE),
+        click.Option(["--model"], type=FILE, required=trainer.recipe_needed, help=example),
+        *([] if trainer.parts else [card]),
+        click.Option(
+            ["--other", "others"], type=FILE, multiple=True, help="Sample folder that is only judged, not trained on."
+        ),
+        click.Option(
+            ["--device"], default="cpu", show_default=True, help="cpu or cuda; under torchrun each process takes one."
+        ),
+        click.Option(
+            ["--cores"], default="all", show_default=True, help="Cores for making the data, if SOURCE is a campaign."
+        ),
+    ]
+    return click.Command(trainer.name, callback=call, params=options, help=trainer.__doc__)
 
 
 @click.command("export-model")
@@ -161,59 +99,41 @@ def export_model(model: Path, output: Path) -> None:
     export_onnx(model, output)
 
 
-def _check_folders(*folders: Path) -> None:
-    """Check, before hours of training, that a model may be written into these. Raises InputError."""
+def _train(
+    trainer: type[Trainer], source: Path, output: Path, model: Path | None, card: Path | None,
+    others: tuple[Path, ...], device: str, cores: str,
+) -> None:  # fmt: skip
+    """The one path of all trainings: recipe and data in, the model made, judged on held-out events and registered."""
+    from gen2reco.config.block import load_block
+    from gen2reco.files import read_text
+    from gen2reco.flow.training_data import DataFiles, find_files, matching_files
+
+    _check_folders(output, trainer.parts)
+    recipe = load_block(model, trainer.Recipe) if model else trainer.Recipe()
+    text = read_text(card) if card else None
+    folder = _data_of(source, cores)
+    paths, judged = find_files(folder, trainer.pattern, others)
+    if len(judged) > 1 and not trainer.own_metrics:
+        raise InputError(f"{judged[1]}: a model is judged on one sample, and that is {judged[0]}; leave one out")
+    with _logged(trainer.name, folder, output, recipe) as log:
+        held_out = {one.name: matching_files(one, trainer.pattern) for one in judged} if trainer.own_metrics else {}
+        files = DataFiles(paths, held_out, log.data(paths))
+        made = make_model(trainer, recipe, files, output, text, log.progress, device)
+        if log.first:
+            _judge(log, trainer, files, output, made, judged)
+            for one in made:
+                print(f"{one.folder}: {one.digest}", file=sys.stderr)
+
+
+def _check_folders(output: Path, parts: tuple[str, ...]) -> None:
+    """Check, before hours of training, that a model and its parts may be written there. Raises InputError."""
     from gen2reco.files import check_folder, check_output
     from gen2reco.run.model_folder import CONFIG, EVALUATION
 
-    for folder in folders:
+    for folder in (output, *(output / part for part in parts)):
         check_folder(folder)
         check_output(folder / CONFIG, own=("kind", "pins"))
         check_output(folder / EVALUATION, own=("sample", "metrics"))
-
-
-def _clusters(folder: Path) -> list[Path]:
-    """The `clusters` files under a folder, or the file itself."""
-    files = [folder] if folder.is_file() else _records(folder)
-    return sorted(path for path in files if path.parent.name.startswith("cluster"))
-
-
-def _records(folder: Path) -> list[Path]:
-    """The record files under a folder, in order, those of unfinished jobs left out."""
-    found = ((path, path.relative_to(folder).parts) for path in folder.rglob("*.parquet"))
-    return sorted(path for path, parts in found if not any(part.startswith(".") for part in parts))
-
-
-def _judged(folder: Path, others: tuple[Path, ...]) -> list[Path]:
-    """The samples that are only judged."""
-    return [*others, *([folder / HELD_OUT] if (folder / HELD_OUT).is_dir() else [])]
-
-
-def _train(
-    name: str, stage: str, backend: str, pattern: str, recipe: "Block", make: "Callable[..., Model | None]",
-    output: Path, *, source: Path, card: Path | None, others: tuple[Path, ...], cores: str,
-) -> None:  # fmt: skip
-    """Have `make` (of record files, a card's text and a watch) train a model that does one stage; judge and tell it."""
-    folder = _data_of(source, cores)
-    judged, paths, text = _asked(folder, pattern, others, card)
-    with _told(name, folder, output, recipe) as told:
-        told.data(paths)
-        _judge(told, stage, backend, output, judged, make(paths, text, told.progress))
-
-
-def _asked(
-    folder: Path, pattern: str, others: tuple[Path, ...], card: Path | None
-) -> tuple[Path | None, list[Path], str | None]:
-    """The sample to judge a model on, if there is one, the record files to train it on, and the text of its card."""
-    from gen2reco.files import read_text
-
-    (judged, *more) = [*_judged(folder, others), None]
-    if any(more):
-        raise InputError(f"--other {more[0]}: expected one sample to judge the model on, beside `{HELD_OUT}`: none")
-    paths = [path for path in _records(folder) if path.match(pattern) and judged not in path.parents]
-    if not paths:
-        raise InputError(f"{folder}: holds no records to train on ({pattern}); make the campaign first")
-    return judged, paths, read_text(card) if card else None
 
 
 def _data_of(source: Path, cores: str) -> Path:
@@ -231,50 +151,64 @@ def _data_of(source: Path, cores: str) -> Path:
 
 
 @contextmanager
-def _told(name: str, data: Path, output: Path, settings: "Block") -> "Iterator[TrainingLog]":
-    """The training as a run of the campaign that made the data; of data of no campaign, beside the output."""
+def _logged(name: str, data: Path, output: Path, recipe: "Block") -> "Iterator[TrainingLog]":
+    """The training as a run of the campaign that made the data; of data of no campaign, in the folder of the output."""
     from gen2reco.paths import LOCK_NAME
     from gen2reco.track.training_log import TrainingLog
 
     results = next((folder for folder in (data, data.parent) if (folder / LOCK_NAME).is_file()), output.parent)
-    with TrainingLog(results, name, output, settings.model_dump(mode="json")) as told:
-        yield told
-    if told.first:
+    with TrainingLog(results, name, output, recipe.model_dump(mode="json")) as log:
+        yield log
+    if log.first:
         print(f"registered as `{name}` by: gen2reco track sync {results}", file=sys.stderr)
 
 
 def _judge(
-    told: "TrainingLog", stage: str, backend: str, output: Path, held_out: Path | None, made: "Model | None"
+    log: "TrainingLog",
+    trainer: type[Trainer],
+    files: "DataFiles",
+    output: Path,
+    made: "list[Model]",
+    judged: list[Path],
 ) -> None:
-    """Judge the model made, which does one stage, on a held-out sample, if there is one, and have it registered."""
-    from gen2reco.validate.heldout import judge
-
-    if not told.first:
+    """Judge the model on held-out events, write its evaluation, and have it registered."""
+    if trainer.own_metrics:
+        sample, events, rows = _own_metrics(log, files, made)
+    elif judged:
+        sample, events, rows = _by_stage(log, trainer, output, judged[0])
+    else:
+        print("no `held_out` sample and no --other: the model is not judged, and cannot be promoted", file=sys.stderr)
+        log.made()
         return
-    if held_out is None:
-        print(
-            f"no `{HELD_OUT}` sample and no --other: the model is not judged, and cannot be promoted", file=sys.stderr
-        )
-        told.made()
-        print(f"{made.folder}: {made.digest}", file=sys.stderr)
-        return
-    work = output.with_name(f"{output.name}.held_out")
-    rows = judge(stage, output, held_out, work, backend)
-    told.report(work)
-    _finish(told, output, [made], held_out.name, told.data(_records(held_out), "evaluation"), rows)
-
-
-def _finish(told: "TrainingLog", output: Path, made: list, sample: str, events: str, rows: list[dict]) -> None:
-    """Write the evaluation beside the model, tell it, and have the model registered; by the first process alone."""
     from gen2reco.run.model_folder import save_evaluation
 
-    if not told.first:
-        return
     save_evaluation(output, sample, events, rows)
-    told.evaluated(rows)
-    told.made()
-    for one in made:
-        print(f"{one.folder}: {one.digest}", file=sys.stderr)
+    log.evaluated(rows)
+    log.made()
+
+
+Judged = tuple[str, str, list[dict]]
+"""Name and digest of the held-out events, and metrics of a model on them."""
+
+
+def _by_stage(log: "TrainingLog", trainer: type[Trainer], output: Path, held_out: Path) -> Judged:
+    """Have the model do its stage of a held-out sample, and compare what it makes with the sample."""
+    from gen2reco.flow.training_data import matching_files
+    from gen2reco.validate.heldout import judge
+
+    work = output.with_name(f"{output.name}.held_out")
+    rows = judge(trainer.stage, output, held_out, work, trainer.backend)
+    log.report(work)
+    return held_out.name, log.data(matching_files(held_out), "evaluation"), rows
+
+
+def _own_metrics(log: "TrainingLog", files: "DataFiles", made: "list[Model]") -> Judged:
+    """Metrics that the training itself found on events set apart; those on another sample with that one's digest."""
+    from gen2reco.config.block import digest
+
+    events = {label: log.data(paths, "evaluation") for label, paths in files.held_out.items()}
+    rows = [_with_sample(row, events) for one in made for row in one.config["metrics"]]
+    return "test part of the training samples", digest([files.digest, "test"]), rows
 
 
 def _with_sample(row: dict, events: dict[str, str]) -> dict:

@@ -33,9 +33,9 @@ class VectorData:
     def __len__(self) -> int:
         return len(self.x)
 
-    def first_vectors(self, n: int) -> "VectorData":
-        """The first n vectors."""
-        return VectorData(self.x[:n], self.condition[:n])
+    def take(self, chosen: np.ndarray) -> "VectorData":
+        """The chosen vectors, some of them perhaps several times."""
+        return VectorData(self.x[chosen], self.condition[chosen])
 
     def batch(self, chosen: np.ndarray, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The chosen vectors and their conditions."""
@@ -43,8 +43,8 @@ class VectorData:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """A teacher's pairs: noise x_0 beside the data it leads to, aligned item by item."""
+class TeacherPairs:
+    """A teacher's pairs: noise x_0 and the data that it leads to, aligned item by item."""
 
     start: np.ndarray
     data: "VectorData | SetData"
@@ -74,9 +74,9 @@ def matching(network: Network, data: Data) -> Objective:
     return objective
 
 
-def reflow(network: Network, pairs: Pairs, at_start: float = 0.5) -> Objective:
+def reflow(network: Network, pairs: TeacherPairs, at_start: float = 0.5) -> Objective:
     """Flow matching on a teacher's pairs (rectified flow, arXiv:2209.03003); a share of the times is exactly 0, where
-    the one-step student is asked."""
+    the one-step student is evaluated."""
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         x_0, x_1, condition = pairs.batch(draw.indices(len(pairs)), draw.device)
@@ -114,7 +114,7 @@ def make_pairs(
     batch: int = 1000,
     device: str = "cpu",
     tell: Callable[[int], None] | None = None,
-) -> Pairs:
+) -> TeacherPairs:
     """Let the teacher draw one sample for every condition in `data`, by the midpoint rule."""
     starts, ends = [], []
     for first in range(0, len(data), batch):
@@ -129,7 +129,7 @@ def make_pairs(
         made = SetData(np.concatenate(ends), data.kinds, data.counts, data.context)
     else:
         made = VectorData(np.concatenate(ends), data.condition)
-    return Pairs(np.concatenate(starts), made)
+    return TeacherPairs(np.concatenate(starts), made)
 
 
 def ranked(noise: Tensor, sets: Sets) -> Tensor:

@@ -87,10 +87,10 @@ class SetData:
         """Index of the first item of each set, and the number of items: (n_sets + 1,)."""
         return np.concatenate([[0], np.cumsum(self.counts.sum(1))])
 
-    def first_sets(self, n: int) -> "SetData":
-        """The first n sets."""
-        items = int(self.first[min(n, len(self))])
-        return SetData(self.x[:items], self.kinds[:items], self.counts[:n], self.context[:n])
+    def take(self, chosen: np.ndarray) -> "SetData":
+        """The chosen sets, some of them perhaps several times."""
+        at = self.items(chosen)
+        return SetData(self.x[at], self.kinds[at], self.counts[chosen], self.context[chosen])
 
     def items(self, chosen: np.ndarray) -> np.ndarray:
         """Indices of the items of the chosen sets, in their order."""

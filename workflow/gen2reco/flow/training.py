@@ -17,43 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gen2reco.config.block import Block
 from gen2reco.errors import InputError
 from gen2reco.files import whole
+from gen2reco.flow.recipes import Training
 
 Objective = Callable[["Draw"], tuple[Tensor, dict[str, float]]]
-
-
-class Training(Block):
-    """How a network is trained."""
-
-    steps: int = Field(default=10_000, ge=0)
-    """Optimiser steps; the one setting that may change when a training goes on."""
-    batch: int = Field(default=256, ge=1)
-    """Vectors or sets per step and process."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """Largest learning rate, reached after the warm-up and then lowered to zero along a cosine."""
-    warmup: int = Field(default=200, ge=0)
-    """Steps of linear rise of the learning rate."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    """First-moment decay of Adam."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled weight decay of AdamW."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
-    average: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of the exponential moving average of the weights, which is what gets used."""
-    seed: int = Field(default=1, ge=0)
-    """Seed of batches and noise."""
-    checkpoint_every: int = Field(default=500, ge=1)
-    """Steps between checkpoints and lines of the log."""
-    mixed_precision: bool = True
-    """Multiply matrices in bfloat16; weights and sums stay in float32."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +68,9 @@ def train(
 ) -> nn.Module:
     """Train the parts in turn, step by step; returns the averaged first network, ready for use.
 
-    `watch(step, numbers)` is told the mean losses at each checkpoint. Raises InputError if the checkpoint in `folder`
-    belongs to another training, InfrastructureError if it cannot be written.
+    `watch(step, numbers)` is called with the mean losses at each checkpoint. Raises InputError if the checkpoint in
+    `folder` belongs to another training, or where losses or weights are NaN or infinite: the checkpoint before stays.
+    Raises InfrastructureError if the checkpoint cannot be written.
     """
     rank, world = _join(device)
     networks = [part.network.to(device).train() for part in parts]
@@ -132,14 +105,33 @@ def train(
         _follow(average, networks[0], min(settings.average, (1 + step) / (10 + step)))
         if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
             numbers = _means(log) | {"seconds": spent + time.perf_counter() - began}
-            if not all(math.isfinite(value) for value in numbers.values()):
-                raise InputError(f"{folder}: training diverged at step {step + 1}: {numbers}; lower `learning_rate`")
+            if not (_finite(numbers) and _finite_weights(networks)):
+                raise InputError(_diverged(path, step + 1, numbers))
             if rank == 0:
                 _save(path, step + 1, numbers["seconds"], settings, [*networks, average], optimizers)
                 if watch:
                     watch(step + 1, numbers)
             log = []
     return average.eval()
+
+
+def _finite(numbers: dict[str, float]) -> bool:
+    return all(math.isfinite(value) for value in numbers.values())
+
+
+def _finite_weights(networks: list[nn.Module]) -> bool:
+    """Whether all weights are finite: a gradient that overflows in the last step shows in them alone."""
+    return all(bool(torch.isfinite(p).all()) for network in networks for p in network.parameters())
+
+
+def _diverged(path: Path, step: int, numbers: dict[str, float]) -> str:
+    """The message of a training whose losses or weights are NaN or infinite."""
+    kept = "no checkpoint was written yet"
+    if path.is_file():
+        with safe_open(path, "pt") as file:
+            kept = f"the checkpoint of step {file.metadata()['step']} is kept"
+    what = numbers if not _finite(numbers) else "its weights are NaN or infinite"
+    return f"{path.parent}: training diverged at step {step}: {what}; {kept}; lower `learning_rate`"
 
 
 def _draw(settings: Training, step: int, rank: int, device: str) -> Draw:

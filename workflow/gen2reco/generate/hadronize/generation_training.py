@@ -1,6 +1,6 @@
-"""Train a learned generator: read the samples, fit the three networks, distil two of them to one step, export.
+"""Train a learned generator: read the samples, fit the three networks, distil two of them to one step.
 
-Each step keeps its checkpoints in its own folder, so a run that is killed goes on where it stopped. Under `torchrun`
+Each part keeps its checkpoints in its own folder, so a run that is killed goes on where it stopped. Under `torchrun`
 every network trains data-parallel.
 """
 
@@ -8,110 +8,46 @@ import json
 import logging
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from gen2reco.config.block import Block, digest
+from gen2reco.config.block import digest
 from gen2reco.errors import InputError
+from gen2reco.files import write_text
 from gen2reco.flow import adversary, objectives
 from gen2reco.flow.networks import Critic, SetNetwork
 from gen2reco.flow.sets import SetData, Sets
-from gen2reco.flow.training import Draw, Objective, Part, Training
-from gen2reco.flow.training_parts import FIRST, Fit, Watch, fitter, kept_pairs
+from gen2reco.flow.training import Draw, Objective, Part
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.training_parts import Work
+from gen2reco.flow.trainings import Trained
 from gen2reco.generate.hadronize import dataset, hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
+from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe
 from gen2reco.generate.hadronize.hemisphere_features import features
 from gen2reco.generate.hadronize.load import NETWORKS, AnyHadronizer
 from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.species import Species
-from gen2reco.run.model_folder import Model, save_model
 
 logger = logging.getLogger(__name__)
 
 
+PAIRS_AT_ONCE = 1000
+"""Teacher samples that are drawn together; bounds memory."""
 _DATA = {"quark_pair": (read_events, prepare), "dijet": (read_dijets, prepare_dijets)}
 
 
-def log(part: str, step: int, numbers: dict[str, float]) -> None:
-    """Write the losses to the log."""
-    logger.info("%s %d %s", part, step, json.dumps({name: round(value, 5) for name, value in numbers.items()}))
-
-
-class Sizes(Block):
-    """Sizes of the networks."""
-
-    counts_width: int = Field(default=96, ge=8)
-    """Width of the counts' network."""
-    shapes_width: int = Field(default=192, ge=8)
-    """Width of the shapes' network."""
-    shapes_depth: int = Field(default=4, ge=1)
-    """Residual blocks of the shapes' network."""
-    width: int = Field(default=96, ge=8)
-    """Width of a particle's state."""
-    depth: int = Field(default=4, ge=1)
-    """Layers of the particles' network."""
-    pooled: int = Field(default=64, ge=8)
-    """Width of a hemisphere's state."""
-
-
-class Distillation(Block):
-    """From a many-step teacher to a one-step student."""
-
-    pairs: int = Field(default=40_000, ge=1)
-    """Teacher samples to learn from."""
-    evaluations: int = Field(default=16, ge=2)
-    """Network evaluations per teacher sample (midpoint rule)."""
-    training: Training
-    """How the student is trained on the pairs."""
-
-
-class Recipe(Block):
-    """A training of the learned generator."""
-
-    domain: Literal["quark_pair", "dijet"] = "quark_pair"
-    """What is learned: a quark and its antiquark at rest (e+e-), or two partons scattered in a hadron collision."""
-    events: int | None = Field(default=None, ge=1)
-    """Most events to take of each sample; left out: all."""
-    least_per_event: float = Field(default=1e-4, gt=0)
-    """Rarer species are left out, with the events that hold them."""
-    sizes: Sizes = Sizes()
-    """Sizes of the networks."""
-    counts: Training | None = None
-    """Training of the counts; left out: the closed form."""
-    shapes: Training | None = None
-    """Training of the shapes' teacher; left out: the closed form."""
-    shapes_score: Training | None = None
-    """Training of the one-step shapes by their energy score, after whatever comes before."""
-    shapes_distillation: Distillation | None = None
-    """Distillation of the shapes' teacher; left out: the teacher is used as it is."""
-    particles: Training | None = None
-    """Training of the particles' teacher; left out: the student starts from the closed form."""
-    particles_distillation: Distillation | None = None
-    """Distillation of the particles' teacher."""
-    finetune: Training | None = None
-    """Quark pairs only. Fine-tuning of the one-step student against data, with an adversary and an energy distance."""
-    critic_learning_rate: float = Field(default=1e-3, gt=0)
-    """Largest learning rate of the adversary."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.finetune and self.domain != "quark_pair":
-            raise ValueError(f"`finetune` does not know domain `{self.domain}`; leave it out")
-        return self
-
-
-def load_data(recipe: Recipe, samples: list[Path], cache: Path) -> tuple[Prepared, Species, float]:
+def load_data(recipe: GenerationRecipe, files: DataFiles, cache: Path) -> tuple[Prepared, Species, float]:
     """The events of particles records, prepared (and kept in `cache` once made), their species and sqrt(s).
 
     Records are made with `ParticleDecays:limitTau0 = on` and `ParticleDecays:tau0Max` = LIFETIME; of others (HepMC,
     say) what is stable there is learned.
     """
-    key = digest([recipe.domain, [path.name for path in samples], recipe.events, recipe.least_per_event])[:16]
+    samples = files.paths
+    key = digest([recipe.domain, files.content, recipe.events, recipe.least_per_event])[:16]
     folder = cache / f"prepared-{key}"
     if not (folder / "facts.json").is_file():
         _prepare(recipe, samples, folder)
@@ -120,7 +56,7 @@ def load_data(recipe: Recipe, samples: list[Path], cache: Path) -> tuple[Prepare
     return Prepared(**arrays), Species(tuple(facts["pdg"]), tuple(facts["mass"])), facts["sqrt_s"]
 
 
-def _prepare(recipe: Recipe, samples: list[Path], folder: Path) -> None:
+def _prepare(recipe: GenerationRecipe, samples: list[Path], folder: Path) -> None:
     read, encode = _DATA[recipe.domain]
     events = [read(path, recipe.events) for path in samples]
     energies = np.concatenate([e.sqrt_s for e in events])
@@ -135,11 +71,11 @@ def _prepare(recipe: Recipe, samples: list[Path], folder: Path) -> None:
         np.save(folder / f"{field.name}.npy", np.concatenate([getattr(p, field.name) for p in parts]))
     facts = {**asdict(species), "sqrt_s": float(energies.mean()), "kept": float(np.concatenate(kept).mean())}
     facts["alpha_s"] = [float(f([e.alpha_s.min() for e in events])) for f in (np.min, np.max)]
-    (folder / "facts.json").write_text(json.dumps(facts))
+    write_text(folder / "facts.json", json.dumps(facts))
     logger.info("prepared %d events, %.3f %% kept", len(energies), 100 * facts["kept"])
 
 
-def new_model(recipe: Recipe, prepared: Prepared, species: Species, sqrt_s: float) -> AnyHadronizer:
+def new_model(recipe: GenerationRecipe, prepared: Prepared, species: Species, sqrt_s: float) -> AnyHadronizer:
     """An untrained model with the scales of the data."""
     most = prepared.counts.max(0).T.reshape(-1) + 2
     torch.manual_seed(recipe.particles.seed if recipe.particles else 1)
@@ -277,7 +213,7 @@ def _first(prepared: Prepared, n: int) -> Prepared:
     )
 
 
-def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recipe) -> tuple[Objective, Part]:
+def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: GenerationRecipe) -> tuple[Objective, Part]:
     """What the student minimises, and its adversary."""
     a = model.architecture
     network = SetNetwork(3, len(a.pdg), data.context.shape[2], 2, 64, 2, 48)
@@ -292,98 +228,60 @@ def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Recip
     return objective, Part(critic, against, recipe.critic_learning_rate)
 
 
-def run(recipe: Recipe, samples: list[Path], work: Path, device: str = "cpu", watch: Watch = log) -> AnyHadronizer:
-    """The whole training, top to bottom; every part is done once and kept in `work`."""
-    prepared, species, sqrt_s = load_data(recipe, samples, work)
+def train_generation(
+    recipe: GenerationRecipe, prepared: Prepared, species: Species, sqrt_s: float, work: Work
+) -> AnyHadronizer:
+    """The whole training, top to bottom; every part is done once and kept by `work`."""
     model = new_model(recipe, prepared, species, sqrt_s)
-    fit = fitter(work, watch, device)
     if recipe.counts:
-        fit("counts", model.counts, learn_counts(model, prepared), recipe.counts)
+        work.fit("counts", model.counts, learn_counts(model, prepared), recipe.counts)
 
     shapes = shapes_data(model, prepared)
-    if recipe.shapes:
-        fit("shapes_teacher", model.shapes, objectives.matching(model.shapes, shapes), recipe.shapes)
-    if recipe.shapes_distillation:
-        distil("shapes", model.shapes, shapes, recipe.shapes_distillation, fit, work, device)
+    work.distil(
+        "shapes_", model.shapes, model.shapes, shapes, recipe.shapes, recipe.shapes_distillation, batch=PAIRS_AT_ONCE
+    )
     if recipe.shapes_score:
-        fit("shapes_scored", model.shapes, objectives.energy_score(model.shapes, shapes), recipe.shapes_score)
+        work.fit("shapes_scored", model.shapes, objectives.energy_score(model.shapes, shapes), recipe.shapes_score)
 
     particles = particles_data(model, prepared)
-    if recipe.particles:
-        fit("particles_teacher", model.particles, objectives.matching(model.particles, particles), recipe.particles)
-    if recipe.particles_distillation:
-        distil("particles", model.particles, particles, recipe.particles_distillation, fit, work, device)
+    networks = (model.particles, model.particles)
+    work.distil(
+        "particles_", *networks, particles, recipe.particles, recipe.particles_distillation, batch=PAIRS_AT_ONCE
+    )
     if recipe.finetune:
         objective, critic = finetune(model, particles, prepared, recipe)
-        fit("particles_finetuned", model.particles, objective, recipe.finetune, critic)
+        work.fit("particles_finetuned", model.particles, objective, recipe.finetune, critic)
     return model
 
 
-def distil(
-    name: str,
-    network: nn.Module,
-    data: "objectives.VectorData | SetData",
-    recipe: Distillation,
-    fit: Fit,
-    work: Path,
-    device: str,
-) -> None:
-    """Make the teacher's pairs (kept in `work`) and train the network on them, from the teacher's weights."""
-    some = data.first_sets(recipe.pairs) if isinstance(data, SetData) else data.first_vectors(recipe.pairs)
-    seed, folder = recipe.training.seed, work / f"{name}_pairs"
-    pairs = kept_pairs(network, some, recipe.evaluations, seed, folder, device, batch=1000)
-    fit(f"{name}_student", network, objectives.reflow(network, pairs), recipe.training)
-
-
-def export(
-    model: AnyHadronizer, recipe: Recipe, told: dict, folder: Path, card: str, experimental: str = ""
-) -> Model | None:
-    """Write the model folder that `generate --backend ml` reads, weights in half precision; by one process alone.
-
-    `told` is what `seen` gives of the samples, `experimental` why a model is not to be trusted yet, which is said
-    whenever it runs.
-    """
-    if not FIRST:
-        return None
-    weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
+def trained(model: AnyHadronizer, recipe: GenerationRecipe, files: DataFiles) -> Trained:
+    """The model that `generate --backend ml` reads, weights in half precision. It is experimental until somebody has
+    judged it, which is said whenever it runs."""
+    sqrt_s = model.architecture.sqrt_s
     config = {
         "architecture": model.architecture.model_dump(mode="json"),
         "domain": recipe.domain,
         "range": {
-            "sqrt_s": [model.architecture.sqrt_s * (1 - 1e-3), model.architecture.sqrt_s * (1 + 1e-3)],
-            **told,
+            "sqrt_s": [sqrt_s * (1 - 1e-3), sqrt_s * (1 + 1e-3)],
+            **process_range(files.paths),
             **model.valid_range(),
         },
         "recipe": recipe.model_dump(mode="json"),
-        "experimental": experimental,
+        "experimental": "not validated",
     }
-    return save_model(folder, "generation", config, {}, weights, card)
+    weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
+    card = f"""# Learned parton shower and hadronisation
+
+Trained on {len(files.paths)} particles records made by {files.made_by("generate")}. **Not validated**: compare it with
+its reference by `gen2reco validate` before use, and write the numbers here."""
+    return Trained("generation", config, {}, weights, card)
 
 
-def make_generation(
-    samples: list[Path], output: Path, recipe: Recipe, card: str | None, device: str = "cpu", watch: Watch = log
-) -> Model | None:
-    """Train on particles records and write the model folder `output`; checkpoints are kept in `output`.partial."""
-    work = output.with_name(f"{output.name}.partial")
-    model = run(recipe, samples, work, device, watch)
-    return export(model, recipe, seen(samples), output, card or _card(samples, recipe), "not validated")
-
-
-def seen(samples: list[Path]) -> dict[str, list[float]]:
-    """What the samples tell of the model's range: alpha_s, and where a hard parton was asked for."""
+def process_range(samples: list[Path]) -> dict[str, list[float]]:
+    """The part of the valid range that the samples' process gives: alpha_s, and |eta| of the endcap in which a hard
+    parton was demanded, if all demanded one."""
     alpha_s, endcaps = [dataset.alpha_s_of(path) for path in samples], [dataset.endcap_of(path) for path in samples]
-    told = {"alpha_s": [min(alpha_s), max(alpha_s)]}
+    found = {"alpha_s": [min(alpha_s), max(alpha_s)]}
     if all(endcaps):
-        told["endcap_abs_eta"] = [min(e[0] for e in endcaps), max(e[1] for e in endcaps)]
-    return told
-
-
-def _card(samples: list[Path], recipe: Recipe) -> str:
-    """The card of a model that nobody has judged yet."""
-    names = ", ".join(sorted({path.parent.parent.name for path in samples}))
-    return f"""# Learned parton shower and hadronisation
-
-Trained on {len(samples)} particles records ({names}). **Not validated**: compare it with its reference by
-`gen2reco validate` before use, and write the numbers here.
-
-Recipe: `{json.dumps(recipe.model_dump(mode="json"))}`"""
+        found["endcap_abs_eta"] = [min(e[0] for e in endcaps), max(e[1] for e in endcaps)]
+    return found

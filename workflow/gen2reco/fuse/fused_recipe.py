@@ -1,0 +1,75 @@
+"""The recipe of the fused model, and its training by the contract of all trainings; imports no torch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from gen2reco.config.block import Block
+from gen2reco.flow.recipes import Distillation, Training
+from gen2reco.flow.trainings import Trained, Trainer
+from gen2reco.fuse.fused_config import Sizes
+
+if TYPE_CHECKING:
+    from gen2reco.fuse.pairs import Pairs
+
+
+class FusedRecipe(Block):
+    """A training of the fused model."""
+
+    sizes: Sizes = Sizes()
+    """Sizes of the networks."""
+    reference_weight: int = Field(default=3, ge=1)
+    """How many times a particle counts whose shower Geant4 made, compared with one of a learned shower."""
+    common_energy: float = Field(default=5.0, gt=0)
+    """Particles of more energy, GeV, are rare: they count in proportion to it ..."""
+    hard_weight: int = Field(default=8, ge=1)
+    """... up to so many times."""
+    lepton_weight: int = Field(default=5, ge=1)
+    """How many times electrons and muons count."""
+    rarest: int = Field(default=10, ge=1)
+    """Configurations of objects that occur less often are taken as the commonest with the same first objects."""
+    choice: Training = Training(steps=8000, batch=1024)
+    """Training of the configurations; a batch counts particles."""
+    marginals: Training = Training(steps=8000, batch=768)
+    """Training of the objects' numbers, one by one; a batch counts particles with objects, here and below."""
+    teacher: Training = Training(steps=10_000, batch=512)
+    """Training of the many-step teacher by flow matching."""
+    pairs: int = Field(default=100_000, ge=1)
+    """Particles of which the teacher draws objects for the student."""
+    evaluations: int = Field(default=16, ge=2)
+    """Network evaluations a teacher sample (midpoint rule)."""
+    student: Training = Training(steps=8000, batch=512)
+    """Distillation to one step."""
+
+    @property
+    def distillation(self) -> Distillation:
+        """From the many-step teacher to the one-step student."""
+        return Distillation(pairs=self.pairs, evaluations=self.evaluations, training=self.student)
+
+
+class FusedTrainer(Trainer):
+    """Train the fused model, particles straight to calibrated objects; the model folder is OUTPUT.
+
+    SOURCE is a folder with `objects` files and the `clusters` files that they were made of, or a campaign (.yaml),
+    which is made first.
+    """
+
+    name, stage, backend, record, pattern = "fused", "fuse", "fused", "objects", "calibrate/*.parquet"
+    recipe_file = "configs/models/fused.yaml"
+    Recipe = FusedRecipe
+
+    def load(self) -> "tuple[Pairs, str]":
+        """Particles with the objects that the chain made of them, and the digest of their calibration. Raises
+        InputError where they are not of one calibration `dnn`."""
+        from gen2reco.fuse.pairs import load_pairs
+
+        return load_pairs(self.files.paths, self.files.detector)
+
+    def train(self, data: "tuple[Pairs, str]") -> Iterator[Trained]:
+        """Train configurations, marginals and flow; one model holds them."""
+        from gen2reco.fuse.fused_training import train_fused, trained
+
+        pairs, calibration = data
+        model = train_fused(pairs, self.recipe, self.work)
+        yield trained(model, pairs, calibration, self.files.detector, self.recipe, self.files.made_by("simulate"))

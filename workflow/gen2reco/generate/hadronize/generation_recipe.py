@@ -1,0 +1,90 @@
+"""The recipe of learned generators, and their training by the contract of all trainings; imports no torch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, model_validator
+
+from gen2reco.config.block import Block
+from gen2reco.flow.recipes import Distillation, Training
+from gen2reco.flow.trainings import Trained, Trainer
+
+if TYPE_CHECKING:
+    from gen2reco.generate.hadronize.dataset import Prepared
+    from gen2reco.generate.hadronize.species import Species
+
+
+class GenerationSizes(Block):
+    """Sizes of the networks."""
+
+    counts_width: int = Field(default=96, ge=8)
+    """Width of the counts' network."""
+    shapes_width: int = Field(default=192, ge=8)
+    """Width of the shapes' network."""
+    shapes_depth: int = Field(default=4, ge=1)
+    """Residual blocks of the shapes' network."""
+    width: int = Field(default=96, ge=8)
+    """Width of a particle's state."""
+    depth: int = Field(default=4, ge=1)
+    """Layers of the particles' network."""
+    pooled: int = Field(default=64, ge=8)
+    """Width of a hemisphere's state."""
+
+
+class GenerationRecipe(Block):
+    """A training of the learned generator."""
+
+    domain: Literal["quark_pair", "dijet"] = "quark_pair"
+    """What is learned: a quark and its antiquark at rest (e+e-), or two partons scattered in a hadron collision."""
+    events: int | None = Field(default=None, ge=1)
+    """Most events to take of each sample; left out: all."""
+    least_per_event: float = Field(default=1e-4, gt=0)
+    """Rarer species are left out, with the events that hold them."""
+    sizes: GenerationSizes = GenerationSizes()
+    """Sizes of the networks."""
+    counts: Training | None = None
+    """Training of the counts; left out: the closed form."""
+    shapes: Training | None = None
+    """Training of the shapes' teacher; left out: the closed form."""
+    shapes_score: Training | None = None
+    """Training of the one-step shapes by their energy score, after whatever comes before."""
+    shapes_distillation: Distillation | None = None
+    """Distillation of the shapes' teacher; left out: the teacher is used as it is."""
+    particles: Training | None = None
+    """Training of the particles' teacher; left out: the student starts from the closed form."""
+    particles_distillation: Distillation | None = None
+    """Distillation of the particles' teacher."""
+    finetune: Training | None = None
+    """Quark pairs only. Fine-tuning of the one-step student against data, with an adversary and an energy distance."""
+    critic_learning_rate: float = Field(default=1e-3, gt=0)
+    """Largest learning rate of the adversary."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.finetune and self.domain != "quark_pair":
+            raise ValueError(f"`finetune` does not know domain `{self.domain}`; leave it out")
+        return self
+
+
+class GenerationTrainer(Trainer):
+    """Train a learned parton shower and hadronisation; the model folder is OUTPUT.
+
+    SOURCE is a folder with `particles` files in it, or a campaign (.yaml), which is made first.
+    """
+
+    name, stage, backend, record = "generation", "generate", "ml", "particles"
+    recipe_file, recipe_needed = "configs/models/generation_ee_qq_91.yaml", True
+    Recipe = GenerationRecipe
+
+    def load(self) -> "tuple[Prepared, Species, float]":
+        """Prepared events, their species and sqrt(s), GeV. Raises InputError for events that are not of the recipe's
+        domain, or of several energies."""
+        from gen2reco.generate.hadronize.generation_training import load_data
+
+        return load_data(self.recipe, self.files, self.work.folder)
+
+    def train(self, data: "tuple[Prepared, Species, float]") -> Iterator[Trained]:
+        """Train counts, shapes and particles; one model holds them."""
+        from gen2reco.generate.hadronize.generation_training import train_generation, trained
+
+        yield trained(train_generation(self.recipe, *data, self.work), self.recipe, self.files)

@@ -1,0 +1,70 @@
+"""The recipe of learned showers, and their training by the contract of all trainings; imports no torch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from gen2reco.config.block import Block
+from gen2reco.flow.recipes import Distillation, Training
+from gen2reco.flow.trainings import Trained, Trainer
+from gen2reco.simulate.showers.shower_config import ShowerSizes
+
+if TYPE_CHECKING:
+    from gen2reco.simulate.showers.data import Showers
+
+
+class ShowerRecipe(Block):
+    """A training of learned showers."""
+
+    families: list[str] = ["electromagnetic", "hadron", "muon"]
+    """Families of species to train, of electromagnetic, hadron, muon."""
+    sizes: ShowerSizes = ShowerSizes()
+    """ShowerSizes of the networks."""
+    start: Training = Training(steps=1500, batch=512)
+    """Training of the start layer, and of which layers have cells."""
+    quantiles: Training = Training(steps=2500, batch=512)
+    """Training of the quantiles."""
+    teacher: Training = Training(steps=8000, batch=512)
+    """Training of the many-step teacher by flow matching."""
+    pairs: int = Field(default=60_000, ge=1)
+    """Teacher samples that the student learns from."""
+    evaluations: int = Field(default=32, ge=2)
+    """Network evaluations a teacher sample (midpoint rule)."""
+    student: Training = Training(steps=6000, batch=512)
+    """Distillation to one step."""
+    rows: int = Field(default=100_000, ge=1)
+    """Layers that the cells are learned from."""
+    cells: Training = Training(steps=6000, batch=128, learning_rate=2e-3, mixed_precision=False)
+    """Training of the cells; a batch counts layers."""
+
+    @property
+    def distillation(self) -> Distillation:
+        """From the many-step teacher to the one-step student."""
+        return Distillation(pairs=self.pairs, evaluations=self.evaluations, training=self.student)
+
+
+class ShowerTrainer(Trainer):
+    """Train learned showers; the model folder is OUTPUT.
+
+    SOURCE is a folder with `hits` files of single particles with deposits in it, or a campaign (.yaml), which is made
+    first.
+    """
+
+    name, stage, backend, record, pattern = "showers", "simulate", "ml", "hits", "simulate/*.parquet"
+    recipe_file = "configs/models/showers.yaml"
+    Recipe = ShowerRecipe
+
+    def load(self) -> "Showers":
+        """All showers of the files. Raises InputError for events of several particles or without deposits."""
+        from gen2reco.simulate.showers.shower_training import load_showers
+
+        return load_showers(self.files.paths, self.files.detector)
+
+    def train(self, data: "Showers") -> Iterator[Trained]:
+        """Train family by family; one model holds them all."""
+        from gen2reco.simulate.showers.shower_training import train_family, trained
+
+        detector, families = self.files.detector, self.recipe.families
+        made = {f: train_family(f, data, detector, self.recipe, self.work.within(f)) for f in families}
+        yield trained(made, data, detector, self.recipe, self.files.made_by("simulate"))
