@@ -1,8 +1,9 @@
 """A sample on disk: which records it holds, its events shard by shard, and what each stage cost."""
 
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from gen2reco.errors import InputError
 from gen2reco.events.truth import Properties
 from gen2reco.paths import LOCK_NAME
 from gen2reco.run.sidecar import read_sidecar, sidecar_path
-from gen2reco.run.stage_table import RECORDS, STAGES
+from gen2reco.run.stage_table import RECORDS, STAGES, in_order
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +50,8 @@ class Sample:
     name: str
     path: Path
     shards: dict[str, list[Path]] = field(default_factory=dict)
+    replaced: tuple[Path, ...] = ()
+    """Files of stages after which another one makes the same record: what they cost counts."""
 
     def events(self, record: str, columns: list[str], most: int, optional: Iterable[str] = ()) -> "Iterator[pa.Table]":
         """The events of a record, one table a shard, at most `most` in all; `optional` columns where they are."""
@@ -89,11 +92,10 @@ class Sample:
     def costs(self) -> dict[str, Cost]:
         """Cost by stage, of the stages whose files have sidecars."""
         found: dict[str, list[dict]] = {}
-        for paths in self.shards.values():
-            for path in paths:
-                sidecar = read_sidecar(path) if sidecar_path(path).exists() else {}
-                if sidecar.get("stage") in STAGES:
-                    found.setdefault(sidecar["stage"], []).append(sidecar)
+        for path in (*itertools.chain(*self.shards.values()), *self.replaced):
+            sidecar = read_sidecar(path) if sidecar_path(path).exists() else {}
+            if sidecar.get("stage") in STAGES:
+                found.setdefault(sidecar["stage"], []).append(sidecar)
         return {stage: _cost(stage, found[stage]) for stage in STAGES if stage in found}
 
 
@@ -107,13 +109,18 @@ def open_sample(path: Path | str) -> Sample:
     if not path.is_dir():
         raise InputError(f"{path}: no such sample; give a folder like results/<campaign>/<sample> or a record file")
     shards: dict[str, list[Path]] = {}
-    for folder in sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")):
-        if files := _of_its_plan(path, sorted(folder.glob("*.parquet"))):
-            shards.setdefault(records.record_of(files[0]), []).extend(files)
+    replaced: list[Path] = []
+    folders = sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    for name in [*(name for name in folders if name not in STAGES), *in_order(folders)]:
+        if files := _of_its_plan(path, sorted((path / name).glob("*.parquet"))):
+            record = records.record_of(files[0])
+            if name in STAGES and STAGES[name].reads == record:
+                replaced += shards.pop(record, [])
+            shards.setdefault(record, []).extend(files)
     if not shards and (files := sorted(path.glob("*.parquet"))):
         for file in files:
             shards.setdefault(records.record_of(file), []).append(file)
-    return Sample(path.resolve().name, path, _known(shards, path))
+    return Sample(path.resolve().name, path, _known(shards, path), tuple(replaced))
 
 
 def _of_its_plan(path: Path, files: list[Path]) -> list[Path]:
@@ -143,11 +150,9 @@ def open_samples(paths: list[Path]) -> list[Sample]:
     samples = [open_sample(path) for path in paths]
     names = [sample.name for sample in samples]
     if len(set(names)) < len(names):
-        samples = [Sample(_longer_name(s), s.path, s.shards) for s in samples]
+        samples = [replace(s, name=_longer_name(s)) for s in samples]
         names = [sample.name for sample in samples]
-        samples = [
-            Sample(f"{s.name}_{i}", s.path, s.shards) if names.count(s.name) > 1 else s for i, s in enumerate(samples)
-        ]
+        samples = [replace(s, name=f"{s.name}_{i}") if names.count(s.name) > 1 else s for i, s in enumerate(samples)]
     for sample in samples[1:]:
         if not set(sample.shards) & set(samples[0].shards):
             raise InputError(
@@ -170,14 +175,17 @@ def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Val
         raise InputError(f"{plan}: `{reference}` is no reference; known: {', '.join(comparisons) or 'none'}")
     samples = []
     for name in (reference, *comparisons[reference]):
-        shards = {
-            STAGES[stage].writes: [planned.file(name, stage, shard) for shard in range(planned.shards(name))]
+        by_stage = {
+            stage: [planned.file(name, stage, shard) for shard in range(planned.shards(name))]
             for stage in planned.stages(name)
         }
-        missing = next((file for files in shards.values() for file in files if not file.is_file()), None)
+        shards = {STAGES[stage].writes: files for stage, files in by_stage.items()}
+        missing = next((file for files in by_stage.values() for file in files if not file.is_file()), None)
         if missing:
             raise InputError(f"{missing}: no such file, though the plan promises it; run the campaign to its end")
-        samples.append(Sample(name, planned.folder / name, {r: shards[r] for r in RECORDS if r in shards}))
+        replaced = [file for files in by_stage.values() if files not in shards.values() for file in files]
+        ordered = {record: shards[record] for record in RECORDS if record in shards}
+        samples.append(Sample(name, planned.folder / name, ordered, tuple(replaced)))
     settings = parse_block(planned.lock["validation"], Validation, source=f"{plan}: `validation`")
     return samples, settings
 
