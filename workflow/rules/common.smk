@@ -87,6 +87,11 @@ def source(stage):
     return files
 
 
+def stage_of(wildcards, output):
+    """A params function: the stage of a job. Shell commands are worked out later than the loop that makes the rules."""
+    return os.path.basename(os.path.dirname(output.events))
+
+
 def content(stage):
     """Params functions by which jobs rerun by content: the digest of what the stage does, and of the first stage how
     many events a shard holds, for a last short shard is made again when the sample is extended.

@@ -20,8 +20,8 @@ for stage, device in STAGE_RULES:
         threads: 1
         params:
             **content(stage),
+            stage=stage_of,
             plan=LOCK,
         shell:
-            f"gen2reco {stage}"
-            " --plan {params.plan} --sample {wildcards.sample} --shard {wildcards.shard}"
+            "gen2reco {params.stage} --plan {params.plan} --sample {wildcards.sample} --shard {wildcards.shard}"
             " --workers {threads} {input:q} {output.events:q} 2> {log:q}"
