@@ -28,6 +28,7 @@ lint: .venv/.ready
 
 docs: .venv/.ready
 	gen2reco docs docs
+	sed -f profiles/slurm-gres/difference.sed profiles/slurm/profile.yaml > profiles/slurm-gres/profile.yaml
 
 ui: .venv/.ready
 	gen2reco track ui

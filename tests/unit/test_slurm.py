@@ -1,5 +1,7 @@
 """What is understood of Slurm's words and of profiles, without a cluster."""
 
+import subprocess
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -274,6 +276,18 @@ def test_shipped_profiles_ask_for_gpus_in_gpu_rules_alone(name, gpu):
     cuda = Request.of("simulate_gpu", shipped.resources("simulate_gpu"))
     assert (cpu.partition, cpu.gpus, cuda.partition, cuda.gpus) == ("cpu", 0, "gpu", gpu["gpus"])
     assert cpu.memory_mb >= 1000 and cpu.minutes >= 60
+
+
+def test_the_profiles_differ_in_how_gpus_are_asked_for(repository):
+    profiles = repository / "profiles"
+    script, source = profiles / "slurm-gres/difference.sed", profiles / "slurm/profile.yaml"
+    made = subprocess.run(["sed", "-f", script, source], capture_output=True, text=True, check=True).stdout
+    assert (profiles / "slurm-gres/profile.yaml").read_text() == made, "profiles/slurm-gres is stale; run `make docs`"
+    by_gpus, by_gres = (load_profile(name).settings for name in ("slurm", "slurm-gres"))
+    for resources in by_gpus["set-resources"].values():
+        if resources.pop("gpu", None):
+            resources["gres"] = "'gpu:1'"
+    assert by_gpus == by_gres
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
