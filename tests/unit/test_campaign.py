@@ -12,6 +12,7 @@ from gen2reco.errors import InputError
 from gen2reco.run.seeds import chunk_seed
 
 GUN = {"kind": "gun", "species": [22], "energy": [5, 100]}
+GENERATE, CLUSTER = {"backend": "gun", "process": "gun.yaml"}, {"backend": "clue"}
 
 
 @pytest.fixture
@@ -57,6 +58,14 @@ MISTAKES = {
     "no detector": (set_in("detector", value="none.yaml"), "none.yaml: no such file"),
     "no backend": (lambda d: d["samples"]["a"].pop("generate"), "`generate` names no backend"),
     "a gap": (lambda d: d["samples"]["a"].pop("cluster"), "`cluster` has no backend but `calibrate` has one"),
+    "a gap in what another is like": (
+        set_in("samples", value={"a": {"events": 9, "generate": GENERATE}, "b": {"like": "a", "cluster": CLUSTER}}),
+        "samples.b: `simulate` has no backend but `cluster` has one",
+    ),
+    "two ways": (
+        set_in("samples", "b", value={"like": "a", "cluster": CLUSTER, "fuse": {"backend": "fused"}}),
+        "`fuse` spans simulate to calibrate; give one or the other",
+    ),
     "unknown backend": (
         set_in("samples", "a", "simulate", "backend", value="fluka"),
         "a.simulate: `simulate` has no backend `fluka`",

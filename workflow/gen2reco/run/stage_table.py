@@ -129,7 +129,13 @@ def is_built_in(name: str) -> bool:
     return any(stage.name == name for stage in _BUILT_IN)
 
 
-STAGES = {stage.name: stage for stage in sorted([*_BUILT_IN, *_announced()], key=lambda stage: _place(stage.writes))}
+def _table() -> dict[str, Stage]:
+    """All stages, each after the others that make its record."""
+    found = sorted([*_BUILT_IN, *_announced()], key=lambda stage: _place(stage.writes))
+    return {stage.name: stage for stage in found}
+
+
+STAGES = _table()
 """Name → stage, in the order of the road."""
 
 
