@@ -9,7 +9,7 @@ from gen2reco.flow.networks import VectorNetwork
 from gen2reco.flow.objectives import VectorData, energy_score, make_pairs, matching, reflow
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Part, Training, train
-from gen2reco.flow.training_parts import fitter
+from gen2reco.flow.training_parts import Work
 
 SETTINGS = Training(steps=6, batch=8, checkpoint_every=1, warmup=1, learning_rate=0.05, average=0.6)
 
@@ -45,14 +45,14 @@ def averaged_by_hand(tmp_path) -> tuple[dict, dict]:
     return seen[-1], average
 
 
-@pytest.mark.parametrize("way", ["train", "fitter"])
+@pytest.mark.parametrize("way", ["train", "work"])
 def test_the_network_that_is_used_is_the_average_of_the_weights(tmp_path, way):
     last, average = averaged_by_hand(tmp_path)
     made = network()
     if way == "train":
         used = train([Part(made, matching(made, data()))], SETTINGS, tmp_path / "again")
     else:
-        fit = fitter(tmp_path / "work", lambda *_: None, "cpu")
+        fit = Work(tmp_path / "work").fit
         fit("part", made, matching(made, data()), SETTINGS)
         fit("part", used := network(7), matching(made, data()), SETTINGS)  # taken from what is kept
         assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), used.state_dict().values()))

@@ -20,7 +20,8 @@ from gen2reco.config.detector import Detector
 from gen2reco.config.process import KINDS
 from gen2reco.events import schemas
 from gen2reco.run.model_folder import model_digest
-from gen2reco.run.stage import RECORDS, backend_class
+from gen2reco.run.stage import backend_class
+from gen2reco.run.stage_table import STAGES
 from repository import REPOSITORY
 
 HELD = REPOSITORY / "tests/data/contract.json"
@@ -28,7 +29,7 @@ TINY = REPOSITORY / "tests/data/tiny.yaml"
 
 
 def commands() -> dict:
-    """Command → its options and arguments, each with names, type and default."""
+    """Command → its options, and its arguments in order, each with names, type and default."""
     found: dict = {}
 
     def walk(command: click.Command, name: str) -> None:
@@ -37,7 +38,8 @@ def commands() -> dict:
             for sub in command.list_commands(context):
                 walk(command.get_command(context, sub), f"{name} {sub}".strip())
         else:
-            found[name] = [_parameter(p) for p in command.params]
+            options = sorted(_parameter(p) for p in command.params if isinstance(p, click.Option))
+            found[name] = options + [_parameter(p) for p in command.params if isinstance(p, click.Argument)]
 
     walk(cli, "")
     return found
@@ -70,7 +72,7 @@ def keys(schema: dict, definitions: dict, above: tuple[str, ...] = ()) -> object
 def options() -> dict:
     """Stage and backend → version of its output, events of a chunk, and its options."""
     found = {}
-    for stage in RECORDS:
+    for stage in STAGES:
         for name in importlib.import_module(f"gen2reco.{stage}").BACKENDS:
             cls = backend_class(stage, name)
             schema = cls.Options.model_json_schema()
@@ -128,7 +130,7 @@ def test_planned_digests_hold(tmp_path, monkeypatch):
 
 def test_the_records_are_those_of_the_road():
     """A guard of this file itself: every stage's record has a version that is held."""
-    assert {out for _, out in RECORDS.values()} == set(schemas.VERSIONS)
+    assert {stage.writes for stage in STAGES.values()} == set(schemas.VERSIONS)
     assert set(COMMANDS) == {name.split()[0] for name in commands()}
 
 

@@ -1,16 +1,15 @@
 """The limits of TICL's scores, each just below and just above: which side counts."""
 
-import numpy as np
 import pytest
-from test_cluster_chain import score_table
+from test_cluster_chain import FACE, score_table
 
-from gen2reco.events.trackster_scores import rates, score
+from gen2reco.cluster.trackster_scores import counts, score
 
 
 def passed(associations, n_tracksters=2, deposited=(10.0, 20.0), energies=(10.0, 20.0)) -> dict[str, int]:
     """How many particles or tracksters each rate counts, of two photons of 10 and 20 GeV."""
-    found = rates(*score(score_table(associations, n_tracksters, list(deposited), list(energies))))
-    return {name: int(one.passed[0]) for name, one in found.items()}
+    found = counts(*score(score_table(associations, n_tracksters, list(deposited), list(energies)), FACE))
+    return {name: one.passed for name, one in found.items()}
 
 
 def one(shared=9.0, reco_to_sim=0.0, sim_to_reco=0.1, trackster=0, particle=0):
@@ -39,7 +38,7 @@ def test_each_limit_counts_on_its_side(rate):
     [(5.1, 1.0, True), (4.9, 1.0, False), (10.0, 0.71, True), (10.0, 0.69, False), (10.0, 1.0, True)],
 )
 def test_particles_count_above_5_gev_and_70_per_cent(energy, share, counted):
-    particles, _ = score(score_table([], 0, [share * energy, 50.0], [energy, 50.0]))
+    particles, _ = score(score_table([], 0, [share * energy, 50.0], [energy, 50.0]), FACE)
     assert particles.counted.tolist() == [counted, True]
 
 
@@ -53,17 +52,5 @@ def test_one_particle_may_be_many_things_at_once():
 @pytest.mark.parametrize(("first", "second", "absorbed"), [(9.0, 8.9, [False, True]), (8.9, 9.0, [True, False])])
 def test_absorbed_is_the_one_of_less_energy_in_a_shared_trackster(first, second, absorbed):
     table = score_table([one(first), one(second, particle=1)], 1, [10.0, 20.0], [10.0, 20.0])
-    particles, tracksters = score(table)
+    particles, tracksters = score(table, FACE)
     assert particles.absorbed.tolist() == absorbed and tracksters.surplus.tolist() == [False]
-
-
-def test_rates_in_bins_are_plain_counts():
-    """Five photons, every second one found, in bins of energy; what lies outside the bins is left out."""
-    energies = [6.0, 12.0, 18.0, 24.0, 60.0]
-    found = [one(0.9 * e, trackster=i, particle=i) for i, e in enumerate(energies) if i % 2 == 0]
-    scores = score(score_table(found, 5, energies, energies))
-    binned = rates(*scores, "energy", [5.0, 15.0, 30.0, 50.0])
-    assert binned["efficiency"].passed.tolist() == [1, 1, 0] and binned["efficiency"].total.tolist() == [2, 2, 0]
-    low, high = binned["efficiency"].interval
-    assert low[0] == pytest.approx(1 - high[0]) and low[0] == pytest.approx(0.5 - 0.5 / np.sqrt(3))
-    assert np.isnan(binned["efficiency"].value[2])

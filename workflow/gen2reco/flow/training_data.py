@@ -12,7 +12,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.run import fallback
 from gen2reco.run.sidecar import read_sidecar, sidecar_path
-from gen2reco.run.stage import RECORDS
+from gen2reco.run.stage_table import STAGES
 
 HELD_OUT = "held_out"
 """A sample of this name is judged, never trained on."""
@@ -116,7 +116,7 @@ def _sample(path: Path) -> str:
 
 def _way(story: dict[str, dict]) -> str:
     """How a file was made, stage by stage, in words; empty if unknown."""
-    stages = [*(stage for stage in RECORDS if stage in story), *(stage for stage in story if stage not in RECORDS)]
+    stages = [*(stage for stage in STAGES if stage in story), *(stage for stage in story if stage not in STAGES)]
     return "; ".join(f"{stage} by {_backend(story[stage])}" for stage in stages)
 
 
