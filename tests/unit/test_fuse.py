@@ -1,4 +1,4 @@
-"""The fused model: symmetry of its inputs, fates and their energies, pairs and back, its domain, bad input."""
+"""The fused model: symmetry of its features, assignments and their energies, pairs and back, its domain, bad input."""
 
 import json
 import shutil
@@ -22,14 +22,14 @@ from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.recipes import Training
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.trainings import make_model
-from gen2reco.fuse.assignment import Crowd
+from gen2reco.fuse.assignment import ELECTROMAGNETIC, HADRONIC, TRACKED, Assignment
 from gen2reco.fuse.domain import Domain
 from gen2reco.fuse.fused import RELEASE
-from gen2reco.fuse.fused_config import DomainConfig
-from gen2reco.fuse.fused_model import FusedModel, Sizes
+from gen2reco.fuse.fused_config import SPECIES, DomainConfig, FeatureConfig, FusedSizes
+from gen2reco.fuse.fused_model import FusedModel
 from gen2reco.fuse.fused_recipe import FusedRecipe, FusedTrainer
 from gen2reco.fuse.fused_training import vocabulary
-from gen2reco.fuse.inputs import N_NEAR, RINGS, entering, told
+from gen2reco.fuse.inputs import N_NEIGHBOURS, entering, features_of
 from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, kinds_of, numbers_of, object_columns
 from gen2reco.fuse.pairs import load_pairs
 from gen2reco.run.runner import Job
@@ -37,7 +37,9 @@ from gen2reco.run.runner import run as run_job
 from gen2reco.run.sidecar import read_sidecar
 from gen2reco.run.stage import Chunk, make_backend
 
-SPECIES = (22, 11, -11, 13, 211, -211, 321, 130, 2112, -2112, 2212, -2212)
+CODES = (22, 11, -11, 13, 211, -211, 321, 130, 2112, -2112, 2212, -2212)
+
+RINGS = FeatureConfig().rings
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +61,14 @@ def crowd(n: int, seed: int, turn: float = 0.0, flip: bool = False) -> list[dict
     eta, phi = 2.0 + rng.normal(0, 0.25, n), rng.normal(0, 0.3, n) + turn
     side = np.where(rng.random(n) < 0.7, 1, -1) * (-1 if flip else 1)
     energy = np.exp(rng.uniform(0.5, 4, n))
-    return [particle(int(rng.choice(SPECIES)), *row) for row in zip(energy, np.clip(eta, 1.6, 2.9) * side, phi)]
+    return [particle(int(rng.choice(CODES)), *row) for row in zip(energy, np.clip(eta, 1.6, 2.9) * side, phi)]
 
 
-def seen(lists: list[list[dict]], detector: Detector):
+def inputs(lists: list[list[dict]], detector: Detector):
     particles = records.awkward(events_of(lists)).particles
     face = propagate(particles, detector)
     e = entering(face, make_tracks(face, particles, detector, np.random.default_rng(0)))
-    return e, told(e)
+    return e, features_of(e, FeatureConfig())
 
 
 def run(backend, lists: list[list[dict]], seed: int = 3):
@@ -76,55 +78,61 @@ def run(backend, lists: list[list[dict]], seed: int = 3):
 
 
 def test_neighbours_are_those_of_most_weight_and_rings_hold_their_energy(detector):
-    e, t = seen([crowd(60, 1), crowd(3, 2)], detector)
+    e, t = inputs([crowd(60, 1), crowd(3, 2)], detector)
     rings = np.expm1(t.own[:, -1 - 2 * len(RINGS) : -1].astype(float)).reshape(len(e), len(RINGS), 2)
     sets = 2 * e.event + (e.side > 0)
     for i in range(len(e)):
         others = np.flatnonzero((sets == sets[i]) & (np.arange(len(e)) != i))
         d = np.hypot(*(e.position[others] - e.position[i]).T)
         weight = e.energy[others] / (d + 20) ** 2
-        expected = others[np.argsort(-weight, kind="stable")][:N_NEAR]
-        assert t.near[i][t.near[i] >= 0].tolist() == expected.tolist()
+        expected = others[np.argsort(-weight, kind="stable")][:N_NEIGHBOURS]
+        assert t.neighbours[i][t.neighbours[i] >= 0].tolist() == expected.tolist()
         assert np.isclose(rings[i, :, 0].sum(), e.energy[others][d < RINGS[-1]].sum(), rtol=1e-4, atol=1e-3)
-        assert np.isclose(rings[i, 0, 1], e.energy[others][(d < RINGS[0]) & (e.species[others] < 2)].sum(), atol=1e-3)
+        assert np.isclose(
+            rings[i, 0, 1], e.energy[others][(d < RINGS[0]) & e.is_a("photon", "electron")[others]].sum(), atol=1e-3
+        )
 
 
 @pytest.mark.parametrize("change", [{"turn": 1.3}, {"turn": -2.9}])
-def test_what_is_told_does_not_depend_on_the_azimuth(detector, change):
-    (_, a), (_, b) = (seen([crowd(40, 5, **given)], detector) for given in ({}, change))
+def test_features_do_not_depend_on_the_azimuth(detector, change):
+    (_, a), (_, b) = (inputs([crowd(40, 5, **given)], detector) for given in ({}, change))
     assert np.allclose(a.own, b.own, atol=2e-2) and np.allclose(a.pair, b.pair, atol=2e-2)
 
 
-def test_what_is_told_of_a_particle_does_not_depend_on_their_order(detector):
+def test_features_do_not_depend_on_the_order_of_particles(detector):
     some = [p | {"pdg": 22} for p in crowd(40, 6)]
     order = np.random.default_rng(0).permutation(len(some))
-    (e, a), (f, b) = seen([some], detector), seen([[some[i] for i in order]], detector)
+    (e, a), (f, b) = inputs([some], detector), inputs([[some[i] for i in order]], detector)
     place = np.argsort(order[f.particle])[np.argsort(np.argsort(e.particle))]
     assert np.allclose(a.own, b.own[place], atol=1e-5)
 
 
 def test_particles_are_decided_after_their_more_energetic_neighbours(detector):
-    e, t = seen([crowd(80, 7)], detector)
-    rounds = Crowd(e.energy, t.near, np.zeros((1, N_CODES), np.float32)).rounds()
+    e, t = inputs([crowd(80, 7)], detector)
+    rounds = Assignment(e.energy, t.neighbours, np.zeros((1, N_CODES), np.float32)).rounds()
     for i in range(len(e)):
-        harder = [j for j in t.near[i] if j >= 0 and e.energy[j] > e.energy[i]]
+        harder = [j for j in t.neighbours[i] if j >= 0 and e.energy[j] > e.energy[i]]
         assert all(rounds[j] < rounds[i] for j in harder) and (rounds[i] == 0) == (not harder)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_energy_of_the_particles_is_shared_out_whole(detector, seed):
-    e, t = seen([crowd(60, seed)], detector)
+    e, t = inputs([crowd(60, seed)], detector)
     codes = np.zeros((3, N_CODES), np.float32)
     codes[1, 0] = codes[2, 8] = 1
     rng = np.random.default_rng(seed)
-    places = (t.near >= 0).sum(1)
+    places = (t.neighbours >= 0).sum(1)
     fate = np.where(rng.random(len(e)) < 0.5, rng.integers(0, 3, len(e)), 3 + rng.integers(0, 99, len(e)) % places)
-    c = Crowd(e.energy, t.near, codes)
+    c = Assignment(e.energy, t.neighbours, codes)
     taker = c.taker(fate)
     rank = np.argsort(np.argsort(-e.energy, kind="stable"))
     fate = np.where((taker >= 0) & (rank[taker] > rank), 0, fate)  # taken by harder ones alone: no circles
     assert np.isclose(c.groups(fate).sum(), e.energy.sum())
     assert (c.groups(fate)[c.taker(fate) >= 0] <= e.energy.sum()).all()
+
+
+def test_codes_of_objects_by_kind():
+    assert (ELECTROMAGNETIC, HADRONIC, TRACKED) == ([0, 1, 5, 6], [3, 4, 8, 9], [5, 6, 7, 8, 9])
 
 
 def test_the_vocabulary_holds_what_is_common_and_shortens_the_rest():
@@ -160,7 +168,7 @@ def test_numbers_of_the_chains_objects_give_them_back(chain, detector):
     assert digest == make_backend("calibrate", "dnn", {}, detector).model_digest
     assert not pairs.reference.any()
     objects = records.awkward(records.read(chain / "calibrate/00000.parquet")).objects
-    columns, _ = object_columns(pairs.items, pairs.entering, detector)
+    columns, _ = object_columns(pairs.items, pairs.entering, detector, FeatureConfig().object_offset)
     assert len(pairs.items) == ak.sum(ak.num(objects))
     event = pairs.entering.event[pairs.items.owner]
     order = np.lexsort((pairs.energy, event))
@@ -173,13 +181,13 @@ def test_numbers_of_the_chains_objects_give_them_back(chain, detector):
 
 @pytest.mark.parametrize("energy", [0.3, 20.0, 403.0, 2000.0])
 def test_energies_of_all_sizes_are_kept(detector, energy):
-    e, _ = seen([[particle(22, energy, 2.0)]], detector)
+    e, _ = inputs([[particle(22, energy, 2.0)]], detector)
     flat = {"energy": energy, "energy_raw": 0.9 * energy, "energy_sigma": 0.05 * energy, "eta": 2.0, "phi": 0.4}
     flat |= {f"p_{name}": float(name == "photon") for name in IDENTITIES}
     flat = {name: np.array([value]) for name, value in flat.items()}
     none = np.zeros(1, np.int64)
-    items = Items(none, none, numbers_of(e, none, none, flat, detector.front_face))
-    columns, _ = object_columns(items, e, detector)
+    items = Items(none, none, numbers_of(e, none, none, flat, FeatureConfig.of(detector)))
+    columns, _ = object_columns(items, e, detector, FeatureConfig().object_offset)
     for name in ("energy", "energy_raw", "energy_sigma", "eta", "phi"):
         assert np.isclose(columns[name][0], flat[name][0], rtol=1e-4), name
 
@@ -297,10 +305,10 @@ def test_the_detector_is_the_models_own_where_none_is_given(detector):
 def test_links_to_neighbours_that_are_not_there_have_no_chance(detector):
     import torch
 
-    e, t = seen([[particle(22, 30.0, 2.0)]], detector)
-    model = FusedModel([(), (0,)], Sizes())
-    c = Crowd(e.energy, t.near, model.codes)
-    own, pair = c.told(t, np.zeros(1, np.int64), np.arange(1), earlier=True)
+    e, t = inputs([[particle(22, 30.0, 2.0)]], detector)
+    model = FusedModel([(), (0,)], FusedSizes(), FeatureConfig())
+    c = Assignment(e.energy, t.neighbours, model.codes)
+    own, pair = c.features(t, np.zeros(1, np.int64), np.arange(1), earlier=True)
     own = np.concatenate([own[:, :-2], np.ones((1, 1), np.float32), own[:, -2:]], 1)
     chance = model.choice(torch.from_numpy(own), torch.from_numpy(pair)).softmax(1)
     assert chance[0, 2:].sum() == 0
@@ -320,3 +328,48 @@ def test_a_table_with_rows_replaced_keeps_its_order(fused):
 
     a, b = (pa.table({"event": range(lo, lo + n)}) for lo, n in ((0, 5), (10, 2)))
     assert _replaced(a, np.array([1, 3]), b)["event"].to_pylist() == [0, 10, 2, 11, 4]
+
+
+def test_the_release_keeps_its_own_species(fused, detector, monkeypatch):
+    """Its config names none: those of its time hold, whatever is distinguished since."""
+    monkeypatch.setitem(SPECIES, "hyperon", "neutral")
+    again = make_backend("fuse", "fused", {"outside": "keep"}, detector)
+    again.prepare()
+    lists = [crowd(30, 1), crowd(20, 2)]
+    assert ak.to_list(run(again, lists)[0].objects) == ak.to_list(run(fused, lists)[0].objects)
+
+
+def test_species_that_a_model_does_not_name_are_taken_as_broader_ones(detector):
+    e, t = inputs([[particle(pdg, 20.0, 2.0) for pdg in (22, 211, 321, -2212, 130, 2112)]], detector)
+    config = FeatureConfig(species=["pion", "photon", "neutral"])
+    own = features_of(e, config).own
+    assert own.shape[1] == config.size == t.own.shape[1] - 7
+    assert own[:, :3].argmax(1).tolist() == [1, 0, 0, 0, 2, 2] and (own[:, :3].sum(1) == 1).all()
+    assert (own[:, 3:] == t.own[:, 10:]).all()
+
+
+def test_a_model_of_other_species_and_scales(detector, tmp_path):
+    """Weights of the release without one input for species, as a model that names fewer would have them."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(RELEASE, tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    config["features"] = {"species": FeatureConfig().species[:9], "front_face": 3100.0}
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    weights = load_file(tmp_path / "model/weights.safetensors")
+    for name in weights:
+        if name.endswith(("encoder.own.weight", "encoder.seen.weight")):
+            weights[name] = np.ascontiguousarray(np.delete(weights[name], 9, axis=1))
+    save_file(weights, tmp_path / "model/weights.safetensors")
+    other = make_backend("fuse", "fused", {"model": str(tmp_path / "model"), "outside": "keep"}, detector)
+    other.prepare()
+    assert other.config.features.front_face == 3100.0
+    assert ak.num(run(other, [crowd(30, 1)])[0].objects)[0] > 0
+
+
+def test_radii_go_with_the_face(detector):
+    made = FeatureConfig.of(detector.model_copy(update={"front_face": 1600.0}))
+    assert (made.front_face, made.radius, made.rings) == (1600.0, (350.0, 175.0), FeatureConfig().rings)
+    assert FeatureConfig.of(detector) == FeatureConfig()
+    with pytest.raises(ValueError, match="rising"):
+        FeatureConfig(rings=[40.0, 20.0])

@@ -1,4 +1,4 @@
-"""The chain that makes the events a fused model does not know: simulation, clustering, calibration."""
+"""The chain that makes the events outside a fused model's domain: simulation, clustering, calibration."""
 
 import pyarrow as pa
 

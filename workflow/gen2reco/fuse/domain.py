@@ -1,4 +1,4 @@
-"""When an event leaves what the fused model has learned from: scores of its particles, and of the objects drawn."""
+"""Whether an event lies in the fused model's training domain: scores of its particles, and of the objects drawn."""
 
 from dataclasses import dataclass
 
@@ -54,10 +54,10 @@ def domain(pairs: Pairs) -> dict:
     """The bounds that training pairs set, as `config.json` states them."""
     e, items = pairs.entering, pairs.items
     n = int(pairs.event.max()) + 1
-    scores = input_scores(e, pairs.told.around, pairs.event, n)
+    scores = input_scores(e, pairs.features.around, pairs.event, n)
     total = np.bincount(pairs.event[items.owner], pairs.energy, n)
-    there = scores[:, 1] > 0
-    incoming, ratio = scores[there, 1], total[there] / scores[there, 1]
+    some = scores[:, 1] > 0
+    incoming, ratio = scores[some, 1], total[some] / scores[some, 1]
     edges = np.quantile(incoming, np.linspace(0, 1, N_BINS + 1))
     bins = np.clip(np.searchsorted(edges, incoming) - 1, 0, N_BINS - 1)
     ranges = [np.quantile(ratio[bins == i], [0.0005, 0.9995]) for i in range(N_BINS)]

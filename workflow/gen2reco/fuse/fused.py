@@ -24,7 +24,7 @@ from gen2reco.fuse.chain import SIMULATORS, VERSION, Chain
 from gen2reco.fuse.domain import Domain, input_scores
 from gen2reco.fuse.fused_config import INPUTS, FusedConfig
 from gen2reco.fuse.inputs import VERSION as FEATURES
-from gen2reco.fuse.inputs import Entering, entering, told
+from gen2reco.fuse.inputs import Entering, entering, features_of
 from gen2reco.fuse.object_numbers import Items, object_columns
 from gen2reco.run import fallback
 from gen2reco.run.model_folder import Model, located, open_model
@@ -94,25 +94,25 @@ class Fused(Backend):
         self.jet_scale = JetScale(jets) if jets else None
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
-        """Objects and jets of one chunk; what no simulation takes is counted. Raises InputError for what is outside, if
-        so asked."""
+        """Objects and jets of one chunk; what no simulation takes is counted. Raises InputError for an event outside
+        the domain where `outside` is `refuse`."""
         data = records.awkward(events.select(["particles"]))
         every = enter(events, self.detector, self.properties)
         drawing, _, tracking = streams(chunk.seed)
         tracks = make_tracks(every, data.particles, self.detector, tracking)
         e = entering(every[simulated(every.pdg, every.energy)], tracks)
-        seen = told(e)
-        items = self.network.draw(seen, e.energy, drawing, self.options.network, self.options.evaluations)
+        inputs = features_of(e, self.config.features)
+        items = self.network.draw(inputs, e.energy, drawing, self.options.network, self.options.evaluations)
         objects, momentum = self._objects(items, e, len(data))
-        scores = input_scores(e, seen.around, e.event, len(data))
+        scores = input_scores(e, inputs.around, e.event, len(data))
         outside = self._outside(scores, objects)
         if outside.any() and self.fallback == "refuse":
             at = int(np.argmax(outside.any(1)))
             raise InputError(f"event {events['event'][at].as_py()}: {self._refusal(scores[at], outside[at])}")
         jets = object_jets(objects)
         if self.jet_scale:
-            inputs = jet_inputs(jets, objects, momentum, tracks_at_origin(tracks))
-            jets = self.jet_scale.apply(jets, inputs)
+            cones = jet_inputs(jets, objects, momentum, tracks_at_origin(tracks))
+            jets = self.jet_scale.apply(jets, cones)
         marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
         table = objects_table(events, data, objects, jets, marks, self.properties)
         facts = face_facts(events, every, self.properties) | self._facts(scores, outside)
@@ -144,7 +144,7 @@ class Fused(Backend):
 
     def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[ak.Array, ak.Array]:
         """Objects (events, var) by falling energy, and the momentum of the track of each, 0 for none."""
-        columns, plain = object_columns(items, e, self.detector)
+        columns, plain = object_columns(items, e, self.detector, self.config.features.object_offset)
         identity = items.kind % len(IDENTITIES)
         energy, sigma = of_tracks(columns["energy"], columns["energy_sigma"], identity, plain, self.detector.tracker)
         columns |= {"energy": energy, "energy_sigma": sigma, "pdg": object_pdg(identity, plain.charge)}

@@ -8,7 +8,7 @@ from pydantic import Field
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
 from gen2reco.flow.trainings import Trained, Trainer
-from gen2reco.fuse.fused_config import Sizes
+from gen2reco.fuse.fused_config import FusedSizes
 
 if TYPE_CHECKING:
     from gen2reco.fuse.pairs import Pairs
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class FusedRecipe(Block):
     """A training of the fused model."""
 
-    sizes: Sizes = Sizes()
-    """Sizes of the networks."""
+    sizes: FusedSizes = FusedSizes()
+    """FusedSizes of the networks."""
     reference_weight: int = Field(default=3, ge=1)
     """How many times a particle counts whose shower Geant4 made, compared with one of a learned shower."""
     common_energy: float = Field(default=5.0, gt=0)
@@ -71,5 +71,5 @@ class FusedTrainer(Trainer):
         from gen2reco.fuse.fused_training import train_fused, trained
 
         pairs, calibration = data
-        model = train_fused(pairs, self.recipe, self.work)
+        model = train_fused(pairs, self.files.detector, self.recipe, self.work)
         yield trained(model, pairs, calibration, self.files.detector, self.recipe, self.files.made_by("simulate"))

@@ -17,18 +17,19 @@ from gen2reco.flow.training import Draw
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
 from gen2reco.flow.weights import halved
-from gen2reco.fuse.assignment import Crowd
+from gen2reco.fuse.assignment import Assignment
 from gen2reco.fuse.domain import domain
-from gen2reco.fuse.fused_model import KIND, FusedModel, item_told, objects_told, surplus_of, with_flag
+from gen2reco.fuse.fused_config import FeatureConfig
+from gen2reco.fuse.fused_model import KIND, FusedModel, object_condition, object_features, surplus_of, with_flag
 from gen2reco.fuse.fused_recipe import FusedRecipe
-from gen2reco.fuse.inputs import N_NEAR, SPECIES, VERSION
-from gen2reco.fuse.object_numbers import there
+from gen2reco.fuse.inputs import N_NEIGHBOURS, VERSION
+from gen2reco.fuse.object_numbers import defined
 from gen2reco.fuse.pairs import Pairs
 
 LEAST_OBJECTS = 1000
 
 
-def train_fused(pairs: Pairs, recipe: FusedRecipe, work: Work) -> FusedModel:
+def train_fused(pairs: Pairs, detector: Detector, recipe: FusedRecipe, work: Work) -> FusedModel:
     """Train the networks on pairs, top to bottom; every part is kept by `work`. Raises InputError where there are too
     few pairs."""
     if len(pairs.items) < LEAST_OBJECTS:
@@ -38,10 +39,13 @@ def train_fused(pairs: Pairs, recipe: FusedRecipe, work: Work) -> FusedModel:
     torch.manual_seed(recipe.choice.seed)
     known, choice = vocabulary(pairs.configurations, recipe.rarest)
     fate = np.where((choice == 0) & (pairs.taken >= 0), len(known) + pairs.taken, choice)
-    model = FusedModel(known, recipe.sizes)
+    model = FusedModel(known, recipe.sizes, FeatureConfig.of(detector))
     hard = np.clip(pairs.entering.energy / recipe.common_energy, 1, recipe.hard_weight)
-    lepton = np.isin(pairs.entering.species, [SPECIES.index("electron"), SPECIES.index("muon")])
-    rare = np.where(lepton, recipe.lepton_weight, np.where(pairs.reference, recipe.reference_weight, 1))
+    rare = np.where(
+        pairs.entering.is_a("electron", "muon"),
+        recipe.lepton_weight,
+        np.where(pairs.reference, recipe.reference_weight, 1),
+    )
     weight = np.round(hard * rare).astype(np.int64)
     _train_choice(model, pairs, fate, np.repeat(np.arange(len(fate)), weight), recipe, work)
     _train_objects(model, pairs, fate, weight, recipe, work)
@@ -56,6 +60,7 @@ def trained(
     config = {
         "sizes": recipe.sizes.model_dump(mode="json"),
         "configurations": [list(c) for c in model.configurations],
+        "features": FeatureConfig.of(detector).model_dump(mode="json"),
         "domain": domain(pairs),
         "detector": detector.model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json"),
@@ -88,9 +93,9 @@ def vocabulary(configurations: list[tuple[int, ...]], rarest: int) -> tuple[list
 def _train_choice(
     model: FusedModel, pairs: Pairs, fate: NDArray, weighted: NDArray, recipe: FusedRecipe, work: Work
 ) -> None:
-    crowd = Crowd(pairs.entering.energy, pairs.told.near, model.codes)
-    told = crowd.told(with_flag(pairs.told, pairs.reference), fate, np.arange(len(fate)), earlier=True)
-    own, pair, wanted = (torch.from_numpy(a) for a in (*told, fate))
+    particles = Assignment(pairs.entering.energy, pairs.features.neighbours, model.codes)
+    features = particles.features(with_flag(pairs.features, pairs.reference), fate, np.arange(len(fate)), earlier=True)
+    own, pair, wanted = (torch.from_numpy(a) for a in (*features, fate))
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         at = torch.from_numpy(weighted[draw.indices(len(weighted))])
@@ -104,13 +109,13 @@ def _train_choice(
 def _train_objects(
     model: FusedModel, pairs: Pairs, fate: NDArray, weight: NDArray, recipe: FusedRecipe, work: Work
 ) -> None:
-    crowd = Crowd(pairs.entering.energy, pairs.told.near, model.codes)
-    groups = np.maximum(crowd.groups(fate), 1e-3)
+    particles = Assignment(pairs.entering.energy, pairs.features.neighbours, model.codes)
+    groups = np.maximum(particles.groups(fate), 1e-3)
     surplus = surplus_of(pairs.items.owner, pairs.energy, groups)
     some, data = _sets(model, pairs, fate, np.log(groups))
     weighted = np.repeat(np.arange(len(some)), weight[some])
-    own, pair = objects_told(crowd, with_flag(pairs.told, pairs.reference), fate, surplus, some)
-    x, mask, kinds = torch.from_numpy(data.x), torch.from_numpy(there(data.kinds)), torch.from_numpy(data.kinds)
+    own, pair = object_features(particles, with_flag(pairs.features, pairs.reference), fate, surplus, some)
+    x, mask, kinds = torch.from_numpy(data.x), torch.from_numpy(defined(data.kinds)), torch.from_numpy(data.kinds)
     marginals, encoder = model.objects.marginals, model.objects.encoder
     marginals.fit_scale(x, mask)
 
@@ -119,14 +124,14 @@ def _train_objects(
         at, rows = torch.from_numpy(data.items(chosen)), torch.from_numpy(chosen)
         context, _ = encoder(own[rows].to(draw.device), pair[rows].to(draw.device))
         owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), data.counts[chosen, 0])).to(draw.device)
-        known = item_told(context, owner, kinds[at].to(draw.device))
+        known = object_condition(context, owner, kinds[at].to(draw.device))
         loss = marginals.quantiles_loss(x[at].to(draw.device), mask[at].to(draw.device), known)
         return loss, {"loss": loss.item()}
 
     work.fit("objects", model.objects, objective, recipe.marginals)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
     context = model.objects.contexts(own, pair)
-    known = item_told(context, torch.from_numpy(np.repeat(np.arange(len(some)), data.counts[:, 0])), kinds)
+    known = object_condition(context, torch.from_numpy(np.repeat(np.arange(len(some)), data.counts[:, 0])), kinds)
     marginals.fit_whitening(x, mask, known, noise)
     x = marginals.inward(x, mask, known, noise).numpy()
     white = SetData(x, data.kinds, data.counts, context[:, None].numpy())
@@ -139,7 +144,7 @@ def _train_objects(
 def _sets(model: FusedModel, pairs: Pairs, fate: NDArray, log_energy: NDArray) -> tuple[NDArray, SetData]:
     """Particles that have objects, all of them as their configuration says, and those objects; energies are told as
     multiples of those of the particles in them, log_energy (n,)."""
-    known = [*model.configurations, *[()] * N_NEAR]
+    known = [*model.configurations, *[()] * N_NEIGHBOURS]
     own = [own == known[c] and bool(own) for own, c in zip(pairs.configurations, fate)]
     some, items = np.flatnonzero(own), pairs.items
     at = np.isin(items.owner, some)

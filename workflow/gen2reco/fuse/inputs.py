@@ -1,4 +1,4 @@
-"""What the fused model is told: the particles at the front face, their tracks, and what is near each of them.
+"""The features of the fused model: particles at the front face, their tracks, and their neighbours.
 
 Each endcap of each event is a set. Offsets are in the frame of the particle, outward from the beam and across, mm on
 the plane of the face, so that nothing depends on the azimuth.
@@ -16,19 +16,14 @@ from gen2reco.detector.propagate import AtFace
 from gen2reco.detector.tracks import tracks_at_origin
 from gen2reco.events.lists import event_of
 from gen2reco.events.truth import charge, incident_energy
+from gen2reco.fuse.fused_config import SPECIES, FeatureConfig
 
 VERSION = "fused-inputs/1"
-SPECIES = ("photon", "electron", "muon", "pion", "kaon", "proton", "antiproton", "neutron", "antineutron", "neutral")
-"""Charged baryons count as (anti)protons, neutral ones as (anti)neutrons, other neutral hadrons as K0L."""
-N_NEAR = 8
-RINGS = (20.0, 40.0, 80.0, 160.0, 320.0)
-"""mm; the energies of other particles between them are told."""
-SCALE = 20.0
-"""mm; offsets are told as arcsinh(offset / SCALE)."""
-DEPTH = 300.0
-"""mm behind the face, where offsets are told once more: bent particles do not point at the origin."""
-N_OWN = len(SPECIES) + 9 + 2 * len(RINGS) + 1
+_PLACE = {name: place for place, name in enumerate(SPECIES)}
+N_NEIGHBOURS = 8
+"""Neighbours of a particle whose features are used."""
 N_PAIR = 13
+"""Features of a neighbour."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Entering:
     particle: NDArray[np.int64]
     """Place in the event's `particles`."""
     species: NDArray[np.int64]
-    """Index in SPECIES."""
+    """Place in SPECIES."""
     charge: NDArray[np.int64]
     energy: NDArray[np.float64]
     """Incident energy, GeV."""
@@ -65,6 +60,10 @@ class Entering:
     def outward(self) -> NDArray[np.float64]:
         """Unit vectors from the beam to the particles: (n, 2)."""
         return self.position / np.maximum(np.hypot(*self.position.T), 1e-9)[:, None]
+
+    def is_a(self, *species: str) -> NDArray[np.bool_]:
+        """Whether each particle is one of these kinds of SPECIES: (n,)."""
+        return np.isin(self.species, [_PLACE[name] for name in species])
 
 
 def entering(at_face: AtFace, tracks: ak.Array) -> Entering:
@@ -89,11 +88,21 @@ def entering(at_face: AtFace, tracks: ak.Array) -> Entering:
 
 
 def species_of(pdg: NDArray) -> NDArray[np.int64]:
-    """Index in SPECIES of each code."""
+    """Place in SPECIES of each code."""
     size, q = np.abs(pdg), charge(pdg)
-    known = [size == 22, size == 11, size == 13, (q != 0) & (size >= 1000), (q != 0) & (size // 100 % 10 == 3), q != 0]
-    baryons = (q == 0) & (size >= 1000)
-    return np.select([*known, baryons & (pdg > 0), baryons], [0, 1, 2, np.where(pdg > 0, 5, 6), 4, 3, 7, 8], 9)
+    charged, baryon = q != 0, size >= 1000
+    kinds = {
+        "photon": size == 22,
+        "electron": size == 11,
+        "muon": size == 13,
+        "proton": charged & baryon & (pdg > 0),
+        "antiproton": charged & baryon,
+        "kaon": charged & (size // 100 % 10 == 3),
+        "pion": charged,
+        "neutron": baryon & (pdg > 0),
+        "antineutron": baryon,
+    }
+    return np.select(list(kinds.values()), [_PLACE[name] for name in kinds], _PLACE["neutral"])
 
 
 def in_frame(outward: NDArray, vectors: NDArray) -> tuple[NDArray, NDArray]:
@@ -112,7 +121,7 @@ def _tracks_of(found: AtFace, tracks: ak.Array) -> tuple[NDArray, NDArray, NDArr
 
 
 def place_of(event: NDArray, particle: NDArray, of_event: NDArray, of_particle: NDArray) -> NDArray[np.int64]:
-    """Where particles, each told by its event and its place in it, are among others (event, particle); -1: nowhere."""
+    """Index of particles, each given by its event and its place in it, among others (event, particle); -1: missing."""
     keys, wanted = ((e << 32) + p for e, p in ((event, particle), (of_event, of_particle)))
     order = np.argsort(keys)
     place = np.append(order, -1)[np.searchsorted(keys, wanted, sorter=order)]
@@ -120,54 +129,67 @@ def place_of(event: NDArray, particle: NDArray, of_event: NDArray, of_particle: 
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the networks are told of each particle. own: (n, N_OWN) and pair: (n, N_NEAR, N_PAIR) float32, zeros where
-    there is no neighbour; near: (n, N_NEAR) who they are, -1 for none; around: (n,) energy of the other particles
-    within the second of RINGS, GeV."""
+class Features:
+    """Features of each particle and of its neighbours, float32. own: (n, n_own); pair: (n, N_NEIGHBOURS, N_PAIR), zeros
+    where there is no neighbour; neighbours: (n, N_NEIGHBOURS) their indices, -1 for none; around: (n,) energy of the
+    other particles within the second ring, GeV."""
 
     own: NDArray[np.float32]
     pair: NDArray[np.float32]
-    near: NDArray[np.int32]
+    neighbours: NDArray[np.int32]
     around: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.own)
 
 
-def told(e: Entering) -> Told:
+def features_of(e: Entering, config: FeatureConfig) -> Features:
     """Features of the particles and of their neighbours."""
-    near, rings = np.empty((len(e), N_NEAR), np.int32), np.empty((len(e), len(RINGS), 2))
-    em = e.species < 2
+    n_rings = len(config.rings)
+    neighbours, rings = np.empty((len(e), N_NEIGHBOURS), np.int32), np.empty((len(e), n_rings, 2))
+    em = e.is_a("photon", "electron")
     kernels = jit.load("gen2reco.fuse.kernels.neighbours")
-    kernels.neighbours(e.first, e.position, e.energy, em, np.array(RINGS), near, rings)
+    kernels.neighbours(e.first, e.position, e.energy, em, np.array(config.rings), neighbours, rings)
     radius = np.hypot(*e.position.T)
     around = rings[:, :2, 0].sum(1)
     log_energy, tracked = np.log(e.energy), e.momentum > 0
     ratio = np.clip(np.log(np.where(tracked, e.momentum, 1.0) / e.energy), -2, 2) * tracked
     along, across = in_frame(e.outward, e.slope)
+    size, place = _standard(log_energy, config.log_energy), _standard(radius, config.radius)
     own = [
-        *(e.species == i for i in range(len(SPECIES))),
-        (log_energy - 1) / 1.5,
-        ((log_energy - 1) / 1.5) ** 2 - 1,
-        (radius - 700) / 350,
-        ((radius - 700) / 350) ** 2 - 1,
+        *_one_hot(e.species, config),
+        size,
+        size**2 - 1,
+        place,
+        place**2 - 1,
         e.charge,
         tracked,
         10 * ratio,
-        np.clip((along - radius / 3200) / 0.05, -6, 6),
-        np.clip(across / 0.05, -6, 6),
-        *np.log1p(rings).reshape(len(e), 2 * len(RINGS)).T,
+        np.clip((along - radius / config.front_face) / config.slope, -6, 6),
+        np.clip(across / config.slope, -6, 6),
+        *np.log1p(rings).reshape(len(e), 2 * n_rings).T,
         np.log(e.energy / (e.energy + around)),
     ]
     own = np.stack(own, 1, dtype=np.float32, casting="unsafe")
-    return Told(own, _pairs(e, near, log_energy), near, around)
+    return Features(own, _pairs(e, neighbours, log_energy, config), neighbours, around)
 
 
-def _pairs(e: Entering, near: NDArray, log_energy: NDArray) -> NDArray[np.float32]:
-    """Features of each neighbour of each particle: (n, N_NEAR, N_PAIR), zeros where there is none."""
-    kind = np.select([e.species < 2, e.species == 2, e.charge != 0], [0, 1, 2], 3)
-    pair = np.zeros((len(e), N_NEAR, N_PAIR), np.float32)
+def _standard(values: NDArray, scale: tuple[float, float]) -> NDArray[np.float64]:
+    centre, width = scale
+    return (values - centre) / width
+
+
+def _one_hot(species: NDArray, config: FeatureConfig) -> NDArray[np.bool_]:
+    """Which of the model's species each particle is taken as: (n_species, n)."""
+    place = np.array([config.place_of(name) for name in SPECIES])[species]
+    return np.arange(len(config.species))[:, None] == place
+
+
+def _pairs(e: Entering, neighbours: NDArray, log_energy: NDArray, config: FeatureConfig) -> NDArray[np.float32]:
+    """Features of each neighbour of each particle: (n, N_NEIGHBOURS, N_PAIR), zeros where there is none."""
+    kind = np.select([e.is_a("photon", "electron"), e.is_a("muon"), e.charge != 0], [0, 1, 2], 3)
+    pair = np.zeros((len(e), N_NEIGHBOURS, N_PAIR), np.float32)
     kernels = jit.load("gen2reco.fuse.kernels.neighbours")
     state = np.column_stack([e.position, e.slope, log_energy, kind, e.momentum > 0])
-    kernels.pairs(np.ascontiguousarray(state), e.outward, near, DEPTH, SCALE, pair)
+    kernels.pairs(np.ascontiguousarray(state), e.outward, neighbours, config.depth, config.offset, pair)
     return pair

@@ -1,7 +1,7 @@
-"""Objects as the fused model makes them: which a particle has, and the numbers of each of them.
+"""Objects as the fused model draws them: which ones a particle has, and the numbers of each of them.
 
-An object belongs to a particle: that of its track, or that of most energy in it. First comes what objects a particle
-has (a configuration: the codes of its objects), then the numbers of all its objects together.
+An object belongs to a particle: that of its track, or that of most energy in it. First a particle is
+assigned its objects (a configuration: their codes), then the numbers of all of them are drawn together.
 """
 
 from dataclasses import dataclass
@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from gen2reco.calibrate.objects import Summary
 from gen2reco.config.detector import Detector
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.fuse.fused_config import N_CODES, FeatureConfig
 from gen2reco.fuse.inputs import Entering, in_frame
 
-N_CODES = 2 * len(IDENTITIES)
-"""An object's code: its identity, and len(IDENTITIES) more if it has the particle's track."""
 N_KINDS = 2 * N_CODES
 """Kinds of items: the code of the particle's first object, or that of another one."""
 NUMBERS = ("log_energy", "log_raw", "log_sigma", "outward", "across", *(f"odds_{i}" for i in range(4)))
 """Logarithms of energy over that of the particles in it, raw energy over energy, uncertainty over energy; offset from
-the particle (arcsinh(mm / OFFSET), not of tracked ones); logarithms of the other identities' probabilities over the
-first's."""
-OFFSET = 5.0
+the particle (arcsinh of them over `object_offset`, not of tracked ones); logarithms of the other identities'
+probabilities over the first's."""
 LEAST = 0.02
 """GeV; less raw energy is none."""
 
@@ -40,8 +38,8 @@ class Items:
         return len(self.owner)
 
 
-def there(kind: NDArray) -> NDArray[np.bool_]:
-    """Which numbers of objects of these kinds mean anything: (n, len(NUMBERS))."""
+def defined(kind: NDArray) -> NDArray[np.bool_]:
+    """Mask of the numbers of objects of these kinds that mean anything: (n, len(NUMBERS))."""
     mask = np.ones((len(kind), len(NUMBERS)), bool)
     mask[:, 3:5] = ~tracked(kind)[:, None]
     return mask
@@ -72,20 +70,20 @@ def kinds_of(configuration: tuple[int, ...]) -> list[int]:
 
 
 def numbers_of(
-    e: Entering, owner: NDArray, kind: NDArray, flat: dict[str, NDArray], face: float
+    e: Entering, owner: NDArray, kind: NDArray, flat: dict[str, NDArray], features: FeatureConfig
 ) -> NDArray[np.float32]:
-    """NUMBERS (n, len(NUMBERS)) of objects from their columns in the objects record; |z| of the face, mm."""
+    """NUMBERS (n, len(NUMBERS)) of objects from their columns in the objects record."""
     energy = np.maximum(flat["energy"], 1e-3)
     odds = np.log(np.clip(np.stack([flat[f"p_{name}"] for name in IDENTITIES], 1), 1e-12, 1.0))
     rows, identity = np.arange(len(owner)), kind % len(IDENTITIES)
     others = np.argsort(np.arange(len(IDENTITIES)) == identity[:, None], axis=1, kind="stable")[:, :-1]
-    r = face / np.sinh(np.abs(flat["eta"]))
+    r = features.front_face / np.sinh(np.abs(flat["eta"]))
     apart = np.stack([r * np.cos(flat["phi"]), r * np.sin(flat["phi"])], 1) - e.position[owner]
     columns = [
         np.log(energy),
         np.log(np.maximum(flat["energy_raw"], LEAST / 2) / energy),
         np.log(np.maximum(flat["energy_sigma"], 1e-4) / energy),
-        *np.arcsinh(np.stack(in_frame(e.outward[owner], apart)) / OFFSET),
+        *np.arcsinh(np.stack(in_frame(e.outward[owner], apart)) / features.object_offset),
         *(odds[rows[:, None], others] - odds[rows, identity][:, None]).T,
     ]
     numbers = np.stack(columns, 1)
@@ -93,13 +91,14 @@ def numbers_of(
     return numbers.astype(np.float32)
 
 
-def object_columns(items: Items, e: Entering, detector: Detector) -> tuple[dict[str, NDArray], Summary]:
-    """The inverse of `numbers_of`: columns (n,) of the objects record, and a summary of what tracks tell of them."""
+def object_columns(items: Items, e: Entering, detector: Detector, offset: float) -> tuple[dict[str, NDArray], Summary]:
+    """The inverse of `numbers_of`: columns (n,) of the objects record, and a summary with what their tracks measure.
+    offset: the features' `object_offset`, mm."""
     numbers, has_track = items.numbers.astype(np.float64), tracked(items.kind)
     energy = np.exp(numbers[:, 0])
     raw = energy * np.exp(numbers[:, 1])
     raw = np.where(raw > LEAST, raw, 0.0)
-    eta, phi = _directions(items, e, detector)
+    eta, phi = _directions(items, e, detector, offset)
     columns = {
         **_probabilities(items),
         "energy_raw": raw,
@@ -115,10 +114,10 @@ def object_columns(items: Items, e: Entering, detector: Detector) -> tuple[dict[
     return columns, Summary(raw, none, none, eta, phi, momentum, charge)
 
 
-def _directions(items: Items, e: Entering, detector: Detector) -> tuple[NDArray, NDArray]:
-    """Eta and phi: of the track, or of the place beside the particle, on the calorimeter, as seen from the origin."""
+def _directions(items: Items, e: Entering, detector: Detector, scale: float) -> tuple[NDArray, NDArray]:
+    """Eta and phi of the track, or, from the origin, of the place on the face at the drawn offset from the particle."""
     at, outward, owner = e.position[items.owner], e.outward[items.owner], items.owner
-    offset = OFFSET * np.sinh(items.numbers[:, 3:5].astype(np.float64))
+    offset = scale * np.sinh(items.numbers[:, 3:5].astype(np.float64))
     x = at[:, 0] + offset[:, 0] * outward[:, 0] - offset[:, 1] * outward[:, 1]
     y = at[:, 1] + offset[:, 0] * outward[:, 1] + offset[:, 1] * outward[:, 0]
     eta = np.arcsinh(detector.front_face / np.maximum(np.hypot(x, y), 1.0))

@@ -15,7 +15,8 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.lists import event_of, flat_index
 from gen2reco.events.schemas import IDENTITIES
-from gen2reco.fuse.inputs import Entering, Told, entering, place_of, told
+from gen2reco.fuse.fused_config import FeatureConfig
+from gen2reco.fuse.inputs import Entering, Features, entering, features_of, place_of
 from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, numbers_of
 from gen2reco.run.runner import provenance
 
@@ -27,7 +28,7 @@ class Pairs:
     of each object; reference: (n,) whether Geant4 made the showers; event: (n,) numbers them over all files."""
 
     entering: Entering
-    told: Told
+    features: Features
     items: Items
     energy: NDArray[np.float64]
     configurations: list[tuple[int, ...]]
@@ -61,18 +62,19 @@ def read_pairs(clusters: Path, objects: Path, detector: Detector, by_reference: 
         raise InputError(f"{objects}: not made of {clusters} by the calibration `dnn`; calibrate it again")
     e = entering(propagate(data.particles, detector), data.tracks)
     owner, code, flat, of_object = _owners(data, made, found, e, detector.front_face)
-    seen = told(e)
-    taken = _taken(data, found, e, of_object, seen.near)
+    config = FeatureConfig.of(detector)
+    features = features_of(e, config)
+    taken = _taken(data, found, e, of_object, features.neighbours)
     taken[owner] = -1
     order, codes = configurations(owner, code, flat["energy"], len(e))
     owner, code = owner[order], code[order]
     first = np.diff(owner, prepend=-1) != 0
     kind = code + N_CODES * ~first
     flat = {name: values[order] for name, values in flat.items()}
-    numbers, energy = numbers_of(e, owner, kind, flat, detector.front_face), flat["energy"]
+    numbers, energy = numbers_of(e, owner, kind, flat, config), flat["energy"]
     order = np.lexsort((numbers[:, 0], kind, owner))
     items, energy = Items(owner[order], kind[order], numbers[order]), energy[order]
-    return Pairs(e, seen, items, energy, codes, taken, np.full(len(e), by_reference), e.event)
+    return Pairs(e, features, items, energy, codes, taken, np.full(len(e), by_reference), e.event)
 
 
 def _owners(
@@ -133,9 +135,10 @@ def joined(parts: list[Pairs]) -> Pairs:
         *(all_of(lambda p, k=k: getattr(p.entering, k)) for k in list(Entering.__annotations__)[:-1]),
         np.concatenate([*(p.entering.first[:-1] + s for p, s in zip(parts, starts)), [sum(sizes)]]),
     )
-    near = np.concatenate([np.where(p.told.near >= 0, p.told.near + s, -1) for p, s in zip(parts, starts)])
-    own, pair, around = (all_of(lambda p, k=k: getattr(p.told, k)) for k in ("own", "pair", "around"))
-    inputs = Told(own, pair, near.astype(np.int32), around)
+    near = [(p.features.neighbours, s) for p, s in zip(parts, starts)]
+    neighbours = np.concatenate([np.where(at >= 0, at + s, -1) for at, s in near]).astype(np.int32)
+    own, pair, around = (all_of(lambda p, k=k: getattr(p.features, k)) for k in ("own", "pair", "around"))
+    inputs = Features(own, pair, neighbours, around)
     items = Items(
         np.concatenate([p.items.owner + s for p, s in zip(parts, starts)]),
         all_of(lambda p: p.items.kind),

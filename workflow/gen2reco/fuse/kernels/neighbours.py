@@ -1,4 +1,4 @@
-"""Who is near each particle at the front face."""
+"""Neighbours of each particle at the front face, their features, and the order in which particles are decided."""
 
 import numpy as np
 
