@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
-from gen2reco.detector.propagate import momentum_at_vertex, propagate
-from gen2reco.detector.tracks import make_tracks
+from gen2reco.detector.propagate import fly, propagate
+from gen2reco.detector.tracks import make_tracks, tracks_at_origin
 from gen2reco.events import records
 from gen2reco.events.truth import ParticleProperties, Properties
 from gen2reco.run.stage import Chunk, make_backend
@@ -192,14 +192,29 @@ def test_no_particles_at_all_is_valid(detector):
     assert len(propagate(events([], []), detector)) == 0
 
 
-def test_bending_can_be_undone(detector):
+def test_bending_is_undone_for_tracks_from_the_beam_line(detector):
+    """Whatever the resolution, which keeps the direction: pT alone is smeared."""
     rng = np.random.default_rng(1)
-    pdg = rng.choice([211, -211, 11, 22], 200)
+    pdg = rng.choice([211, -211, 11], 200)
     made = events([particle(int(c), rng.uniform(3, 100), rng.uniform(1.7, 2.8), rng.uniform(-3, 3)) for c in pdg])
-    one = propagate(made, detector)
-    back = momentum_at_vertex(one.momentum, one.charge, one.position[:, 2], np.zeros(len(one)), detector)
-    truth = np.stack([ak.to_numpy(made[0][name])[one.particle] for name in ("px", "py", "pz")], axis=1)
-    assert back == pytest.approx(truth)
+    tracks = make_tracks(propagate(made, detector), made, detector, rng)
+    back, truth = tracks_at_origin(tracks)[0], made[0][tracks[0].particle]
+    assert ak.to_numpy(back.phi) == pytest.approx(ak.to_numpy(np.arctan2(truth.py, truth.px)), abs=1e-5)
+    assert ak.to_numpy(back.eta) == pytest.approx(ak.to_numpy(np.arcsinh(truth.pz / np.hypot(truth.px, truth.py))))
+
+
+def test_flights_of_all_particles_whatever_is_in_the_way(detector):
+    """Two that reach the face outside the annulus, one that moves along it, one from behind it, one that loops."""
+    momentum = np.array([[0.3, 0.0, 30.0], [30.0, 0.0, 3.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.05]])
+    vertex = np.array([[0.0, 0.0, 0.0]] * 3 + [[0.0, 0.0, 3300.0], [0.0, 0.0, 0.0]])
+    charge = np.array([0, 0, 0, 0, 1])
+    flight = fly(charge, momentum, vertex, detector)
+    assert flight.forward.tolist() == [True, True, False, False, True]
+    assert flight.position[:2] == pytest.approx(np.array([[32.0, 0.0, 3200.0], [32000.0, 0.0, 3200.0]]))
+    assert np.abs(flight.turn[4]) > 2 * np.pi and (flight.turn[:2] == 0).all()
+    assert np.hypot(*flight.momentum[4, :2]) == pytest.approx(0.5)
+    assert flight.path[0] == pytest.approx(3200.0 / 30.0)
+    assert not fly(charge, momentum, vertex, detector, np.zeros(5, bool)).forward.any()
 
 
 def test_tracks_of_charged_particles_in_acceptance(detector):

@@ -54,13 +54,6 @@ def measure(
     return {**values, **_principal(sums[:, 6:12], centre, counts[:, 0])} if axes else values
 
 
-def energy_per_layer(clusters: LayerClusters, label: NDArray, n: int, n_layers: int) -> NDArray[np.float64]:
-    """Energy of each trackster in each layer, GeV: (n, n_layers), layer 1 first."""
-    mine = label >= 0
-    flat = label[mine] * n_layers + clusters.layer[mine] - 1
-    return np.bincount(flat, clusters.energy[mine], n * n_layers).reshape(n, n_layers)
-
-
 def _principal(covariance: NDArray, centre: NDArray, size: NDArray) -> dict[str, NDArray]:
     """Eigenvalues, largest first, and the first axis turned outwards, of (n, 6) covariances xx, xy, xz, yy, yz, zz."""
     values, vectors = np.linalg.eigh(covariance[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3))

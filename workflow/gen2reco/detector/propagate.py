@@ -120,14 +120,6 @@ def fly(
     return Flight(forward, turn, position, bent, dz / pz)
 
 
-def momentum_at_vertex(
-    momentum: NDArray, charge: NDArray, z: NDArray, vertex_z: NDArray, detector: Detector
-) -> NDArray:
-    """Undo the bending: (n, 3) momenta at z turned back to those at vertex_z, both mm."""
-    turn = _turn(charge, momentum[:, 2], np.asarray(z) - vertex_z, detector)
-    return np.column_stack([_rotated(momentum[:, 0], momentum[:, 1], -turn), momentum[:, 2]])
-
-
 def _turn(q: NDArray, pz: NDArray, dz: NDArray, detector: Detector) -> NDArray:
     """Angle by which the field along +z turns a particle over dz, rad: negative charges turn to larger phi."""
     return -q * BENDING * detector.solenoid.field * dz / pz
