@@ -6,13 +6,13 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from gen2reco.angles import wrapped
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.made_with import detector_of, stated_detector
 from gen2reco.errors import InputError
 from gen2reco.events import lists, records
+from gen2reco.units import wrapped
 
 EVENTS = ak.Array([[{"x": 1.0, "n": 4}, {"x": 2.0, "n": 5}], [], [{"x": 3.0, "n": 6}]])
 

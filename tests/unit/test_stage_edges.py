@@ -150,7 +150,8 @@ def test_a_run_of_nothing_but_events_outside_the_fused_models_domain_is_refused(
 
 def facts_without_showers(backend: Learned, lists: list[list[dict]]) -> dict:
     """What the backend would count, its engines not set up."""
-    from gen2reco.simulate.hits_record import enter, face_facts
+    from gen2reco.detector.propagate import enter
+    from gen2reco.simulate.hits_record import face_facts
     from gen2reco.simulate.showers.incidence import incidence
 
     events = events_of(lists)

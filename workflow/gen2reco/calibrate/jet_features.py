@@ -6,8 +6,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.angles import wrapped
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.units import wrapped
 
 VERSION = "jet-features/1"
 MAX_CONSTITUENTS = 48

@@ -8,7 +8,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco import jit
-from gen2reco.angles import wrapped
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.jets import gen_jets
 from gen2reco.detector.geometry import Geometry
@@ -16,6 +15,7 @@ from gen2reco.events import records
 from gen2reco.events.lists import columns, flat_index
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import STANDARD, Properties
+from gen2reco.units import wrapped
 
 PDG = {"photon": 22, "electron": 11, "muon": 13, "charged_hadron": 211, "neutral_hadron": 130}
 """Code given to an object of each identity; that of a charged one follows the charge of its track."""

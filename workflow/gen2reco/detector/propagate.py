@@ -9,17 +9,23 @@ from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gen2reco.config.detector import Detector
+from gen2reco.errors import InputError
+from gen2reco.events import records
 from gen2reco.events.lists import columns, event_of, offsets
-from gen2reco.events.truth import STANDARD, Properties
+from gen2reco.events.truth import STANDARD, Properties, simulated
 from gen2reco.units import C_LIGHT
 
 BENDING = 1e-6 * C_LIGHT
 """Curvature 1/mm of a unit charge of 1 GeV transverse momentum in 1 T."""
 ON_FACE = 1e-3
 """mm: particles that start so near to the face, by rounding behind it, start on it."""
+HEAVY = 0.01
+"""Excess of energy over that of a particle's mass and momentum, as a share and in GeV, that event files may have."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,31 @@ class Flight(NamedTuple):
     """(n, 3) GeV, as bent by the field."""
     path: NDArray[np.float64]
     """Length along z over pz, mm/GeV: times the energy over c it is the time of flight, times pT the way across."""
+
+
+def enter(events: pa.Table, detector: Detector, properties: Properties = STANDARD) -> AtFace:
+    """The particles of a chunk of a particles record at the front face, also those that no simulation takes (see
+    `truth.simulated`). Raises InputError naming a particle whose energy and momentum are not those of its code."""
+    _check_masses(events, properties)
+    return propagate(records.awkward(events.select(["particles"])).particles, detector, properties)
+
+
+def _check_masses(events: pa.Table, properties: Properties) -> None:
+    column = events["particles"].combine_chunks()
+    flat = column.flatten()
+    pdg = flat.field("pdg").to_numpy()
+    px, py, pz, energy = (flat.field(name).to_numpy().astype(float) for name in ("px", "py", "pz", "energy"))
+    momentum = np.hypot(np.hypot(px, py), pz)
+    wrong = energy - np.hypot(momentum, properties.mass(pdg)) > HEAVY * energy + HEAVY
+    wrong &= simulated(pdg, energy)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        event = events["event"][int(pc.list_parent_indices(column)[at].as_py())].as_py()
+        name, mass = properties.name(int(pdg[at])), properties.mass([pdg[at]])[0]
+        raise InputError(
+            f"event {event}: a particle of code {pdg[at]} ({name}) has energy {energy[at]:.4g} GeV and momentum "
+            f"{momentum[at]:.4g} GeV, expected a mass of {mass:.4g} GeV; remake or drop the event"
+        )
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of particles at rest or far away: they do not arrive

@@ -3,11 +3,11 @@
 import awkward as ak
 import numpy as np
 
-from gen2reco.angles import wrapped
 from gen2reco.config.detector import Detector
 from gen2reco.detector.propagate import AtFace
 from gen2reco.events.lists import flat, flat_index, per_event
 from gen2reco.events.truth import HIGHEST_ENERGY
+from gen2reco.units import wrapped
 
 
 def make_tracks(at_face: AtFace, particles: ak.Array, detector: Detector, rng: np.random.Generator) -> ak.Array:

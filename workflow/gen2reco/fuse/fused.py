@@ -15,6 +15,7 @@ from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import object_pdg, objects_table
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import enter
 from gen2reco.detector.tracks import make_tracks, tracks_at_origin
 from gen2reco.errors import InputError
 from gen2reco.events import records
@@ -28,8 +29,9 @@ from gen2reco.fuse.inputs import Entering, entering, features_of
 from gen2reco.fuse.object_numbers import Items, object_columns
 from gen2reco.run import fallback
 from gen2reco.run.model_folder import Model, located, open_model
+from gen2reco.run.seeds import streams
 from gen2reco.run.stage import Backend, Chunk, Result
-from gen2reco.simulate.hits_record import enter, face_facts, left_out_line, streams
+from gen2reco.simulate.hits_record import face_facts, left_out_line
 
 RELEASE = Path(__file__).parent / "release"
 REMEDY = "take the chain in its place, or set `outside: geant4` (`--option outside=geant4`) to have it so"

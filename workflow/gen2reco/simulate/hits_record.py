@@ -1,57 +1,23 @@
-"""What every simulator shares around its showers: what enters, random streams, the hits record, what is left out."""
+"""The parts of a simulation that every simulator shares: facts about the particles, and the hits record."""
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
-from gen2reco.detector.propagate import AtFace, propagate
+from gen2reco.detector.propagate import AtFace
 from gen2reco.detector.tracks import make_tracks
-from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import STANDARD, Properties, simulated
+from gen2reco.run.seeds import streams
 from gen2reco.simulate.digitise import Deposits, deposit_lists, digitise
 
-HEAVY = 0.01
-"""Excess of energy over that of a particle's mass and momentum, as a share and in GeV, that event files may have."""
 NAMED = 5
 """Codes that a line names."""
 
 
-def streams(seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
-    """A chunk's generators for showers, readout and tracks: a simulator's draws never shift those of the others."""
-    return tuple(np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
-
-
-def enter(events: pa.Table, detector: Detector, properties: Properties = STANDARD) -> AtFace:
-    """The particles of a chunk at the front face, also those that no simulation takes (see `truth.simulated`). Raises
-    InputError naming a particle whose energy and momentum are not those of its code."""
-    _check_masses(events, properties)
-    return propagate(records.awkward(events.select(["particles"])).particles, detector, properties)
-
-
-def _check_masses(events: pa.Table, properties: Properties) -> None:
-    column = events["particles"].combine_chunks()
-    flat = column.flatten()
-    pdg = flat.field("pdg").to_numpy()
-    px, py, pz, energy = (flat.field(name).to_numpy().astype(float) for name in ("px", "py", "pz", "energy"))
-    momentum = np.hypot(np.hypot(px, py), pz)
-    wrong = energy - np.hypot(momentum, properties.mass(pdg)) > HEAVY * energy + HEAVY
-    wrong &= simulated(pdg, energy)
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        event = events["event"][int(pc.list_parent_indices(column)[at].as_py())].as_py()
-        name, mass = properties.name(int(pdg[at])), properties.mass([pdg[at]])[0]
-        raise InputError(
-            f"event {event}: a particle of code {pdg[at]} ({name}) has energy {energy[at]:.4g} GeV and momentum "
-            f"{momentum[at]:.4g} GeV, expected a mass of {mass:.4g} GeV; remake or drop the event"
-        )
-
-
 def face_facts(events: pa.Table, at_face: AtFace, properties: Properties = STANDARD) -> dict:
-    """What a simulator's facts say of its particles: how many arrive with how much energy, GeV, and by PDG code those
-    of all final particles that no simulation takes, though they would leave a signal."""
+    """Facts about the particles of a simulation: how many arrive with how much energy, GeV, and by PDG code those of
+    all final particles that no simulation takes, though they would leave a signal."""
     flat = events["particles"].combine_chunks().flatten()
     pdg, energy = (flat.field(name).to_numpy().astype(kind) for name, kind in (("pdg", np.int64), ("energy", float)))
     lost = ~properties.unseen(pdg) & ~simulated(pdg, energy)
