@@ -1,4 +1,4 @@
-"""What CLUE makes of points."""
+"""The result of CLUE: a label for each point."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Clusters:
-    """What CLUE found, one entry a point."""
+    """Labels, seeds, densities and nearest highers of points: arrays (n_points,)."""
 
     labels: NDArray[np.int32]
     """Cluster number from 0, seeds numbered in the order of the points; -1 for outliers and their followers."""

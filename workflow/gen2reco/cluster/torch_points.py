@@ -14,7 +14,7 @@ from gen2reco.cluster import numba_points
 from gen2reco.cluster.clusters import Clusters
 
 BLOCK = 1 << 22
-"""Candidate pairs looked at together: about 200 MB."""
+"""Candidate pairs in memory at a time: about 200 MB."""
 CROWDED = 1 << 35
 """Candidate pairs beyond which the CPU's tree is quicker than any device."""
 
@@ -134,7 +134,7 @@ def _pairs(
 
 
 def _crowd(x: torch.Tensor, group: torch.Tensor, reach: float, periods: NDArray[np.float32] | None) -> float:
-    """About how many candidate pairs there are."""
+    """Approximate number of candidate pairs."""
     period = None if periods is None else torch.from_numpy(np.asarray(periods, np.float32)).to(x.device)
     tile, count = _tiles(x, group, float(reach), period)
     number = _sorted_tiles(tile, count, group)[3].double()

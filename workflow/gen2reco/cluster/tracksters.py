@@ -1,4 +1,4 @@
-"""What is known of each trackster: energy, barycentre, principal axes, time and the shape variables of the record.
+"""Properties of each trackster: energy, barycentre, principal axes, time and the shape variables of the record.
 
 `energy`: sum over its layer clusters, GeV. `x y z`: energy-weighted barycentre, mm; `eta phi` its direction from the
 origin. `time`: energy-weighted mean of the layer clusters that have one, else -1. `eigenvalue_1..3`: of the

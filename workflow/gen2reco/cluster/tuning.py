@@ -32,14 +32,14 @@ SPACE: dict[str, tuple[float, float]] = {
     "linking.attach_distance": (0.3, 1.6),
     "linking.em_reach": (0.4, 1.6),
 }
-"""What is searched, as factors on the starting point; `iterations.` stands for each iteration that uses CLUE3D."""
+"""The search space, as factors on the starting point; `iterations.` stands for each iteration that uses CLUE3D."""
 GOOD = ("efficiency", "purity")
 BAD = ("split", "absorbed", "merge", "fake", "duplicate", "surplus")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best parameters found, and what they and the start give on the held-out events."""
+    """The best parameters found, with their rates and those of the starting point on the held-out events."""
 
     clustering: Clustering
     start: dict[str, Count]

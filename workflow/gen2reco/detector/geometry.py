@@ -51,7 +51,7 @@ class PlacedSlab(NamedTuple):
 
 @dataclass(frozen=True)
 class Geometry:
-    """What array code needs of a detector; per-layer arrays are indexed by layer - 1."""
+    """A detector as arrays, computed on first use; per-layer arrays are indexed by layer - 1."""
 
     detector: Detector
 

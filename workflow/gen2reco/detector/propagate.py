@@ -1,4 +1,4 @@
-"""What enters the calorimeter: every stable particle carried along its helix through vacuum to the front face.
+"""Propagation: every stable particle carried along its helix through vacuum to the front face of the calorimeter.
 
 Reference and learned simulators both start from the state at the face, position and direction: a bent or displaced
 particle does not point at the origin.

@@ -27,7 +27,7 @@ class Chain:
         calibration.model.require("the chain of fuse", **pins(detector, {"cluster": _made(self._cluster)}))
 
     def run(self, chunk: Chunk, events: pa.Table, properties: Properties) -> tuple[pa.Table, dict]:
-        """The objects record of these events, and what made it."""
+        """The objects record of these events, and facts by stage about how it was made."""
         facts = {}
         for backend in (self._simulate, self._cluster, self._calibrate):
             backend.properties = properties

@@ -52,7 +52,7 @@ class Fused(Backend):
     version = 1 + VERSION
 
     class Options(Block):
-        """Which model, and how it is used."""
+        """The model and its use."""
 
         model: str = "release"
         """Folder of a fused model; `release`: in the package."""
@@ -134,7 +134,7 @@ class Fused(Backend):
         return total
 
     def notices(self, facts: dict) -> list[str]:
-        """What fell back, and what was not simulated."""
+        """Lines on the events that fell back and the particles that were not simulated."""
         reasons, line = fallback.reasons_of(facts), left_out_line(facts.get("not_simulated", {}))
         way = "kept, marked out_of_range" if self.fallback == "keep" else f"through the chain behind {self.fallback}"
         many, energy = fallback.number(reasons), fallback.energy(reasons)
@@ -177,7 +177,7 @@ class Fused(Backend):
         }
 
     def _refusal(self, scores: NDArray, outside: NDArray) -> str:
-        """What is wrong with one event, and what to do."""
+        """Why an event is refused, and what to do."""
         reasons = [
             f"{s:.4g} {REASONS[n]}, more than {m:.4g}"
             for n, s, m, o in zip(INPUTS, scores, self.domain.largest, outside)

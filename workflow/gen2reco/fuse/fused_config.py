@@ -21,7 +21,7 @@ SPECIES = {
     **{"photon": "", "electron": "", "muon": "", "pion": "", "kaon": "pion", "proton": "pion", "antiproton": "proton"},
     **{"neutron": "neutral", "antineutron": "neutron", "neutral": ""},
 }
-"""Kinds of particles, and the broader kind as which a model takes one that it does not name. Charged baryons count as
+"""Kinds of particles, and the broader kind that stands for one which a model does not name. Charged baryons count as
 (anti)protons, neutral ones as (anti)neutrons, other neutral hadrons as `neutral`."""
 Scale = tuple[float, PositiveFloat]
 """Centre and width of a number: (x - centre) / width is about standard."""
@@ -31,11 +31,11 @@ class FusedSizes(Block):
     """Sizes of the networks."""
 
     encoder: int = Field(default=64, ge=1, le=4096)
-    """Width of the networks that look at a particle and its neighbours."""
+    """Width of the networks that encode a particle and its neighbours."""
     width: int = Field(default=48, ge=1, le=4096)
     """Width of the flow's network for objects."""
     pooled: int = Field(default=32, ge=1, le=4096)
-    """Width of what the objects of a particle share in it."""
+    """Width of the state that the objects of a particle share in it."""
     depth: int = Field(default=2, ge=1, le=64)
     """Its layers."""
 
@@ -47,7 +47,7 @@ class FeatureConfig(ModelConfig):
         *("photon", "electron", "muon", "pion", "kaon"),
         *("proton", "antiproton", "neutron", "antineutron", "neutral"),
     ]
-    """Kinds of particles that the networks tell apart, in the order of their inputs."""
+    """Kinds of particles that the networks distinguish, in the order of their inputs."""
     front_face: PositiveFloat = 3200.0
     """|z| of the face: slopes are compared with that of the line from the origin."""
     log_energy: Scale = (1.0, 1.5)
@@ -85,7 +85,7 @@ class FeatureConfig(ModelConfig):
         return len(self.species) + 10 + 2 * len(self.rings)
 
     def place_of(self, species: str) -> int:
-        """Place in `species` of a kind of particle, or of the narrowest broader kind that is there; -1: of none."""
+        """Place in `species` of a kind of particle, or of the narrowest broader kind that is named; -1: none."""
         while species and species not in self.species:
             species = SPECIES[species]
         return self.species.index(species) if species else -1

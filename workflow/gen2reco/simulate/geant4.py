@@ -69,11 +69,11 @@ class Geant4(Backend):
         return Result(table, face_facts(events, at_face, self.properties) | self.physics())
 
     def physics(self) -> dict[str, str]:
-        """What the physics must be called in the sidecar, and the digest of its tables."""
+        """Name of the physics for the sidecar, and the digest of its tables."""
         return {"physics": self.tables.label, "tables_digest": self.tables.digest}
 
     def notices(self, facts: dict) -> list[str]:
-        """What was not simulated."""
+        """Line on the particles that were not simulated."""
         line = left_out_line(facts["not_simulated"])
         return [line] if line else []
 

@@ -43,7 +43,7 @@ class Learned(Backend):
     version = 2 + Geant4.version  # versions only rise: a sum changes with each
 
     class Options(Block):
-        """Which model, and how it is used."""
+        """The model and its use."""
 
         model: str = "release"
         """Folder of a shower model; `release`: in the package."""
@@ -80,7 +80,7 @@ class Learned(Backend):
             raise InputError(f"{self.model.folder}: no family for {missing}; `outside: nearest` needs all of them")
 
     def prepare(self) -> None:
-        """Load the weights and compile the sampler; set up Geant4 if particles may go there."""
+        """Load the weights and compile the sampler; set up Geant4 if it is the fallback."""
         import torch
 
         from gen2reco.simulate.showers.shower_model import load
@@ -120,7 +120,7 @@ class Learned(Backend):
         return total
 
     def notices(self, facts: dict) -> list[str]:
-        """What fell back, and what was not simulated."""
+        """Lines on the particles that fell back and those that were not simulated."""
         reasons, line = fallback.reasons_of(facts), left_out_line(facts.get("not_simulated", {}))
         way = "taken as the nearest that the model knows" if self.fallback == "nearest" else "simulated by Geant4"
         fallen = (
@@ -176,7 +176,7 @@ class Learned(Backend):
         }
 
     def _refusal(self, at_face: AtFace) -> str:
-        """What is wrong with one particle, and what to do."""
+        """Why a particle is refused, and what to do."""
         inc = incidence(at_face)
         return (
             f"particle {int(at_face.particle[0])} (pdg {int(inc.pdg[0])}, {inc.energy[0]:.4g} GeV, slope "

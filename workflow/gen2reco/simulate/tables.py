@@ -32,7 +32,7 @@ class Tables:
 
     @property
     def label(self) -> str:
-        """What the physics must be called in outputs and model cards."""
+        """Name of the physics in outputs and model cards."""
         kind = "the official data" if self.official else "substitute low-energy tables"
         return f"Geant4 11.4 FTFP_BERT with {kind}"
 

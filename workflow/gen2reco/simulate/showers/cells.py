@@ -1,4 +1,4 @@
-"""The cells of a shower given its layers: which are hit and with what energy, and when."""
+"""The cells of a shower given its layers: occupancy, energies and delays."""
 
 from dataclasses import dataclass
 
@@ -130,7 +130,7 @@ class _Head(nn.Module):
         return self.last(nn.functional.relu(self.second(h)))
 
     def arrays(self) -> tuple[NDArray[np.float32], ...]:
-        """The weights as the kernel takes them."""
+        """The weights as arguments of the kernel: first, second, bias of the second, last, bias of the last."""
         first, second, last = (np.ascontiguousarray(_array(m.weight).T) for m in (self.first, self.second, self.last))
         return first, second, _array(self.second.bias), last, _array(self.last.bias)
 
