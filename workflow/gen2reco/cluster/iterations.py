@@ -1,4 +1,4 @@
-"""The iterations: each runs CLUE3D on the layer clusters that are left and claims those of the tracksters it accepts."""
+"""The iterations: each runs CLUE3D on the layer clusters that are left, and claims those of tracksters it accepts."""
 
 from dataclasses import dataclass
 
