@@ -2,7 +2,7 @@
 
     python benchmarks/generation_quality.py PYTHIA8.parquet MODEL.parquet --classifier 15000
 
-Both are particles of the same process; every number stands beside its floor, the same between two parts of PYTHIA8.
+Both are particles of the same process; every number comes with its floor, the same between two parts of PYTHIA8.
 """
 
 import argparse
@@ -13,10 +13,13 @@ import numpy as np
 
 from gen2reco.config.validation import Validation
 from gen2reco.events import records
+from gen2reco.events.truth import STANDARD
 from gen2reco.validate import measure
 from gen2reco.validate.lep import compare, observe
-from gen2reco.validate.observable_tables import Sheet
-from gen2reco.validate.observe import particles
+from gen2reco.validate.observable_tables import ObservableTable
+from gen2reco.validate.observables import PartObservables
+from gen2reco.validate.observe.particle_observables import OBSERVABLES
+from gen2reco.validate.ruler import Ruler
 
 BINS = 37
 """Bins of equal probability in which thrust is compared."""
@@ -28,32 +31,33 @@ def main() -> None:
     parser.add_argument("reference", type=Path)
     parser.add_argument("candidate", type=Path)
     parser.add_argument("--events", type=int, default=50_000, help="most events of each")
-    parser.add_argument("--classifier", type=int, default=15_000, help="events of each that the classifier sees")
+    parser.add_argument("--classifier", type=int, default=15_000, help="events of each for the classifier")
     parser.add_argument("--resamples", type=int, default=20, help="resamples behind each uncertainty and floor")
     given = parser.parse_args()
     settings = Validation(classifier_events=given.classifier, resamples=given.resamples)
     tables = [records.read(path, "particles").slice(0, given.events) for path in (given.reference, given.candidate)]
-    both = [particles.observe(table, None, settings) for table in tables]
+    both = [OBSERVABLES.observe(table, None, settings, STANDARD) for table in tables]
     n = min(table.num_rows for table in tables)
     print(f"{tables[1].num_rows:,} events against {tables[0].num_rows:,} of Pythia8\n")
-    for name in both[0]:
-        distances(name, both[0][name], both[1][name], settings)
+    for part in OBSERVABLES.parts:
+        if part.name in both[0]:
+            distances(part, both[0][part.name], both[1][part.name], settings)
     events = [records.awkward(table) for table in tables]
-    sheets = [sheets_of["events"] for sheets_of in both]
-    if np.isfinite(sheets[0].values["thrust"]).mean() > 0.5:
-        chi2, floor = thrust(*(s.values["thrust"] for s in sheets), n)
+    of_events = [tables["events"] for tables in both]
+    if np.isfinite(of_events[0].values["thrust"]).mean() > 0.5:
+        chi2, floor = thrust(*(t.values["thrust"] for t in of_events), n)
         print(f"thrust χ²/ndf ({BINS - 1}): {chi2:.2f}, between halves of Pythia8 {floor:.2f}\n")
-        flavours(events, sheets, {"u d s": (1, 2, 3), "c": (4,), "b": (5,)})
+        flavours(events, of_events, {"u d s": (1, 2, 3), "c": (4,), "b": (5,)})
         lep(events)
     else:
         response(events, both)
-        flavours(events, sheets, {"quark": (1, 2, 3, 4, 5), "gluons only": ()})
+        flavours(events, of_events, {"quark": (1, 2, 3, 4, 5), "gluons only": ()})
 
 
-def distances(name: str, a: Sheet, b: Sheet, settings: Validation) -> None:
+def distances(part: PartObservables, a: ObservableTable, b: ObservableTable, settings: Validation) -> None:
     """Classifier, FPD, KPD, and the distance of every observable."""
-    ruler = measure.Ruler("particles", ("pythia8", "ml"), settings)
-    metrics = list(measure.compared(particles, ruler, name, a, b))
+    ruler = Ruler("particles", ("pythia8", "ml"), settings)
+    metrics = list(measure.compared(part, ruler, a, b))
     for m in metrics:
         if "/auc" in m.name or m.name.endswith(("pd", "/mean_n_charged", "/width_n_charged")):
             print(f"{m.title}: {m.value:.4f} ± {m.uncertainty:.4f}, floor {m.floor:.4f}")
@@ -85,7 +89,7 @@ def chi2(a: np.ndarray, b: np.ndarray, edges: np.ndarray) -> float:
     return float(((p / len(a) - q / len(b)) ** 2 / (p / len(a) ** 2 + q / len(b) ** 2)).sum() / (len(p) - 1))
 
 
-def flavours(events: list[ak.Array], sheets: list[Sheet], chosen: dict[str, tuple[int, ...]]) -> None:
+def flavours(events: list[ak.Array], tables: list[ObservableTable], chosen: dict[str, tuple[int, ...]]) -> None:
     """Means by the flavours of the outgoing hard partons, model / Pythia8."""
     columns = ("n_charged", "n_kaon", "n_electron", "displaced", "leading_charged_x", "scalar_pt")
     print("| hard partons | " + " | ".join(columns) + " |\n|---" * 1 + "|---" * len(columns) + "|")
@@ -93,7 +97,7 @@ def flavours(events: list[ak.Array], sheets: list[Sheet], chosen: dict[str, tupl
         cells = []
         masks = [_made_of(e, codes) for e in events]
         for column in columns:
-            y, x = (s.values[column][mask] for s, mask in zip(reversed(sheets), reversed(masks)))
+            y, x = (s.values[column][mask] for s, mask in zip(reversed(tables), reversed(masks)))
             error = np.hypot(y.std() / np.sqrt(len(y)), x.std() / np.sqrt(len(x)))
             cells.append(f"{y.mean():.4g} / {x.mean():.4g} ± {error:.2g}")
         print(f"| {name} ({masks[1].sum()}) | " + " | ".join(cells) + " |")
@@ -108,11 +112,11 @@ def _made_of(events: ak.Array, codes: tuple[int, ...]) -> np.ndarray:
     return ak.to_numpy(ak.any(sum(outgoing == code for code in codes) > 0, axis=1))
 
 
-def response(events: list[ak.Array], both: list[dict[str, Sheet]]) -> None:
+def response(events: list[ak.Array], both: list[dict[str, ObservableTable]]) -> None:
     """pT of the leading jet over that of the hard partons."""
     values = []
-    for e, sheets in zip(events, both):
-        jets = sheets["jets"]
+    for e, tables in zip(events, both):
+        jets = tables["jets"]
         number = ak.to_numpy(e.event)
         hard = e.partons[e.partons.status == 23]
         pt = ak.to_numpy(np.hypot(hard.px, hard.py)[:, 0])

@@ -125,7 +125,7 @@ def test_shape(server, tmp_path, name):
     assert top["metrics"]["photons/objects/pions/response.uncertainty"][0][2] == 0.01
     assert top["files"] == [
         "plan/plan.lock.json",
-        "report/photons/figures/01_energy_per_layer.png",
+        "report/photons/figures/01_hits_photon_profiles.png",
         "report/photons/metrics.json",
         "report/photons/report.html",
     ]

@@ -13,8 +13,11 @@ import pytest
 from synthetic_samples import write_sample
 
 from gen2reco.config.validation import Validation
+from gen2reco.events import records, schemas
+from gen2reco.validate.all_observables import OBSERVABLES
 from gen2reco.validate.run import compare, validate
-from gen2reco.validate.samples import Sample, open_samples
+from gen2reco.validate.samples import STAGES, Sample, open_sample, open_samples
+from gen2reco.validate.sections import observed
 
 QUICK = Validation(resamples=20, classifier_events=50)
 
@@ -179,6 +182,81 @@ def test_nothing_is_fetched_from_elsewhere(compared):
     assert targets
     assert [t[:60] for t in targets if not t.startswith(("data:", "#"))] == []
     assert "<script" not in html
+
+
+@pytest.mark.parametrize("record", STAGES)
+def test_what_is_measured_is_what_the_tables_hold(samples, record):
+    """Columns are the record's; a quantity, rate, response, profile or classifier names what `observe` gives."""
+    observables = OBSERVABLES[record]
+    assert {*observables.columns, *observables.optional} <= {
+        *schemas.COLUMNS[record],
+        *schemas.OPTIONAL.get(record, {}),
+    }
+    tables = observed(observables, open_sample(samples / "reference"), QUICK)
+    assert tables.keys() <= {part.name for part in observables.parts}
+    for part in (part for part in observables.parts if part.name in tables):
+        values, blocks = tables[part.name].values, tables[part.name].blocks
+        for named in (part.quantities, part.profiles, part.rates, part.responses, part.classifiers):
+            assert len({one.name for one in named}) == len(named)
+        assert {one.name for one in (*part.quantities, *part.rates, *part.responses)} <= values.keys()
+        assert {over for one in (*part.rates, *part.responses) for over in one.over} <= values.keys()
+        assert {name for one in part.classifiers for name in one.values} <= values.keys()
+        assert {name for one in part.classifiers for name in one.blocks} <= blocks.keys()
+        assert {one.name for one in part.profiles} <= blocks.keys()
+
+
+def test_figures_are_files_listed_with_their_captions(compared):
+    listed = json.loads((compared / "figures.json").read_text())
+    html = (compared / "report.html").read_text()
+    assert {(row["section"], row["part"]) for row in listed} >= {("overview", None), ("hits", "photon")}
+    titles = re.findall(r'<img src="data:[^"]*" alt="([^"]*)"', html)
+    assert [row["title"] for row in listed] == [unescape(title) for title in titles]
+    assert all(escape(row["caption"], quote=False)[:60] in html for row in listed)
+    files = {str(path.relative_to(compared)) for path in (compared / "figures").iterdir()}
+    assert files == {row["file"] for row in listed}
+    starts = {".svg": b"<?xml", ".png": b"\x89PNG"}
+    for row in listed:
+        path = compared / row["file"]
+        assert path.read_bytes().startswith(starts[path.suffix])
+
+
+def test_figures_of_an_earlier_report_go_and_other_files_stay(samples, tmp_path):
+    out = tmp_path / "out"
+    validate([samples / "reference"], out, QUICK)
+    before = {row["file"] for row in json.loads((out / "figures.json").read_text())}
+    (out / "figures" / "99_mine.svg").write_text("mine")
+    validate([samples / "reference" / "generate"], out, QUICK)
+    after = {row["file"] for row in json.loads((out / "figures.json").read_text())}
+    assert len(after) < len(before)
+    assert {f"figures/{path.name}" for path in (out / "figures").iterdir()} == {*after, "figures/99_mine.svg"}
+
+
+def test_a_list_of_figures_that_is_not_ours_is_kept(samples, gen2reco, tmp_path):
+    (tmp_path / "figures.json").write_text('{"mine": 1}')
+    done = gen2reco("validate", samples / "reference/generate", "--out", tmp_path)
+    assert done.returncode == 2 and "figures.json: no file of gen2reco" in done.stderr
+    assert (tmp_path / "figures.json").read_text() == '{"mine": 1}' and not (tmp_path / "metrics.json").exists()
+
+
+def without_provenance(path, target):
+    """The same record in a file that says nothing about how it was made."""
+    record = records.record_of(path)
+    target.parent.mkdir(parents=True)
+    records.write(target, records.read(path, record), record)
+    return target
+
+
+def test_a_detector_is_the_files_the_references_or_the_one_given(samples, gen2reco, tmp_path, repository):
+    hits = without_provenance(samples / "twin/simulate/00000.parquet", tmp_path / "foreign/simulate/00000.parquet")
+    alone = gen2reco("validate", hits, "--out", tmp_path / "alone")
+    assert alone.returncode == 2
+    assert "does not say which detector it was made with; give --detector" in alone.stderr
+    detector = repository / "configs/detectors/hgcal.yaml"
+    given = gen2reco("validate", hits, "--out", tmp_path / "given", "--detector", detector)
+    assert given.returncode == 0, given.stderr
+    reference = samples / "reference/simulate"
+    found = [compare(open_samples([reference, path]), tmp_path / "out", QUICK) for path in (hits, hits.parent)]
+    assert [m.value for m in found[0] if m.samples[-1] == "00000"]
 
 
 def test_names_of_samples_are_escaped(samples, tmp_path):

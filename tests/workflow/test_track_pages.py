@@ -64,7 +64,7 @@ def test_campaign_samples_and_figures(pages, tmp_path):
     top = look(f"{pages}/#/experiments/1/runs/{run[1]}", tmp_path, "photons simulate")
     for text in ("photons simulate", "pions calibrate", "training showers", "response", "core hours"):
         assert text in top
-    figure = "report/photons/figures/01_energy_per_layer.png"
+    figure = "report/photons/figures/01_hits_photon_profiles.png"
     shown = look(f"{pages}/#/experiments/1/runs/{run[1]}/artifacts/{figure}", tmp_path, "<canvas")
     assert figure in shown and "Failed to load" not in shown and "Loading Artifact Failed" not in shown
     report = look(f"{pages}/#/experiments/1/runs/{run[1]}/artifacts/report/photons/report.html", tmp_path, "<iframe")

@@ -89,13 +89,13 @@ def test_damaged_metrics_of_a_report_are_left_out(tmp_path, caplog, rows):
     assert "metrics.json: damaged metrics, left out" in caplog.text
 
 
-def test_a_link_where_a_figure_goes_is_not_followed(tmp_path):
+def test_a_link_in_place_of_a_figure_is_left_out(tmp_path, caplog):
     results = campaign(tmp_path, shards=1, samples=("photons",))
-    (figure,) = [path for path, _ in campaign_runs(results).runs[0].artifacts if path.suffix == ".png"]
-    secret = tmp_path / "secret"
+    ((figure, place),) = [(p, place) for p, place in campaign_runs(results).runs[0].artifacts if p.suffix == ".png"]
+    assert place == "report/photons/figures" and figure.read_bytes() == PNG
+    secret = tmp_path / "secret.png"
     secret.write_text("precious")
     figure.unlink()
     figure.symlink_to(secret)
-    (again,) = [path for path, _ in campaign_runs(results).runs[0].artifacts if path.suffix == ".png"]
-    assert again == figure and not figure.is_symlink() and figure.read_bytes() == PNG
-    assert secret.read_text() == "precious"
+    assert not [path for path, _ in campaign_runs(results).runs[0].artifacts if path.suffix == ".png"]
+    assert "left out: is a link" in caplog.text

@@ -1,6 +1,5 @@
 """A small campaign as its results folder would hold it: plan, sidecars, a training's spool, a report."""
 
-import base64
 import hashlib
 import json
 import sys
@@ -18,10 +17,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c63f8cfc0f01f0005050202"
     "5fc8f1d20000000049454e44ae426082"
 )
-REPORT = (
-    "<!doctype html><title>report</title><h1>Verdict: pass</h1>"
-    f"<img alt='Energy per layer' src='data:image/png;base64,{base64.b64encode(PNG).decode()}'>"
-)
+REPORT = "<!doctype html><title>report</title><h1>Verdict: pass</h1>"
 
 
 def campaign(
@@ -40,8 +36,9 @@ def campaign(
     lock |= {"campaign_file": "configs/campaigns/pilot.yaml", "failed_shards": 0.0, "code_version": "0.1.0"}
     (results / "plan.lock.json").write_text(json.dumps(lock, indent=1))
     report = results / "report" / samples[0]
-    report.mkdir(parents=True)
+    (report / "figures").mkdir(parents=True)
     (report / "report.html").write_text(REPORT)
+    (report / "figures" / "01_hits_photon_profiles.png").write_bytes(PNG)
     rows = [{"stage": "objects", "name": "response", "value": 0.98, "uncertainty": 0.01, "floor": 0.005, "n": 400}]
     (report / "metrics.json").write_text(json.dumps([{**row, "samples": list(samples)} for row in rows]))
     return results

@@ -11,11 +11,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from gen2reco.units import wrapped
 from gen2reco.calibrate.calibration_recipe import JetRecipe
-=======
->>>>>>> 2d5363d (Particles enter in detector/, a chunk's streams are seeds, wrapped angles are units)
 from gen2reco.calibrate.corrections import fit_closure
 from gen2reco.calibrate.dnn import Dnn, pins
 from gen2reco.calibrate.evaluate import metric
@@ -31,11 +27,8 @@ from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
 from gen2reco.run.runner import provenance
-<<<<<<< HEAD
 from gen2reco.statistics.response import resolution
-=======
 from gen2reco.units import wrapped
->>>>>>> 2d5363d (Particles enter in detector/, a chunk's streams are seeds, wrapped angles are units)
 
 FEW = 5
 """Events of at most so many particles are guns, not jets."""

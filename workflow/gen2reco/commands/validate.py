@@ -1,4 +1,4 @@
-"""`gen2reco validate`: compare samples and write metrics.json and report.html."""
+"""`gen2reco validate`: compare samples and write metrics.json, report.html and its figures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gen2reco.config.block import load_block, load_yaml, parse_block, parse_yaml
+from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
 
@@ -28,7 +29,7 @@ class SamplesFirst(click.Group):
 
 @click.group(cls=SamplesFirst)
 def validate() -> None:
-    """Compare samples at every stage that they share: metrics.json and report.html.
+    """Compare samples at every stage that they share: metrics.json, report.html and its figures.
 
     `gen2reco validate REFERENCE CANDIDATE …` is short for `gen2reco validate samples REFERENCE CANDIDATE …`.
     """
@@ -45,7 +46,10 @@ _SETTINGS = click.option(
 @_OUT
 @_SETTINGS
 @click.option("--plan", type=FILE, help="plan.lock.json: SAMPLES names a reference of this plan.")
-def samples(samples: tuple[Path, ...], out: Path, settings: Path | None, plan: Path | None) -> None:
+@click.option("--detector", type=FILE, help="Detector of samples whose files do not say it.")
+def samples(
+    samples: tuple[Path, ...], out: Path, settings: Path | None, plan: Path | None, detector: Path | None
+) -> None:
     """Compare SAMPLES, of which the first is the reference, at every stage that both have.
 
     A sample is a folder results/<campaign>/<sample> or a lone record file. One alone gives a report of itself.
@@ -59,7 +63,7 @@ def samples(samples: tuple[Path, ...], out: Path, settings: Path | None, plan: P
         opened, chosen = planned_samples(plan, str(samples[0]))
     else:
         opened, chosen = open_samples(list(samples)), read_settings(settings)
-    _tell(compare(opened, out, chosen), out)
+    _print_verdicts(compare(opened, out, chosen, load_block(detector, Detector) if detector else None), out)
 
 
 def _scan(many: str) -> Callable:
@@ -119,7 +123,7 @@ def generation(
 
     opened, chosen = open_sample(reference), read_settings(settings)
     candidates = scan_generator(opened, out, _varied(vary), pin_option(_pairs(options)), events, seed)
-    _tell(compare([opened, *candidates], out, chosen), out)
+    _print_verdicts(compare([opened, *candidates], out, chosen), out)
 
 
 def _scan_stage(
@@ -133,7 +137,7 @@ def _scan_stage(
 
     opened, chosen = open_sample(reference), read_settings(settings)
     candidates = scan_stage(stage, opened, out, _varied(vary), pin_option(_pairs(options)), backend, seed)
-    _tell(compare([opened, *candidates], out, chosen), out)
+    _print_verdicts(compare([opened, *candidates], out, chosen), out)
 
 
 def _varied(vary: tuple[str, ...]) -> dict[str, list]:
@@ -155,7 +159,7 @@ def _pairs(given: tuple[str, ...], *, many: bool = False) -> dict:
     return parsed
 
 
-def _tell(metrics: "list[Metric]", out: Path) -> None:
+def _print_verdicts(metrics: "list[Metric]", out: Path) -> None:
     for metric in metrics:
         if metric.headline and metric.verdict in ("fail", "attention"):
             click.echo(

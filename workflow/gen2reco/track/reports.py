@@ -1,4 +1,4 @@
-"""The reports of a campaign as tracking takes them: their metrics, their files, and their figures one by one."""
+"""The reports of a campaign as tracking takes them: their metrics, and their files, figures one by one among them."""
 
 import json
 import logging
@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 from gen2reco.track import spool
 from gen2reco.track.files_read import Row, first_mistake
 from gen2reco.track.regular import NotTaken, check, read
-from gen2reco.track.report_figures import extract
 
 REPORT = "report"
 _SUFFIXES = {".html", ".json", ".png", ".svg", ".pdf", ".md", ".txt", ".csv"}
@@ -52,21 +51,7 @@ def files_of(results: Path) -> Iterator[tuple[Path, str]]:
         except NotTaken as error:
             _warn(path, f"left out: {error}")
             continue
-        place = spool.safe_path("/".join(path.parent.relative_to(results).parts))
-        yield path, place
-        if path.suffix == ".html":
-            yield from ((figure, f"{place}/figures") for figure in _figures(results, path))
-
-
-def _figures(results: Path, report: Path) -> list[Path]:
-    """The figures of a report, written into the spool; none where that is a link or cannot be written."""
-    folder = results / spool.FOLDER / spool.FILES
-    if folder.is_symlink() or folder.parent.is_symlink():
-        return []
-    try:
-        return list(extract(report, folder))
-    except OSError:
-        return []
+        yield path, spool.safe_path("/".join(path.parent.relative_to(results).parts))
 
 
 def _warn(path: Path, what: str) -> None:

@@ -1,62 +1,60 @@
 """The identity section: confusion table, reliability, calibration error and ROC areas of all kinds together."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gen2reco.events.schemas import IDENTITIES
 from gen2reco.statistics import identities
+from gen2reco.statistics.binomial import rate
 from gen2reco.statistics.identities import Answers
-from gen2reco.validate.observable_tables import Sheet
-from gen2reco.validate.true_particles import KIND_LABELS, KINDS
+from gen2reco.validate.figures import identity_figures
+from gen2reco.validate.figures.style import Image
+from gen2reco.validate.observable_tables import ObservableTable
+from gen2reco.validate.ruler import Ruler
+from gen2reco.validate.true_particles import KIND_LABELS
+from gen2reco.validate.verdict import Metric
 
-if TYPE_CHECKING:
-    from gen2reco.validate.measure import Ruler
-    from gen2reco.validate.verdict import Metric
-
-NAME = "identity"
 CONFIDENCE = np.linspace(0.2, 1.0, 9)
 CAPTION = (
     "Tables: of each true kind, what it was taken for, in per cent (most probable kind of the object with most energy "
-    "near it; `none`: no object). Right: how often the most probable kind is right against the probability it states, "
+    "close to it; `none`: no object). Right: how often the most probable kind is right against its stated probability, "
     "with 68 % intervals; good probabilities lie on the diagonal."
 )
 
 
-def answers(sheet: Sheet) -> Answers:
-    """What was found of a sheet of particles."""
-    probability = np.stack([sheet.values[f"p_{kind}"] for kind in KINDS], axis=1)
-    found = np.isfinite(probability).all(axis=1) & (sheet.weight != 0)
-    return Answers(probability[found], sheet.values["kind"][found].astype(int), sheet.weight[found])
+def answers(table: ObservableTable) -> Answers:
+    """The identities of the particles of a table that an object was found of."""
+    probability = np.stack([table.values[f"p_{kind}"] for kind in IDENTITIES], axis=1)
+    found = np.isfinite(probability).all(axis=1) & (table.weight != 0)
+    return Answers(probability[found], table.values["kind"][found].astype(int), table.weight[found])
 
 
-def metrics(ruler: "Ruler", sheet: Sheet) -> "Iterator[Metric]":
+def metrics(ruler: Ruler, name: str, table: ObservableTable) -> Iterator[Metric]:
     """Accuracy, expected calibration error, and the ROC area of each kind against the rest."""
-    from gen2reco.statistics.binomial import rate
-
-    found = answers(sheet)
+    if not len(table):
+        return
+    found = answers(table)
     n = len(found.truth)
     if n < identities.FEWEST:
         return
-    yield ruler.metric(f"{NAME}/accuracy", "right identities", rate(found.right, found.weight), n)
-    error = identities.calibration_error(found, ruler.settings.resamples, ruler.rng(f"{NAME}/calibration_error"))
+    yield ruler.metric(f"{name}/accuracy", "right identities", rate(found.right, found.weight), n)
+    error = identities.calibration_error(found, ruler.settings.resamples, ruler.rng(f"{name}/calibration_error"))
     title = f"expected calibration error (perfect: {error.floor:.3f})"
-    yield ruler.metric(f"{NAME}/calibration_error", title, error, n)
-    for index, kind in enumerate(KINDS):
+    yield ruler.metric(f"{name}/calibration_error", title, error, n)
+    for index, kind in enumerate(IDENTITIES):
         area = identities.roc_area(found, index)
         if np.isfinite(area.value):
             title = f"ROC area, {KIND_LABELS[kind]} against the rest"
-            yield ruler.metric(f"{NAME}/roc_{kind}", title, area, int((found.truth == index).sum()))
+            yield ruler.metric(f"{name}/roc_{kind}", title, area, int((found.truth == index).sum()))
 
 
-def figure(sheets: list[Sheet], names: list[str | None]) -> str:
-    """A confusion table a sample, and the reliability of all, as data URI."""
-    from gen2reco.validate.figures.identity_figures import draw
-
-    tables, curves = {}, {}
-    for i, (sheet, name) in enumerate(zip(sheets, names)):
-        if name is not None and len(sheet):
-            kind, guessed = sheet.values["kind"], sheet.values["guessed"]
-            tables[i] = identities.confusion(kind, guessed, sheet.weight, len(KINDS))
-            curves[i] = identities.reliability(answers(sheet), CONFIDENCE)
-    return draw(tables, curves, names)
+def figure(tables: list[ObservableTable], names: list[str | None]) -> Image:
+    """A confusion table a sample, and the reliability of all; no name: a sample without the record."""
+    confusions, curves = {}, {}
+    for i, (table, name) in enumerate(zip(tables, names)):
+        if name is not None and len(table):
+            kind, guessed = table.values["kind"], table.values["guessed"]
+            confusions[i] = identities.confusion(kind, guessed, table.weight, len(IDENTITIES))
+            curves[i] = identities.reliability(answers(table), CONFIDENCE)
+    return identity_figures.draw(confusions, curves, names)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from gen2reco.config.block import load_yaml
 from gen2reco.errors import InputError
 from gen2reco.events.truth import charge
-from gen2reco.validate.observe.jets import durham
-from gen2reco.validate.observe.shapes import c_parameter, hemispheres, thrust_axes
-from gen2reco.validate.true_particles import flat
+from gen2reco.validate.flat_lists import flatten
+from gen2reco.validate.observe.event_shapes import c_parameter, hemispheres, thrust_axes
+from gen2reco.validate.observe.jet_clustering import durham
 
 FEWEST = 100
 
@@ -36,7 +36,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sample beside a measurement. value, error: what the sample gives in the bins, with its statistical error;
+    """A sample against a measurement. value, error: what the sample gives in the bins, with its statistical error;
     chi2 over the bins, both errors taken as uncorrelated."""
 
     measurement: Measurement
@@ -59,14 +59,14 @@ def measurements() -> tuple[Measurement, ...]:
 
 def observe(events: ak.Array, sqrt_s: float = 91.2) -> dict[str, NDArray]:
     """Observables of charged particles: one value an event, but `x_p` one a particle. Raises InputError if few."""
-    particles = flat(events.particles)
+    particles = flatten(events.particles)
     kept = charge(particles["pdg"]) != 0
     n = len(events)
     row = particles.row[kept]
     counts = np.bincount(row, minlength=n)
     if (counts < 2).mean() > 0.01 or n < FEWEST:
         raise InputError(f"comparison with LEP: expected at least {FEWEST} hadronic e+e- events, found {n}")
-    momenta = np.stack([particles[c][kept].astype(np.float64) for c in ("px", "py", "pz")], axis=1)
+    momenta = particles.vectors("px", "py", "pz")[kept]
     energy = particles["energy"][kept].astype(np.float64)
     starts = np.append(0, np.cumsum(counts))
     thrust = thrust_axes(np.ascontiguousarray(momenta), starts)
@@ -84,7 +84,7 @@ def observe(events: ak.Array, sqrt_s: float = 91.2) -> dict[str, NDArray]:
 
 
 def compare(observed: dict[str, NDArray]) -> list[Comparison]:
-    """Every measurement beside the sample that `observe` was given."""
+    """The sample that `observe` was given against every measurement."""
     return [_compare(m, observed) for m in measurements()]
 
 

@@ -1,90 +1,75 @@
-"""All metrics of one record: sheets of the reference against those of each candidate, with verdicts."""
+"""All metrics of one part of a record: tables of the reference against those of each candidate, with verdicts."""
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gen2reco.config.validation import Limits, Validation
+from gen2reco.config.validation import Validation
 from gen2reco.statistics import binomial, distances, frechet, profiles, response
 from gen2reco.statistics.bootstrap import Units, effective_number
 from gen2reco.statistics.classifiers import two_sample_auc
 from gen2reco.statistics.measured import NOT_MEASURED, Measured, half_normal
 from gen2reco.validate import identity
-from gen2reco.validate.observable_tables import Profile, Quantity, Response, Sheet
-from gen2reco.validate.verdict import Metric, excess, judge
+from gen2reco.validate.observable_tables import ObservableTable
+from gen2reco.validate.observables import PartObservables, Profile, Quantity, Rate, Response
+from gen2reco.validate.ruler import Ruler
+from gen2reco.validate.verdict import Metric, excess
 
 FEWEST = 8
-"""Units of a sheet below which nothing is measured."""
+"""Units of a table below which nothing is measured."""
 TERMS = {"stochastic": "stochastic term, √GeV", "noise": "noise term, GeV", "constant": "constant term"}
 TOO_FEW = "too few events"
+FEWEST_PULLS = 20
+"""Pulls up to which their width is not measured."""
 FEWEST_IN_BIN = 40
 """Units of a bin of energy below which it is not judged: uncertainties of widths need as many."""
 
 
-class Ruler:
-    """Makes the metrics of one stage and pair of samples: names, randomness and limits are settled here.
-
-    `floors` keeps what a classifier finds in the reference alone, by its name, for the next candidate.
-    """
-
-    def __init__(self, stage: str, samples: tuple[str, ...], settings: Validation, floors: dict | None = None):
-        self.stage, self.samples, self.settings = stage, samples, settings
-        self.floors: dict[str, dict[int, float]] = {} if floors is None else floors
-
-    def rng(self, name: str) -> np.random.Generator:
-        """Randomness that belongs to a metric, so that adding one moves no other."""
-        return np.random.default_rng([self.settings.seed, zlib.crc32(f"{self.stage}/{name}".encode())])
-
-    def metric(
-        self,
-        name: str,
-        title: str,
-        measured: Measured,
-        n: int,
-        limits: Limits | None = None,
-        *,
-        above_floor: bool = False,
-        headline: bool = False,
-    ) -> Metric:
-        """One metric with its verdict, where there are limits."""
-        verdict, reason = judge(measured, limits, above_floor=above_floor) if limits else (None, "")
-        value, uncertainty, floor = measured[:3]
-        return Metric(
-            self.stage, name, title, value, uncertainty, floor, int(n), self.samples, limits, verdict, reason, headline
-        )
-
-
-def absolute(module: ModuleType, ruler: Ruler, name: str, sheet: Sheet) -> Iterator[Metric]:
-    """What a sample shows by itself: response, resolution and its terms, rates."""
-    for what in getattr(module, "RESPONSES", {}).get(name, []):
-        for column, tag in ((what.name, ""), (what.raw, "raw_")):
-            if column is None or len(sheet) < FEWEST:
-                continue
-            ratio, weight, _ = sheet.units(column)
-            rng = ruler.rng(f"{name}/{tag}response")
-            mean, width = response.response(ratio, weight, ruler.settings.resamples, rng)
-            raw = "raw " if tag else ""
-            yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(ratio))
-            yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(ratio))
-        if name != "jets":
-            yield from _terms(ruler, name, what, sheet)
-    if name in getattr(module, "PULLS", ()) and len(sheet) >= FEWEST and len((pull := sheet.units("pull")).values) > 20:
-        width = float(response.sigma_eff(pull.values, pull.weight))
-        error = width / np.sqrt(effective_number(np.maximum(pull.weight, 0.0)))
-        yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", Measured(width, error), len(pull.values))
-    for rate in getattr(module, "RATES", {}).get(name, []):
-        passed, weight, _ = sheet.units(rate.name)
+def absolute(part: PartObservables, ruler: Ruler, table: ObservableTable) -> Iterator[Metric]:
+    """What a sample shows by itself: response, resolution and its terms, width of the pull, rates, identities."""
+    enough = len(table) >= FEWEST
+    for what in part.responses:
+        yield from _own_response(part.name, ruler, what, table) if enough else ()
+        if what.terms:
+            yield from _terms(ruler, part.name, what, table)
+    if part.pull and enough:
+        yield from _pull_width(part.name, ruler, table)
+    for rate in measured_rates(part, table) if enough else ():
+        passed, weight, _ = table.units(rate.name)
         if len(passed) >= FEWEST:
-            yield ruler.metric(f"{name}/{rate.name}", rate.label, binomial.rate(passed > 0.5, weight), len(passed))
-    if name == identity.NAME:
-        yield from identity.metrics(ruler, sheet)
+            yield ruler.metric(f"{part.name}/{rate.name}", rate.label, binomial.rate(passed > 0.5, weight), len(passed))
+    if part.identities:
+        yield from identity.metrics(ruler, part.name, table)
 
 
-def _terms(ruler: Ruler, name: str, what: Response, sheet: Sheet) -> Iterator[Metric]:
-    binned = bin_response(ruler, name, what, what.energy, sheet, what.name)
+def measured_rates(part: PartObservables, *tables: ObservableTable) -> list[Rate]:
+    """The rates that all tables hold: those of clusters need a column that files may lack."""
+    return [rate for rate in part.rates if all(rate.name in table.values for table in tables)]
+
+
+def _own_response(name: str, ruler: Ruler, what: Response, table: ObservableTable) -> Iterator[Metric]:
+    for column, tag in ((what.name, ""), (what.raw, "raw_")):
+        if column is None:
+            continue
+        ratio, weight, _ = table.units(column)
+        rng, raw = ruler.rng(f"{name}/{tag}response"), "raw " if tag else ""
+        mean, width = response.response(ratio, weight, ruler.settings.resamples, rng)
+        yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(ratio))
+        yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(ratio))
+
+
+def _pull_width(name: str, ruler: Ruler, table: ObservableTable) -> Iterator[Metric]:
+    values, weight, _ = table.units("pull")
+    if len(values) > FEWEST_PULLS:
+        width = float(response.sigma_eff(values, weight))
+        error = width / np.sqrt(effective_number(np.maximum(weight, 0.0)))
+        yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", Measured(width, error), len(values))
+
+
+def _terms(ruler: Ruler, name: str, what: Response, table: ObservableTable) -> Iterator[Metric]:
+    binned = bin_response(ruler, name, what.energy, table, what.name)
     if binned is None or len(binned.n) < 2:
         return
     terms, n = response.fit_terms(binned), int(binned.n.sum())
@@ -97,20 +82,20 @@ def _terms(ruler: Ruler, name: str, what: Response, sheet: Sheet) -> Iterator[Me
 
 
 def bin_response(
-    ruler: Ruler, name: str, what: Response, over: str, sheet: Sheet, column: str, edges: np.ndarray | None = None
+    ruler: Ruler, name: str, over: str, table: ObservableTable, column: str, edges: NDArray | None = None
 ) -> response.Binned | None:
-    """Response of a sheet in bins of its energy or eta; None when it has too few units."""
-    ratio, x = sheet.values[column], sheet.values[over]
-    good = np.isfinite(ratio) & np.isfinite(x) & (sheet.weight != 0)
+    """Response, a column of a table, in bins of its energy or eta; None when it has too few units."""
+    ratio, x = table.values[column], table.values[over]
+    good = np.isfinite(ratio) & np.isfinite(x) & (table.weight != 0)
     if good.sum() < 20:
         return None
     edges = bin_edges(over, x[good], ruler.settings) if edges is None else edges
     return response.binned_response(
-        ratio[good], sheet.weight[good], x[good], edges, ruler.settings.resamples, ruler.rng(f"{name}/{column}/{over}")
+        ratio[good], table.weight[good], x[good], edges, ruler.settings.resamples, ruler.rng(f"{name}/{column}/{over}")
     )
 
 
-def bin_edges(over: str, x: np.ndarray, settings: Validation) -> np.ndarray:
+def bin_edges(over: str, x: NDArray, settings: Validation) -> NDArray:
     """Bins for a figure over `energy`, `abs_eta` or `distance`."""
     if over == "energy":
         return response.energy_bins(x[x > 0])
@@ -120,45 +105,45 @@ def bin_edges(over: str, x: np.ndarray, settings: Validation) -> np.ndarray:
     return np.linspace(low, high, int(np.clip(len(x) // 25, 1, 6)) + 1)
 
 
-def compared(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet) -> Iterator[Metric]:
+def compared(part: PartObservables, ruler: Ruler, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     """What tells candidate b from reference a: classifiers, distances, moments, profiles, responses, rates."""
     if min(len(a), len(b)) < FEWEST:
         return
-    yield from _classified(module, ruler, name, a, b)
-    apart = [m for q in module.QUANTITIES[name] for m in _distances(ruler, name, q, a, b)]
-    apart += [m for p in module.PROFILES[name] if p.name in a.blocks for m in _profiles(ruler, name, p, a, b)]
+    yield from _classified(part, ruler, a, b)
+    apart = [m for q in part.quantities for m in _distances(ruler, part.name, q, a, b)]
+    apart += [m for p in part.profiles for m in _profiles(ruler, part.name, p, a, b)]
     yield from _with_headlines(apart)
-    for what in getattr(module, "RESPONSES", {}).get(name, []):
-        yield from _responses(ruler, name, what, a, b)
-    for rate in getattr(module, "RATES", {}).get(name, []):
-        yield from _rate_shift(ruler, name, rate, a, b)
+    for what in part.responses:
+        yield from _responses(ruler, part.name, what, a, b)
+    for rate in measured_rates(part, a, b):
+        yield from _rate_shift(ruler, part.name, rate, a, b)
 
 
-def _classified(module: ModuleType, ruler: Ruler, name: str, a: Sheet, b: Sheet) -> Iterator[Metric]:
+def _classified(part: PartObservables, ruler: Ruler, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     settings = ruler.settings
-    for kind in getattr(module, "CLASSIFIERS", {}).get(name, []):
-        x, y = (sheet.features(kind.values, kind.blocks) for sheet in (a, b))
+    for test in part.classifiers:
+        x, y = (table.features(test.values, test.blocks) for table in (a, b))
         varied = (np.ptp(x, axis=0) > 0) | (np.ptp(y, axis=0) > 0)
         if not varied.any():
             continue
         x, y = x[:, varied], y[:, varied]
-        label = f"{name}/auc_{kind.name}"
+        label = f"{part.name}/auc_{test.name}"
         floors = ruler.floors.setdefault(label, {})
         auc, n = two_sample_auc(
             x, y, a.event, b.event, a.weight, b.weight, most=settings.classifier_events, seed=settings.seed,
             floors=floors,
         )  # fmt: skip
-        title = f"classifier AUC, {kind.title} ({n} against {n})"
-        yield ruler.metric(label, title, auc, n, settings.auc, headline=kind.headline)
-        if kind is module.CLASSIFIERS[name][0]:
+        title = f"classifier AUC, {test.title} ({n} against {n})"
+        yield ruler.metric(label, title, auc, n, settings.auc, headline=test.headline)
+        if test is part.classifiers[0]:
             both = (("fpd", frechet.frechet_physics_distance), ("kpd", frechet.kernel_physics_distance))
             for short, distance in both:
                 measured, n = frechet.with_floor(distance, x, y, settings.seed)
-                yield ruler.metric(f"{name}/{short}", f"{short.upper()}, {kind.title}", measured, n)
+                yield ruler.metric(f"{part.name}/{short}", f"{short.upper()}, {test.title}", measured, n)
 
 
-def _distances(ruler: Ruler, name: str, quantity: Quantity, a: Sheet, b: Sheet) -> Iterator[Metric]:
-    units = [sheet.units(quantity.name) for sheet in (a, b)]
+def _distances(ruler: Ruler, name: str, quantity: Quantity, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
+    units = [table.units(quantity.name) for table in (a, b)]
     if min(len(u.values) for u in units) < FEWEST or np.ptp(np.concatenate([u.values for u in units])) == 0:
         return
     settings, n, label = ruler.settings, min(len(u.values) for u in units), f"{name}/{{}}_{quantity.name}"
@@ -176,7 +161,7 @@ def _distances(ruler: Ruler, name: str, quantity: Quantity, a: Sheet, b: Sheet) 
             yield ruler.metric(label.format(moment), title, shift, n, limits, headline=moment == "mean")
 
 
-def histogram_edges(quantity: Quantity, units: list[Units], most: int = 40) -> np.ndarray:
+def histogram_edges(quantity: Quantity, units: list[Units], most: int = 40) -> NDArray:
     """Bins over the central 99 % of all samples; whole numbers where the values are."""
     values = np.concatenate([u.values for u in units])
     if not len(values):
@@ -194,13 +179,12 @@ def histogram_edges(quantity: Quantity, units: list[Units], most: int = 40) -> n
     return np.linspace(low, high, number + 1)
 
 
-def _profiles(ruler: Ruler, name: str, profile: Profile, a: Sheet, b: Sheet) -> Iterator[Metric]:
+def _profiles(ruler: Ruler, name: str, profile: Profile, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     settings, rng, n = ruler.settings, ruler.rng(f"{name}/{profile.name}"), min(len(a), len(b))
-    blocks, units = [s.blocks[profile.name] for s in (a, b)], [_weights(s) for s in (a, b)]
-    x = np.sqrt(profile.edges[1:] * profile.edges[:-1]) if profile.log else (profile.edges[1:] + profile.edges[:-1]) / 2
-    shape = profiles.shape_measured(
-        blocks[0], units[0], blocks[1], units[1], np.log(x) if profile.log else x, settings.resamples, rng
-    )
+    blocks, units = [table.blocks[profile.name] for table in (a, b)], [table.weighted_events for table in (a, b)]
+    edges = profile.edges_of(blocks[0])
+    x = np.log(edges[1:] * edges[:-1]) / 2 if profile.log else (edges[1:] + edges[:-1]) / 2
+    shape = profiles.shape_measured(blocks[0], units[0], blocks[1], units[1], x, settings.resamples, rng)
     title = f"W1/σ {profile.label}"
     yield ruler.metric(f"{name}/w1_{profile.name}", title, shape, n, settings.wasserstein, above_floor=True)
     if profile.judged:
@@ -209,12 +193,8 @@ def _profiles(ruler: Ruler, name: str, profile: Profile, a: Sheet, b: Sheet) -> 
         yield ruler.metric(f"{name}/profile_{profile.name}", title, size, n, settings.profile, above_floor=True)
 
 
-def _weights(sheet: Sheet) -> Units:
-    return Units(np.zeros(len(sheet)), sheet.weight, sheet.event)
-
-
 def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
-    """The largest distance and the largest profile deviation of a sheet stand for the rest in the verdict."""
+    """The largest distance and the largest profile deviation of a part stand for the rest in the verdict."""
     for group in ("/w1_", "/profile_"):
         own = [m for m in metrics if group in m.name]
         if own:
@@ -224,9 +204,9 @@ def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
     yield from metrics
 
 
-def _responses(ruler: Ruler, name: str, what: Response, a: Sheet, b: Sheet) -> Iterator[Metric]:
+def _responses(ruler: Ruler, name: str, what: Response, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     settings = ruler.settings
-    units = [sheet.units(what.name) for sheet in (a, b)]
+    units = [table.units(what.name) for table in (a, b)]
     n = min(len(u.values) for u in units)
     if n < 20:
         return
@@ -244,7 +224,7 @@ def _responses(ruler: Ruler, name: str, what: Response, a: Sheet, b: Sheet) -> I
         yield ruler.metric(f"{name}/shift_{tag}", title, shift, n, limits, headline=True)
     x = a.values[what.energy][np.isfinite(a.values[what.name])]
     edges = bin_edges("energy", x, settings)
-    bins = [bin_response(ruler, name, what, what.energy, sheet, what.name, edges) for sheet in (a, b)]
+    bins = [bin_response(ruler, name, what.energy, table, what.name, edges) for table in (a, b)]
     if len(edges) > 2 and None not in bins:
         yield from _worst_bins(ruler, name, *bins)
 
@@ -266,8 +246,8 @@ def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned)
         yield ruler.metric(f"{name}/bins_{tag}", title, worst_bin, n, limits, above_floor=True)
 
 
-def _rate_shift(ruler: Ruler, name: str, rate, a: Sheet, b: Sheet) -> Iterator[Metric]:
-    units = [sheet.units(rate.name) for sheet in (a, b)]
+def _rate_shift(ruler: Ruler, name: str, rate: Rate, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
+    units = [table.units(rate.name) for table in (a, b)]
     n = min(len(u.values) for u in units)
     if n < FEWEST:
         return

@@ -1,4 +1,4 @@
-"""Sheets: the observables of many like units (events, showers, jets), the common currency of comparison."""
+"""Tables of observables: n units of one kind with the event, the weight and the values of each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,40 +11,8 @@ from gen2reco.statistics.bootstrap import Units
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """One observable. `log` bins and measures its logarithm; `moments` judges mean and width; not all are `drawn`."""
-
-    name: str
-    label: str
-    unit: str = ""
-    log: bool = False
-    moments: bool = False
-    drawn: bool = True
-
-    @property
-    def axis(self) -> str:
-        """Axis label with unit."""
-        return f"{self.label} [{self.unit}]" if self.unit else self.label
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A block of values per unit: amounts per bin (energy per layer, counts) over bins with the given edges.
-
-    `judged`: the mean content of the bins that hold 95 % of it is compared, not the shape alone.
-    """
-
-    name: str
-    label: str
-    axis: str
-    edges: NDArray
-    log: bool = False
-    judged: bool = True
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """n units of one kind: the event and weight of each (n,), values (n,), blocks (n, bins)."""
+class ObservableTable:
+    """n units of one kind: the event and weight of each (n,), values (n,) and blocks (n, bins) by name."""
 
     event: NDArray
     weight: NDArray
@@ -55,23 +23,22 @@ class Sheet:
         return len(self.event)
 
     @classmethod
-    def like(cls, others: list[dict[str, "Sheet"]], name: str) -> Self:
-        """A sheet of no units with the observables that another sample has under this name."""
-        for sheets in others:
-            if name in sheets:
-                return sheets[name].select(np.zeros(len(sheets[name]), bool))
+    def empty(cls, others: Iterable[Self] = ()) -> Self:
+        """A table of no units, with the observables of the first of some others."""
+        for other in others:
+            return other.select(np.zeros(len(other), bool))
         return cls(np.zeros(0, np.int64), np.zeros(0))
 
-    @property
-    def events(self) -> int:
-        """Number of different events."""
-        return len(np.unique(self.event))
-
     def units(self, name: str) -> Units:
-        """One observable with weights, units where it is not finite or weighs nothing left out."""
+        """One observable with weights; units where it is not finite, or of no weight, are left out."""
         values = self.values[name].astype(np.float64)
         good = np.isfinite(values) & (self.weight != 0)
         return Units(values[good], self.weight[good], self.event[good])
+
+    @property
+    def weighted_events(self) -> Units:
+        """Weights and events of the units, without values."""
+        return Units(np.zeros(len(self)), self.weight, self.event)
 
     def features(self, names: Iterable[str], blocks: Iterable[str] = ()) -> NDArray[np.float32]:
         """Values and blocks side by side, (n, k), what is not finite set to -1."""
@@ -81,7 +48,7 @@ class Sheet:
 
     def select(self, mask: NDArray) -> Self:
         """The units where `mask` is true."""
-        return Sheet(
+        return type(self)(
             self.event[mask],
             self.weight[mask],
             {name: value[mask] for name, value in self.values.items()},
@@ -89,44 +56,24 @@ class Sheet:
         )
 
 
-def concatenate(sheets: list[Sheet]) -> Sheet:
-    """One sheet of the same observables after the other."""
-    if not sheets:
-        return Sheet(np.zeros(0, np.int64), np.zeros(0))
-    return Sheet(
-        np.concatenate([sheet.event for sheet in sheets]),
-        np.concatenate([sheet.weight for sheet in sheets]),
-        {name: np.concatenate([sheet.values[name] for sheet in sheets]) for name in sheets[0].values},
-        {name: np.concatenate([sheet.blocks[name] for sheet in sheets]) for name in sheets[0].blocks},
+def concatenate(tables: list[ObservableTable]) -> ObservableTable:
+    """One table of all units; the tables, one at least, have the same observables."""
+    first = tables[0]
+    return ObservableTable(
+        np.concatenate([table.event for table in tables]),
+        np.concatenate([table.weight for table in tables]),
+        {name: np.concatenate([table.values[name] for table in tables]) for name in first.values},
+        {name: np.concatenate([table.blocks[name] for table in tables]) for name in first.blocks},
     )
 
 
-@dataclass(frozen=True)
-class Rate:
-    """A yes-or-no value of units whose share is shown against the variables in `over`."""
-
-    name: str
-    label: str
-    over: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Response:
-    """A ratio reconstructed / true of units, shown as response and resolution against `over`; `raw` beside it."""
-
-    name: str
-    label: str
-    over: tuple[str, ...]
-    energy: str = "energy"
-    raw: str | None = None
-
-
-@dataclass(frozen=True)
-class Classifier:
-    """A set of features that a two-sample test sees."""
-
-    name: str
-    title: str
-    values: tuple[str, ...]
-    blocks: tuple[str, ...] = ()
-    headline: bool = True
+def row_histograms(
+    row: NDArray, values: NDArray, edges: NDArray, rows: int, weights: NDArray | None = None
+) -> NDArray[np.float64]:
+    """Histogram of the values (n,) of each row: (rows, bins); values outside the edges are left out."""
+    bins = np.searchsorted(edges, values, side="right") - 1
+    inside = (bins >= 0) & (bins < len(edges) - 1)
+    index = row[inside] * (len(edges) - 1) + bins[inside]
+    shape = (rows, len(edges) - 1)
+    filled = np.bincount(index, None if weights is None else weights[inside], rows * shape[1])
+    return filled.reshape(shape).astype(np.float64)

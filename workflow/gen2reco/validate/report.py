@@ -1,6 +1,7 @@
 """The report: one HTML file with everything in it, verdict first."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -8,11 +9,15 @@ import numpy as np
 
 from gen2reco import __version__
 from gen2reco.config.validation import Validation
-from gen2reco.validate.costs import chain_seconds, cost_table
+from gen2reco.statistics.measured import pull
+from gen2reco.validate.costs import CHAINS, chain_seconds, cost_table
 from gen2reco.validate.event_choice import pick
+from gen2reco.validate.figures import planes
+from gen2reco.validate.figures.display import display
+from gen2reco.validate.figures.planes import Point
 from gen2reco.validate.samples import Sample
 from gen2reco.validate.scan import variants
-from gen2reco.validate.sections import Picture, Section
+from gen2reco.validate.sections import Part, Picture, Section
 from gen2reco.validate.verdict import ATTENTION, FAIL, PASS, TOO_FEW, Metric, excess, worst
 
 TOPICS = {
@@ -63,8 +68,19 @@ class SideRow:
     pulls: list[float | None]
 
 
-def render(samples: list[Sample], sections: list[Section], metrics: list[Metric], settings: Validation) -> str:
-    """The report as HTML text."""
+def overview(samples: list[Sample], sections: list[Section]) -> list[Picture]:
+    """The figures before the sections: planes of quality against time and evaluations, and the display of an event."""
+    return [*_planes(samples, sections), *_display(samples)]
+
+
+def render(
+    samples: list[Sample],
+    sections: list[Section],
+    metrics: list[Metric],
+    settings: Validation,
+    pictures: list[Picture],
+) -> str:
+    """The report as HTML text; `pictures` are those of the overview."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -72,7 +88,6 @@ def render(samples: list[Sample], sections: list[Section], metrics: list[Metric]
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(number=number, measured=measured, seconds=seconds, percent=percent)
-    overview = [picture for picture in (*_planes(samples, sections), _display(samples)) if picture is not None]
     candidates = [sample.name for sample in samples[1:]]
     return environment.get_template("report.html").render(
         css=files("gen2reco.validate").joinpath("templates/report.css").read_text(encoding="utf-8"),
@@ -84,7 +99,7 @@ def render(samples: list[Sample], sections: list[Section], metrics: list[Metric]
         summaries=[_summary(name, metrics) for name in candidates],
         side_by_side=[row for section in sections for row in _side_rows(section, samples)],
         costs=cost_table(samples),
-        overview=overview,
+        overview=pictures,
         settings=settings,
         version=__version__,
     )
@@ -152,54 +167,44 @@ def _side_rows(section: Section, samples: list[Sample]) -> list[SideRow]:
 def _pull(a: Metric | None, b: Metric | None) -> float | None:
     if a is None or b is None:
         return None
-    error = math.hypot(a.uncertainty, b.uncertainty)
-    return (b.value - a.value) / error if error > 0 and math.isfinite(error) else None
+    found = pull((a.value, a.uncertainty), (b.value, b.uncertainty))
+    return found if math.isfinite(found) else None
 
 
-def _planes(samples: list[Sample], sections: list[Section]) -> list[Picture | None]:
+def _planes(samples: list[Sample], sections: list[Section]) -> Iterator[Picture]:
     """Trade-off planes at hits and objects, and quality against evaluations, where times and AUCs are known."""
-    from gen2reco.validate.figures import planes
-
     levels, reference, curve = {}, {}, []
-    told = variants(samples)
-    for section in sections:
-        if section.record not in ("hits", "objects") or chain_seconds(samples[0], section.record) is None:
-            continue
+    for section in (section for section in sections if section.record in CHAINS):
+        time = chain_seconds(samples[0], section.record)
         points = [p for part in section.parts for p in _points(part, samples, section.record)]
-        if points:
-            levels[section.title], reference[section.title] = points, chain_seconds(samples[0], section.record)
-        if section.record == "hits":
-            curve = _told(points, told)
-    if not curve:
-        generated = [s for s in sections if s.record == "particles"]
-        curve = _told([p for s in generated for part in s.parts for p in _points(part, samples, "particles")], told)
+        if points and time is not None:
+            levels[section.title], reference[section.title] = points, time
+            if section.record == "hits":
+                curve = points
+    if not any(p.evaluations > 0 for p in curve):
+        generated = [section for section in sections if section.record == "particles"]
+        curve = [p for section in generated for part in section.parts for p in _points(part, samples, "particles")]
+    curve = _named_by_variant([p for p in curve if p.evaluations > 0], variants(samples))
     names = [sample.name for sample in samples]
-    pictures = []
     if levels:
         caption = (
             "Each point is a candidate for one kind of shower or object: the AUC of a classifier that tells it from "
             "the reference (0.5 is perfect) against the time from particles to this level. Grey band: the same test "
             "between halves of the reference. Dashed: time of the reference."
         )
-        pictures.append(Picture("Quality against time", planes.trade_off(levels, reference, names), caption))
+        yield Picture("Quality against time", planes.trade_off(levels, reference, names), caption)
     if len({p.evaluations for p in curve}) > 1:
         caption = "Quality and time of the candidates against the number of network evaluations each of them used."
-        pictures.append(Picture("Quality against network evaluations", planes.evaluations(curve, names), caption))
-    return pictures
+        yield Picture("Quality against network evaluations", planes.evaluations(curve, names), caption)
 
 
-def _told(points: list, told: list[str]) -> list:
-    """Points of candidates that evaluate networks, their series telling what else sets them apart."""
-    return [
-        p._replace(series=f"{p.series}, {told[p.sample]}" if told[p.sample] else p.series)
-        for p in points
-        if p.evaluations > 0
-    ]
+def _named_by_variant(points: list[Point], variants_of: list[str]) -> list[Point]:
+    """Points with what else sets their candidates apart in the names of their series."""
+    named = [(p, variants_of[p.sample]) for p in points]
+    return [p._replace(series=f"{p.series}, {variant}") if variant else p for p, variant in named]
 
 
-def _points(part, samples: list[Sample], level: str) -> list:
-    from gen2reco.validate.figures.planes import Point
-
+def _points(part: Part, samples: list[Sample], level: str) -> list[Point]:
     points = []
     stage = "generate" if level == "particles" else "simulate"
     for i, sample in enumerate(samples[1:], start=1):
@@ -217,19 +222,17 @@ def _points(part, samples: list[Sample], level: str) -> list:
     return points
 
 
-def _display(samples: list[Sample]) -> Picture | None:
-    from gen2reco.validate.figures.display import display
-
-    found = pick(samples)
-    if found is None:
-        return None
+def _display(samples: list[Sample]) -> Iterator[Picture]:
+    found, detector = pick(samples), samples[0].detector
+    if found is None or detector is None:
+        return
     event, hits = found
-    uri = display(list(hits.values()), list(hits), f"Event {event}")
+    picture = display(list(hits.values()), list(hits), f"Event {event}", detector.front_face)
     caption = (
         "Hits coloured by trackster, the brightest first; grey hits belong to none. Size grows with the energy. Left: "
         "along the beam; right: projected from the collision point to the front face."
     )
-    return Picture("An event", uri, caption)
+    yield Picture("An event", picture, caption)
 
 
 def number(value: float | None) -> str:

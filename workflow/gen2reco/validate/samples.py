@@ -52,8 +52,12 @@ class Sample:
     shards: dict[str, list[Path]] = field(default_factory=dict)
     replaced: tuple[Path, ...] = ()
     """Files of stages after which another one makes the same record: what they cost counts."""
+    other_detector: Detector | None = None
+    """The detector where the files name none."""
 
-    def events(self, record: str, columns: list[str], most: int, optional: Iterable[str] = ()) -> "Iterator[pa.Table]":
+    def events(
+        self, record: str, columns: Iterable[str], most: int, optional: Iterable[str] = ()
+    ) -> "Iterator[pa.Table]":
         """The events of a record, one table a shard, at most `most` in all; `optional` columns where they are."""
         from gen2reco.events import records
 
@@ -70,15 +74,15 @@ class Sample:
 
     @cached_property
     def detector(self) -> Detector | None:
-        """The detector that the files say they were made with."""
+        """The detector that the files say they were made with, else `other_detector`."""
+        from gen2reco.detector.made_with import stated_detector
         from gen2reco.run.runner import provenance
 
         for record in reversed(RECORDS):
             for path in self.shards.get(record, [])[:1]:
-                for facts in provenance(path).values():
-                    if "detector" in facts:
-                        return Detector.model_validate(facts["detector"])
-        return None
+                if found := stated_detector(provenance(path)):
+                    return found
+        return self.other_detector
 
     @cached_property
     def properties(self) -> Properties:

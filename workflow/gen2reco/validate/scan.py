@@ -86,8 +86,8 @@ def variants(samples: list[Sample]) -> list[str]:
     """
     chosen = [{}, *(_options(sample) for sample in samples[1:])]
     keys = sorted({key for options in chosen for key in options if key != "evaluations"})
-    told = [key for key in keys if len({str(options.get(key)) for options in chosen if options}) > 1]
-    return [", ".join(f"{key}={options[key]}" for key in told if key in options) for options in chosen]
+    varied = [key for key in keys if len({str(options.get(key)) for options in chosen if options}) > 1]
+    return [", ".join(f"{key}={options[key]}" for key in varied if key in options) for options in chosen]
 
 
 def _options(sample: Sample) -> dict:

@@ -1,27 +1,24 @@
-"""One section of the report for each record: its sheets measured, drawn and laid side by side."""
+"""One section of the report for each record: its parts measured and drawn."""
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gen2reco.config.validation import Validation
+from gen2reco.errors import InputError
 from gen2reco.run.progress import Progress
 from gen2reco.statistics import binomial, response
 from gen2reco.validate import identity, measure
-from gen2reco.validate.observable_tables import Sheet, concatenate
+from gen2reco.validate.all_observables import OBSERVABLES
+from gen2reco.validate.figures import curves, distributions
+from gen2reco.validate.figures.style import Image
+from gen2reco.validate.observable_tables import ObservableTable, concatenate
+from gen2reco.validate.observables import PartObservables, RecordObservables, Response
+from gen2reco.validate.ruler import Ruler
 from gen2reco.validate.samples import Sample
 from gen2reco.validate.verdict import Metric, worst
-
-TITLES = {
-    "particles": "Generated particles",
-    "hits": "Simulated hits",
-    "clusters": "Clusters and tracksters",
-    "objects": "Calibrated objects",
-}
-
 
 FEWEST_DRAWN = 20
 """Units of the reference below which a part has no figures."""
@@ -29,16 +26,16 @@ FEWEST_DRAWN = 20
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as data URI, with its title and caption."""
+    """A figure with its title and caption."""
 
     title: str
-    uri: str
+    image: Image
     caption: str
 
 
 @dataclass(frozen=True)
 class Part:
-    """One sheet of a section: showers of photons, jets, whole events."""
+    """One kind of unit of a section: showers of photons, jets, whole events."""
 
     name: str
     title: str
@@ -49,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """One record of the road; `parts` in the order of their modules, `metrics` of all of them."""
+    """One record of the road; `metrics` are those of all parts."""
 
     record: str
     title: str
@@ -69,85 +66,96 @@ class Section:
 
 
 def build(record: str, samples: list[Sample], settings: Validation) -> Section:
-    """Read a record of all samples that hold it, measure and draw; candidates on the reference's files are left out."""
-    module = importlib.import_module(f"gen2reco.validate.observe.{record}")
+    """Read a record of all samples that hold it, measure and draw; candidates on the reference's files are left out.
+
+    Raises InputError where a sample does not say its detector, or detectors differ in the number of layers.
+    """
+    observables = OBSERVABLES[record]
     first, others = samples[0], samples[1:]
     same = [s.name for s in others if record in s.shards and s.shards[record] == first.shards[record]]
     holding = [s is first or (record in s.shards and s.name not in same) for s in samples]
     if not any(holding[1:]):
         samples, holding = [first], [True]
     names = [sample.name if held else None for sample, held in zip(samples, holding)]
-    sheets = [observed(module, record, sample, settings) if held else {} for sample, held in zip(samples, holding)]
+    if observables.needs_detector:
+        _check_detectors([sample for sample, held in zip(samples, holding) if held])
+    found = [observed(observables, sample, settings) if held else {} for sample, held in zip(samples, holding)]
     parts = []
-    for name, title in module.TITLES.items():
-        of_samples = [found.get(name, Sheet.like(sheets, name)) for found in sheets]
-        if any(len(sheet) for sheet in of_samples):
-            parts.append(_part(module, record, name, title, samples, of_samples, names, settings))
+    for part in observables.parts:
+        empty = ObservableTable.empty(tables[part.name] for tables in found if part.name in tables)
+        of_samples = [tables.get(part.name, empty) for tables in found]
+        if any(len(table) for table in of_samples):
+            parts.append(_part(part, record, samples, of_samples, names, settings))
     notes = [] if parts else ["No events to compare at this stage."]
     if same:
         notes.append(f"{', '.join(same)}: the same files as {first.name}, nothing to compare.")
-    return Section(record, TITLES[record], parts, names, notes)
+    return Section(record, observables.title, parts, names, notes)
 
 
-def observed(module: ModuleType, record: str, sample: Sample, settings: Validation) -> dict[str, Sheet]:
-    """All sheets of a sample at one record, read shard by shard."""
-    found: dict[str, list[Sheet]] = {}
+def _check_detectors(samples: list[Sample]) -> None:
+    for sample in samples:
+        if sample.detector is None:
+            raise InputError(f"{sample.path}: does not say which detector it was made with; give --detector")
+    layers = [sample.detector.n_layers for sample in samples if sample.detector]
+    for sample, number in zip(samples, layers):
+        if number != layers[0]:
+            raise InputError(
+                f"{sample.path}: made with a detector of {number} layers, the reference {samples[0].path} with one of "
+                f"{layers[0]}; expected samples of one detector"
+            )
+
+
+def observed(observables: RecordObservables, sample: Sample, settings: Validation) -> dict[str, ObservableTable]:
+    """Tables by part of a sample at one record, read shard by shard."""
+    record, found = observables.record, {}
     with Progress(f"read {sample.name} {record}", len(sample.shards[record]), "shards") as progress:
-        for events in sample.events(record, module.COLUMNS, settings.max_events, getattr(module, "OPTIONAL", ())):
-            for name, sheet in module.observe(events, sample.detector, settings, sample.properties).items():
-                found.setdefault(name, []).append(sheet)
+        for events in sample.events(record, observables.columns, settings.max_events, observables.optional):
+            for name, table in observables.observe(events, sample.detector, settings, sample.properties).items():
+                found.setdefault(name, []).append(table)
             progress.advance(1)
-    return {name: concatenate(parts) for name, parts in found.items()}
+    return {name: concatenate(tables) for name, tables in found.items()}
 
 
 def _part(
-    module: ModuleType,
+    part: PartObservables,
     record: str,
-    name: str,
-    title: str,
     samples: list[Sample],
-    sheets: list[Sheet],
+    tables: list[ObservableTable],
     names: list[str | None],
     settings: Validation,
 ) -> Part:
     metrics, floors = [], {}
-    for sample, sheet in zip(samples, sheets):
-        ruler = measure.Ruler(record, (sample.name,), settings)
-        metrics += list(measure.absolute(module, ruler, name, sheet))
-    for sample, sheet in zip(samples[1:], sheets[1:]):
-        ruler = measure.Ruler(record, (samples[0].name, sample.name), settings, floors)
-        metrics += list(measure.compared(module, ruler, name, sheets[0], sheet))
-    counts = [len(sheet) for sheet in sheets]
-    enough = len(sheets[0]) >= FEWEST_DRAWN
-    pictures = list(_pictures(module, name, sheets, names, metrics, settings)) if enough else []
-    return Part(name, title, counts, pictures, metrics)
+    for sample, table in zip(samples, tables):
+        metrics += measure.absolute(part, Ruler(record, (sample.name,), settings), table)
+    for sample, table in zip(samples[1:], tables[1:]):
+        ruler = Ruler(record, (samples[0].name, sample.name), settings, floors)
+        metrics += measure.compared(part, ruler, tables[0], table)
+    enough = len(tables[0]) >= FEWEST_DRAWN
+    pictures = list(_pictures(part, tables, names, metrics, settings)) if enough else []
+    return Part(part.name, part.title, [len(table) for table in tables], pictures, metrics)
 
 
 def _pictures(
-    module: ModuleType,
-    name: str,
-    sheets: list[Sheet],
+    part: PartObservables,
+    tables: list[ObservableTable],
     names: list[str | None],
     metrics: list[Metric],
     settings: Validation,
 ) -> Iterator[Picture]:
-    from gen2reco.validate.figures import distributions
-
-    ruler = measure.Ruler("figures", (), settings)
-    if name == identity.NAME:
-        yield Picture("Identities", identity.figure(sheets, names), identity.CAPTION)
-    for what in getattr(module, "RESPONSES", {}).get(name, []):
-        yield from _response_picture(ruler, name, what, sheets, names)
-    if wanted := getattr(module, "RATES", {}).get(name, []):
-        yield _rates_picture(name, wanted, sheets, names, settings)
-    quantities = distributions.shown(module.QUANTITIES[name], sheets)
-    if quantities:
-        uri = distributions.distributions(quantities, sheets, names, _notes(name, metrics, names))
-        yield Picture("Distributions", uri, _DISTRIBUTIONS + _compared(names))
-    profiles = [p for p in module.PROFILES[name] if p.name in sheets[0].blocks]
-    if profiles:
-        uri = distributions.profiles(profiles, sheets, names, _notes(name, metrics, names))
-        yield Picture("Profiles and spectra", uri, _PROFILES + _compared(names))
+    ruler = Ruler("figures", (), settings)
+    if part.identities:
+        yield Picture("Identities", identity.figure(tables, names), identity.CAPTION)
+    for what in part.responses:
+        yield from _response_picture(ruler, part, what, tables, names)
+    if measure.measured_rates(part, *tables):
+        yield _rates_picture(part, tables, names, settings)
+    notes = _notes(part.name, metrics, names)
+    if quantities := distributions.shown(part.quantities, tables):
+        picture = distributions.distributions(quantities, tables, names, notes)
+        yield Picture("Distributions", picture, _DISTRIBUTIONS + _compared(names))
+    if part.profiles:
+        picture = distributions.profiles(part.profiles, tables, names, notes)
+        yield Picture("Profiles and spectra", picture, _PROFILES + _compared(names))
 
 
 _DISTRIBUTIONS = "Unit area; the outermost bins hold what lies beyond. Bars and bands are statistical uncertainties."
@@ -175,56 +183,57 @@ def _notes(name: str, metrics: list[Metric], names: list[str | None]) -> dict[st
     return {key: f"{prefix} = {m.value:.3f} ({m.floor:.3f})" for key, m in found.items() if np.isfinite(m.value)}
 
 
-def _response_picture(ruler, name, what, sheets, names) -> Iterator[Picture]:
-    from gen2reco.validate.figures.curves import ResponseCurve, responses
-
-    curves: dict[str, list[ResponseCurve]] = {}
+def _response_picture(
+    ruler: Ruler, part: PartObservables, what: Response, tables: list[ObservableTable], names: list[str | None]
+) -> Iterator[Picture]:
+    by_axis: dict[str, list[curves.ResponseCurve]] = {}
     for over in what.over:
-        good = sheets[0].values[over][np.isfinite(sheets[0].values[what.name])]
-        if len(good) < 20:
+        x = tables[0].values[over][np.isfinite(tables[0].values[what.name])]
+        if len(x) < 20:
             continue
-        edges = measure.bin_edges(over, good, ruler.settings)
-        for i, sheet in enumerate(sheets):
-            binned = measure.bin_response(ruler, name, what, over, sheet, what.name, edges) if len(sheet) else None
+        edges = measure.bin_edges(over, x, ruler.settings)
+        for i, table in enumerate(tables):
+            binned = measure.bin_response(ruler, part.name, over, table, what.name, edges) if len(table) else None
             if binned is None:
                 continue
-            raw = measure.bin_response(ruler, name, what, over, sheet, what.raw, edges) if what.raw else None
-            terms = response.fit_terms(binned) if over == "energy" and name != "jets" else None
-            axis = "pt" if name == "jets" and over == "energy" else over
-            curves.setdefault(axis, []).append(ResponseCurve(i, binned, raw, terms))
-    if curves:
+            raw = measure.bin_response(ruler, part.name, over, table, what.raw, edges) if what.raw else None
+            terms = response.fit_terms(binned) if over == what.energy and what.terms else None
+            by_axis.setdefault(_axis(part, over), []).append(curves.ResponseCurve(i, binned, raw, terms))
+    if by_axis:
         caption = (
             "Mean of reconstructed over true and its effective width (half the smallest interval that holds 68 %), "
             "with bootstrap uncertainties."
         )
-        if "energy" in curves:
-            fitted = any(curve.terms for curve in curves["energy"])
+        if what.terms and what.energy in by_axis:
+            fitted = any(curve.terms for curve in by_axis[what.energy])
             caption += " Lines: fit of a/√E ⊕ b/E ⊕ c." if fitted else " Too few events to fit a/√E ⊕ b/E ⊕ c."
         if what.raw:
             caption += " Open markers: raw energies, before the calibration."
-        yield Picture("Response and resolution", responses(curves, names, what.label), caption)
+        yield Picture("Response and resolution", curves.responses(by_axis, names, what.label), caption)
 
 
-def _binned_rate(sheet: Sheet, name: str, over: str, edges: np.ndarray) -> binomial.BinnedRate:
+def _axis(part: PartObservables, over: str) -> str:
+    return part.energy_axis if over == "energy" else over
+
+
+def _binned_rate(table: ObservableTable, name: str, over: str, edges: NDArray) -> binomial.BinnedRate:
     """A rate of the units that have one."""
-    tried = sheet.select(np.isfinite(sheet.values[name]))
+    tried = table.select(np.isfinite(table.values[name]))
     return binomial.binned_rate(tried.values[name] > 0.5, tried.weight, tried.values[over], edges)
 
 
-def _rates_picture(name, wanted, sheets, names, settings) -> Picture:
-    from gen2reco.validate.figures import curves
-
-    table = []
-    for rate in wanted:
-        of_variables = {}
+def _rates_picture(
+    part: PartObservables, tables: list[ObservableTable], names: list[str | None], settings: Validation
+) -> Picture:
+    rows = []
+    for rate in measure.measured_rates(part, *tables):
+        by_axis = {}
         for over in rate.over:
-            x = sheets[0].values[over][np.isfinite(sheets[0].values[over])]
-            if not len(x):
-                continue
-            edges = measure.bin_edges(over, x, settings)
-            of_variables["pt" if name == "jets" and over == "energy" else over] = [
-                (i, _binned_rate(sheet, rate.name, over, edges)) for i, sheet in enumerate(sheets) if len(sheet)
-            ]
-        table.append((rate.label, of_variables))
-    caption = "Bars are 68 % binomial intervals (Wilson)."
-    return Picture("Rates", curves.rates(table, names), caption)
+            x = tables[0].values[over][np.isfinite(tables[0].values[over])]
+            if len(x):
+                edges = measure.bin_edges(over, x, settings)
+                by_axis[_axis(part, over)] = [
+                    (i, _binned_rate(table, rate.name, over, edges)) for i, table in enumerate(tables) if len(table)
+                ]
+        rows.append((rate.label, by_axis))
+    return Picture("Rates", curves.rates(rows, names), "Bars are 68 % binomial intervals (Wilson).")

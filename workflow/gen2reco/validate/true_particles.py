@@ -2,54 +2,25 @@
 
 from typing import NamedTuple
 
-import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.config.detector import Detector
+from gen2reco.detector.propagate import fly
+from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import STANDARD, Properties
+from gen2reco.validate.flat_lists import FlatList
 
-KINDS = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
-PDG_OF_KIND = {"photon": 22, "electron": 11, "muon": 13, "charged_hadron": 211, "neutral_hadron": 130}
-KIND_LABELS = {
-    "photon": "photons",
-    "electron": "electrons",
-    "muon": "muons",
-    "charged_hadron": "charged hadrons",
-    "neutral_hadron": "neutral hadrons",
-}
-_TESLA = 0.299792458e-3
-"""GeV per T and mm."""
-ON_FACE = 1e-3
-"""mm: particles that start so near behind the face start on it."""
+KIND_LABELS = {name: name.replace("_", " ") + "s" for name in IDENTITIES}
+_NAMES = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
+PHOTON, ELECTRON, MUON, CHARGED, NEUTRAL = (IDENTITIES.index(name) for name in _NAMES)
 
 
-class Flat(NamedTuple):
-    """A list column laid flat: the fields (n,), the row of each entry (n,), and entries per row (rows,)."""
+class FaceState(NamedTuple):
+    """State of each particle (n,) at |z| of the front face; mm and radians; `reached` says whether it gets there.
 
-    fields: dict[str, NDArray]
-    row: NDArray
-    counts: NDArray
-
-    def __getitem__(self, name: str) -> NDArray:
-        return self.fields[name]
-
-    @property
-    def starts(self) -> NDArray:
-        """Index of the first entry of each row."""
-        return np.cumsum(self.counts) - self.counts
-
-
-def flat(column: ak.Array) -> Flat:
-    """Lay a column of lists of structs flat."""
-    counts = ak.to_numpy(ak.num(column)).astype(np.int64)
-    entries = ak.flatten(column)
-    fields = {name: ak.to_numpy(entries[name]) for name in entries.fields}
-    return Flat(fields, np.repeat(np.arange(len(counts)), counts), counts)
-
-
-class AtFace(NamedTuple):
-    """State of each particle (n,) at |z| of the front face; mm and radians; `reached` says whether it gets there."""
+    Slopes are dx/dz and dy/dz; all is zero of particles that do not get there.
+    """
 
     reached: NDArray
     x: NDArray
@@ -62,40 +33,40 @@ class AtFace(NamedTuple):
 
 
 def kind_of(pdg: NDArray, properties: Properties = STANDARD) -> NDArray[np.int64]:
-    """Index into KINDS of each PDG code; -1 for neutrinos and all else that is not visible."""
+    """Index into IDENTITIES of each PDG code; -1 for neutrinos and all else that is not visible."""
     code = np.abs(pdg)
-    kind = np.where(properties.charge(pdg) != 0, 3, 4)
-    for index, own in ((0, 22), (1, 11), (2, 13)):
+    kind = np.where(properties.charge(pdg) != 0, CHARGED, NEUTRAL)
+    for index, own in ((PHOTON, 22), (ELECTRON, 11), (MUON, 13)):
         kind[code == own] = index
     kind[~properties.visible(pdg)] = -1
     return kind
 
 
-def true_energy(particles: Flat, properties: Properties = STANDARD) -> NDArray[np.float64]:
-    """True energy of each particle, GeV, as the calorimeter can see it."""
+def true_energy(particles: FlatList, properties: Properties = STANDARD) -> NDArray[np.float64]:
+    """True energy of each particle, GeV, as the calorimeter can measure it."""
     return properties.incident_energy(particles["pdg"], particles["energy"])
 
 
-def at_face(particles: Flat, detector: Detector | None, properties: Properties = STANDARD) -> AtFace:
-    """Helix in the solenoid (a straight line if neutral) from the production vertex to the front face.
+def vertex_direction(particles: FlatList) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pseudorapidity and azimuth of each particle's momentum at its vertex, (n,)."""
+    px, py, pz = particles.vectors("px", "py", "pz").T
+    return np.arcsinh(pz / np.maximum(np.hypot(px, py), 1e-9)), np.arctan2(py, px)
 
-    Without a detector: 3.8 T and 3200 mm. Those that loop or move away are not `reached`; the annulus is not asked.
+
+def at_face(particles: FlatList, detector: Detector, properties: Properties = STANDARD) -> FaceState:
+    """State of each particle where its path (a helix in the solenoid if charged) meets the plane of the front face.
+
+    Those that move away, start behind it, or turn by more than a full circle do not reach it; whether they meet the
+    annulus of the endcap is not checked.
     """
-    field, face = (detector.solenoid.field, detector.front_face) if detector else (3.8, 3200.0)
-    px, py, pz = (particles[name].astype(np.float64) for name in ("px", "py", "pz"))
-    vx, vy, vz = (particles[name].astype(np.float64) for name in ("vx", "vy", "vz"))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        along = np.sign(pz) * face - vz
-        turn = _TESLA * properties.charge(particles["pdg"]) * field * along / pz
-        reached = (pz != 0) & (along * np.sign(pz) > -ON_FACE) & (np.abs(turn) < np.pi)
-        pt, phi = np.hypot(px, py), np.arctan2(py, px)
-        chord = pt / pz * along * np.sinc(turn / (2 * np.pi))
-        x, y = vx + chord * np.cos(phi - turn / 2), vy + chord * np.sin(phi - turn / 2)
-        z = np.sign(pz) * face
-        slope = pt / pz
-        eta = np.arcsinh(z / np.maximum(np.hypot(x, y), 1e-9))
-    state = (x, y, z, slope * np.cos(phi - turn), slope * np.sin(phi - turn), eta, np.arctan2(y, x))
-    return AtFace(reached, *(np.where(reached, value, 0.0) for value in state))
+    momentum, vertex = (particles.vectors(*names) for names in (("px", "py", "pz"), ("vx", "vy", "vz")))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        flight = fly(properties.charge(particles["pdg"]), momentum, vertex, detector)
+        reached = flight.forward & (np.abs(flight.turn) < 2 * np.pi)
+        (x, y, z), (px, py, pz) = flight.position.T, flight.momentum.T
+        slope_x, slope_y = px / pz, py / pz
+        eta, phi = np.arcsinh(z / np.maximum(np.hypot(x, y), 1e-9)), np.arctan2(y, x)
+    return FaceState(reached, *(np.where(reached, value, 0.0) for value in (x, y, z, slope_x, slope_y, eta, phi)))
 
 
 def delta_phi(a: NDArray, b: NDArray) -> NDArray:
@@ -103,8 +74,8 @@ def delta_phi(a: NDArray, b: NDArray) -> NDArray:
     return np.pi - np.mod(np.pi - (a - b), 2 * np.pi)
 
 
-def nearest_neighbour(face: AtFace, row: NDArray, among: NDArray) -> NDArray[np.float64]:
-    """Distance at the face of each particle to the nearest other one `among` the given of its event and side, mm.
+def nearest_neighbour(face: FaceState, row: NDArray, among: NDArray) -> NDArray[np.float64]:
+    """Distance at the face of each particle to the nearest other one of its event and side in the mask `among`, mm.
 
     Infinite where there is none within two metres.
     """

@@ -1,1 +1,1 @@
-"""Figures of the report in mplhep style; each function returns the picture as a data URI."""
+"""Figures of the report in mplhep style; each function returns a picture."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from gen2reco.statistics.binomial import BinnedRate
 from gen2reco.statistics.response import Binned, Terms
-from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style, points
+from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, mplhep_style, points
 
 AXES = {
     "energy": ("true energy [GeV]", True),
@@ -17,7 +17,7 @@ AXES = {
 
 
 class ResponseCurve(NamedTuple):
-    """One sample's response in bins of one variable, the uncalibrated one beside it, and the fitted terms."""
+    """One sample's response in bins of one variable, that before the calibration, and the fitted terms."""
 
     sample: int
     binned: Binned
@@ -25,7 +25,7 @@ class ResponseCurve(NamedTuple):
     terms: Terms | None = None
 
 
-def responses(curves: dict[str, list[ResponseCurve]], names: list[str], label: str) -> str:
+def responses(curves: dict[str, list[ResponseCurve]], names: list[str], label: str) -> Image:
     """Response and resolution against each variable: a column a variable, fitted terms drawn over energy."""
     with mplhep_style():
         board = Board(1, len(curves), 15.6, 5.0, 0.5, across=2)
@@ -45,7 +45,7 @@ def responses(curves: dict[str, list[ResponseCurve]], names: list[str], label: s
                 top.legend(ncols=2)
             if bottom.get_legend_handles_labels()[1]:
                 bottom.legend(fontsize=8.5)
-        return data_uri(board.figure)
+        return image(board.figure)
 
 
 def _one_response(top, bottom, curve: ResponseCurve, name: str) -> None:
@@ -71,7 +71,7 @@ def _terms_label(terms: Terms) -> str:
     )
 
 
-def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], names: list[str]) -> str:
+def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], names: list[str]) -> Image:
     """Rates (label, curves by variable): a row a variable, a column a rate."""
     variables = list(dict.fromkeys(over for _, curves in table for over in curves))
     with mplhep_style():
@@ -89,7 +89,7 @@ def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], name
                     log_axis(axes)
                 if row == column == 0:
                     axes.legend()
-        return data_uri(board.figure)
+        return image(board.figure)
 
 
 def _scale(axes, all_binned: list[BinnedRate]) -> None:

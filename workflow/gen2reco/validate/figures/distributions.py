@@ -1,5 +1,6 @@
 """Grids of distributions and profiles of all samples, with ratio panels."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,62 +8,70 @@ from numpy.typing import NDArray
 
 from gen2reco.statistics.bootstrap import Units, resampled_weights
 from gen2reco.statistics.distances import bin_of
-from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, mplhep_style
+from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, mplhep_style
 from gen2reco.validate.measure import histogram_edges
-from gen2reco.validate.observable_tables import Profile, Quantity, Sheet
+from gen2reco.validate.observable_tables import ObservableTable
+from gen2reco.validate.observables import Profile, Quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 4
 _RATIO = (0.5, 1.5)
+_RESAMPLES = 50
+"""Bootstrap samples behind the bands of a profile."""
 
 
-def shown(quantities: list[Quantity], sheets: list[Sheet]) -> list[Quantity]:
+def shown(quantities: Iterable[Quantity], tables: list[ObservableTable]) -> list[Quantity]:
     """Those to draw that vary in some sample."""
-    return [q for q in quantities if q.drawn and _varies([s.values[q.name] for s in sheets if q.name in s.values])]
+    return [q for q in quantities if q.drawn and _varies([t.values[q.name] for t in tables if q.name in t.values])]
 
 
 def distributions(
-    quantities: list[Quantity], sheets: list[Sheet], names: list[str | None], notes: dict[str, str]
-) -> str:
+    quantities: list[Quantity], tables: list[ObservableTable], names: list[str | None], notes: dict[str, str]
+) -> Image:
     """One panel a quantity, of unit area, with the ratio to the first sample; `notes` by quantity go into the panel."""
     with mplhep_style():
-        board, panels = _grid(len(quantities), ratio=len(sheets) > 1)
+        board, panels = _grid(len(quantities), ratio=len(tables) > 1)
         for quantity, (top, bottom) in zip(quantities, panels):
-            units = [sheet.units(quantity.name) for sheet in sheets]
+            units = [table.units(quantity.name) for table in tables]
             edges = histogram_edges(quantity, units)
             filled = [_histogram(u, edges) for u in units]
             _draw(top, bottom, edges, filled, names)
             _finish(top, bottom, quantity.axis, notes.get(quantity.name, ""), log_x=_log_bins(quantity, edges))
-        return data_uri(_with_legend(board, names).figure)
+        return image(_with_legend(board, names).figure)
 
 
 def profiles(
-    wanted: list[Profile], sheets: list[Sheet], names: list[str | None], notes: dict[str, str], resamples: int = 50
-) -> str:
+    wanted: tuple[Profile, ...],
+    tables: list[ObservableTable],
+    names: list[str | None],
+    notes: dict[str, str],
+    resamples: int = 50,
+) -> Image:
     """One panel a profile: its mean over the units, with the ratio to the first sample."""
     with mplhep_style():
-        board, panels = _grid(len(wanted), ratio=len(sheets) > 1)
+        board, panels = _grid(len(wanted), ratio=len(tables) > 1)
         rng = np.random.default_rng(0)
         for profile, (top, bottom) in zip(wanted, panels):
-            filled = [_mean(sheet, profile.name, resamples, rng) for sheet in sheets]
-            _draw(top, bottom, profile.edges, filled, names)
+            filled = [_mean(table, profile.name, rng) for table in tables]
+            edges = profile.edges_of(tables[0].blocks[profile.name])
+            _draw(top, bottom, edges, filled, names)
             _finish(top, bottom, profile.axis, notes.get(profile.name, ""), log_x=profile.log)
             top.set_title(profile.label, fontsize=10)
             largest = max(value.max() for value, _ in filled)
             if largest > 0:
                 top.set_yscale("log")
                 top.set_ylim(largest * 1e-5, largest * 8)
-            _zoom(profile, top, bottom, filled)
-        return data_uri(_with_legend(board, names).figure)
+            _zoom(edges, top, bottom, filled)
+        return image(_with_legend(board, names).figure)
 
 
-def _zoom(profile: Profile, top: "Axes", bottom: "Axes | None", filled: list) -> None:
+def _zoom(edges: NDArray, top: "Axes", bottom: "Axes | None", filled: list) -> None:
     """Cut empty bins at the ends of the axis."""
     content = np.flatnonzero(sum(value for value, _ in filled) > 0)
     if len(content):
-        low, high = profile.edges[content[0]], profile.edges[content[-1] + 1]
+        low, high = edges[content[0]], edges[content[-1] + 1]
         for axes in (top, bottom):
             if axes is not None:
                 axes.set_xlim(low, high)
@@ -83,17 +92,16 @@ def _histogram(units: Units, edges: NDArray) -> tuple[NDArray, NDArray]:
     return np.bincount(bins, units.weight, n) / total, np.sqrt(np.bincount(bins, units.weight**2, n)) / abs(total)
 
 
-def _mean(sheet: Sheet, name: str, resamples: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    block = sheet.blocks[name]
-    units = Units(np.zeros(len(sheet)), sheet.weight, sheet.event)
-    if not len(sheet):
+def _mean(table: ObservableTable, name: str, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    block, units = table.blocks[name], table.weighted_events
+    if not len(table):
         return np.zeros(block.shape[1]), np.zeros(block.shape[1])
-    drawn = resampled_weights(units, sheet.events, resamples, rng) @ block
-    return sheet.weight @ block / sheet.weight.sum(), drawn.std(0)
+    drawn = resampled_weights(units, units.n_events, _RESAMPLES, rng) @ block
+    return units.weight @ block / units.weight.sum(), drawn.std(0)
 
 
 def _grid(number: int, *, ratio: bool) -> tuple[Board, list[tuple["Axes", "Axes | None"]]]:
-    """A board of `number` panels, each with a ratio panel below it if asked."""
+    """A board of `number` panels, each with a ratio panel below it if wanted."""
     board = Board(-(-number // COLUMNS), COLUMNS, 15.6, 3.3 if ratio else 2.5, 0.27 if ratio else 0.0)
     return board, [board.panel(i // COLUMNS, i % COLUMNS) for i in range(number)]
 

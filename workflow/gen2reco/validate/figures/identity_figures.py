@@ -3,15 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.events.schemas import IDENTITIES
 from gen2reco.statistics.binomial import BinnedRate
-from gen2reco.validate.figures.style import Board, colour, data_uri, mplhep_style, points
-from gen2reco.validate.true_particles import KINDS
+from gen2reco.validate.figures.style import Board, Image, colour, image, mplhep_style, points
 
 ACROSS = 3
 _SHORT = {"photon": "γ", "electron": "e", "muon": "μ", "charged_hadron": "h±", "neutral_hadron": "h⁰"}
 
 
-def draw(tables: dict[int, NDArray], curves: dict[int, BinnedRate], names: list[str | None]) -> str:
+def draw(tables: dict[int, NDArray], curves: dict[int, BinnedRate], names: list[str | None]) -> Image:
     """A panel for each sample's confusion table, by index, and one for the reliability of all."""
     with mplhep_style():
         number = len(tables) + 1
@@ -21,7 +21,7 @@ def draw(tables: dict[int, NDArray], curves: dict[int, BinnedRate], names: list[
             _confusion(axes, table, sample)
             axes.set_title(names[sample])
         _reliability(panels[-1], curves, names)
-        return data_uri(board.figure)
+        return image(board.figure)
 
 
 def _confusion(axes, table: NDArray, sample: int) -> None:
@@ -34,7 +34,7 @@ def _confusion(axes, table: NDArray, sample: int) -> None:
     for (row, column), share in np.ndenumerate(shown):
         text = "·" if share == 0 else f"{100 * share:.1f}" if share < 0.995 else f"{100 * share:.0f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=9.5, color="white" if share > 0.6 else "black")
-    short = [_SHORT[kind] for kind in KINDS]
+    short = [_SHORT[kind] for kind in IDENTITIES]
     axes.set_xticks(range(len(short) + 1), [*short, "none"])
     axes.set_yticks(range(len(kinds)), [short[kind] for kind in kinds])
     axes.tick_params(length=0, which="both")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from gen2reco.validate.figures.style import Board, colour, data_uri, log_axis, marker, mplhep_style
+from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, marker, mplhep_style
 
 
 class Point(NamedTuple):
@@ -17,7 +17,7 @@ class Point(NamedTuple):
     evaluations: float = float("nan")
 
 
-def trade_off(planes: dict[str, list[Point]], reference: dict[str, float], names: list[str]) -> str:
+def trade_off(planes: dict[str, list[Point]], reference: dict[str, float], names: list[str]) -> Image:
     """One plane a level: AUC against seconds per event; better is lower left. `reference`: its seconds by level."""
     with mplhep_style():
         board = Board(1, len(planes), 15.6, 3.9, across=2)
@@ -40,10 +40,10 @@ def trade_off(planes: dict[str, list[Point]], reference: dict[str, float], names
             axes.set_ylabel("AUC, candidate against reference")
             axes.set_title(level)
             _legend(axes, points, series, names)
-        return data_uri(board.figure)
+        return image(board.figure)
 
 
-def evaluations(points: list[Point], names: list[str]) -> str:
+def evaluations(points: list[Point], names: list[str]) -> Image:
     """AUC and time per event against network evaluations: the price of each step."""
     with mplhep_style():
         board = Board(1, 2, 15.6, 3.7)
@@ -66,7 +66,7 @@ def evaluations(points: list[Point], names: list[str]) -> str:
             axes.set_xticks(used, [f"{value:g}" for value in used])
             axes.set_xlabel("network evaluations per shower or event")
             axes.legend()
-        return data_uri(board.figure)
+        return image(board.figure)
 
 
 def _floor(axes, points: list[Point]) -> None:

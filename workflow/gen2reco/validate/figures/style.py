@@ -1,11 +1,11 @@
-"""Colours, fonts and the way from a matplotlib figure to a data URI."""
+"""Colours, fonts, the layout of panels, and the way from a matplotlib figure to the bytes of a picture."""
 
 import base64
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,16 +129,29 @@ class Board:
         self.figure.legend(handles=handles, loc="upper left", ncols=6, bbox_to_anchor=(0.03, 1.0), borderaxespad=0.2)
 
 
-def data_uri(figure: "Figure", *, raster: bool = False) -> str:
-    """The figure as SVG, or PNG where it holds many marks, in a data URI."""
+class Image(NamedTuple):
+    """A picture as a file holds it, and the suffix of its name: `svg` or `png`."""
+
+    content: bytes
+    suffix: str
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        kind = {"svg": "svg+xml", "png": "png"}[self.suffix]
+        return f"data:image/{kind};base64," + base64.b64encode(self.content).decode()
+
+
+def image(figure: "Figure", *, raster: bool = False) -> Image:
+    """The figure as SVG, or as PNG where it holds many marks."""
     buffer = io.BytesIO()
     if raster:
         figure.savefig(buffer, format="png", dpi=150)
-        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return Image(buffer.getvalue(), "png")
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue().replace(f"'{_FONT}', 'DejaVu Sans'".encode(), _FONTS.encode())
     text = re.sub(rb"(\d\.\d\d)\d{4}(?=\D)", rb"\1", text)  # of coordinates, which have six decimals, two are enough
-    return "data:image/svg+xml;base64," + base64.b64encode(text).decode()
+    return Image(text, "svg")
 
 
 def points(axes: "Axes", index: int, x: NDArray, y: NDArray, error: NDArray, label: str | None, **more) -> None:

@@ -1,1 +1,1 @@
-"""From records to sheets of observables: one module a record, each knowing its quantities by name and label."""
+"""From records to tables of observables, a module a record; OBSERVABLES lists them in the order of the report."""

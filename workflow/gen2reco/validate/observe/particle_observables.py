@@ -9,10 +9,12 @@ from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.truth import STANDARD, Properties
-from gen2reco.validate.observable_tables import Classifier, Profile, Quantity, Sheet
-from gen2reco.validate.true_particles import Flat, flat
+from gen2reco.validate.flat_lists import FlatList, flatten
+from gen2reco.validate.observable_tables import ObservableTable, row_histograms
+from gen2reco.validate.observables import Classifier, PartObservables, Profile, Quantity, RecordObservables
+from gen2reco.validate.observe.event_shapes import c_parameter, hemispheres, thrust_axes
+from gen2reco.validate.observe.jet_clustering import anti_kt, durham, substructure
 
-COLUMNS = ["event", "weight", "particles"]
 SPECIES = {
     "photon": (22,),
     "pion": (211,),
@@ -28,84 +30,89 @@ _DRAWN = ("photon", "pion", "kaon", "proton")
 _SPECTRUM = np.linspace(0.0, 6.4, 33)
 _PT = np.geomspace(0.1, 200.0, 31)
 
-QUANTITIES = {
-    "events": [
-        Quantity("n_charged", "charged particles", moments=True),
-        Quantity("n_neutral", "neutral particles, no neutrinos", moments=True),
-        *[Quantity(f"n_{name}", f"number of {name.replace('_', ' ')}s", drawn=name in _DRAWN) for name in SPECIES],
-        Quantity("thrust", "1 − thrust"),
-        Quantity("c_parameter", "C-parameter"),
-        Quantity("heavy_mass", "heavy-jet mass² / E²"),
-        Quantity("light_mass", "light-jet mass² / E²", drawn=False),
-        Quantity("y23", "−ln y23 (Durham)"),
-        Quantity("y34", "−ln y34 (Durham)", drawn=False),
-        Quantity("cos_thrust", "|cos θ| of the thrust axis"),
-        Quantity("hemisphere_charge", "|charge| of a hemisphere", drawn=False),
-        Quantity("leading_x", "leading momentum fraction"),
-        Quantity("leading_charged_x", "leading charged momentum fraction", drawn=False),
-        Quantity("charged_energy", "charged share of the energy", drawn=False),
-        Quantity("photon_energy", "photon share of the energy", drawn=False),
-        Quantity("kaon_energy", "kaon share of the energy", drawn=False),
-        Quantity("baryon_energy", "baryon share of the energy", drawn=False),
-        Quantity("displaced", "share of particles from displaced vertices", drawn=False),
-        Quantity("scalar_pt", "Σ pT", "GeV", log=True),
-        Quantity("missing_pt", "|Σ pT| without neutrinos", "GeV", log=True, drawn=False),
-        Quantity("mean_pt", "mean charged pT", "GeV", drawn=False),
-        Quantity("n_jets", "jets (anti-kT 0.4, pT > 20 GeV)"),
-        Quantity("jet_pt_ratio", "second jet pT / leading jet pT"),
-        Quantity("jet_delta_phi", "Δφ of the leading jets", "rad"),
-    ],
-    "jets": [
-        Quantity("pt", "jet pT", "GeV", log=True, moments=True),
-        Quantity("eta", "jet η"),
-        Quantity("mass", "jet mass", "GeV", log=True),
-        Quantity("n_constituents", "jet constituents", moments=True),
-        Quantity("girth", "jet girth Σ pT ΔR / Σ pT", drawn=False),
-        Quantity("dispersion", "jet √(Σ pT²) / Σ pT", drawn=False),
-    ],
-}
-PROFILES = {
-    "events": [
-        Profile("xi", "momentum fractions of charged particles", "ln(1/x), x = 2p / E", _SPECTRUM),
-        Profile("xi_neutral", "momentum fractions of neutral particles", "ln(1/x), x = 2p / E", _SPECTRUM),
-        Profile("pt_charged", "transverse momenta of charged particles", "pT [GeV]", _PT, log=True),
-    ],
-    "jets": [],
-}
-TITLES = {"events": "Events", "jets": "Jets of particles"}
-CLASSIFIERS = {
-    "events": [
-        Classifier("event", "event features", tuple(q.name for q in QUANTITIES["events"]), ("xi", "xi_neutral"))
-    ],
-    "jets": [
-        Classifier(
-            "jet", "jet features", ("pt", "eta", "mass", "n_constituents", "girth", "dispersion"), headline=False
-        )
-    ],
-}
+_EVENT_QUANTITIES = (
+    Quantity("n_charged", "charged particles", moments=True),
+    Quantity("n_neutral", "neutral particles, no neutrinos", moments=True),
+    *[Quantity(f"n_{name}", f"number of {name.replace('_', ' ')}s", drawn=name in _DRAWN) for name in SPECIES],
+    Quantity("thrust", "1 − thrust"),
+    Quantity("c_parameter", "C-parameter"),
+    Quantity("heavy_mass", "heavy-jet mass² / E²"),
+    Quantity("light_mass", "light-jet mass² / E²", drawn=False),
+    Quantity("y23", "−ln y23 (Durham)"),
+    Quantity("y34", "−ln y34 (Durham)", drawn=False),
+    Quantity("cos_thrust", "|cos θ| of the thrust axis"),
+    Quantity("hemisphere_charge", "|charge| of a hemisphere", drawn=False),
+    Quantity("leading_x", "leading momentum fraction"),
+    Quantity("leading_charged_x", "leading charged momentum fraction", drawn=False),
+    Quantity("charged_energy", "charged share of the energy", drawn=False),
+    Quantity("photon_energy", "photon share of the energy", drawn=False),
+    Quantity("kaon_energy", "kaon share of the energy", drawn=False),
+    Quantity("baryon_energy", "baryon share of the energy", drawn=False),
+    Quantity("displaced", "share of particles from displaced vertices", drawn=False),
+    Quantity("scalar_pt", "Σ pT", "GeV", log=True),
+    Quantity("missing_pt", "|Σ pT| without neutrinos", "GeV", log=True, drawn=False),
+    Quantity("mean_pt", "mean charged pT", "GeV", drawn=False),
+    Quantity("n_jets", "jets (anti-kT 0.4, pT > 20 GeV)"),
+    Quantity("jet_pt_ratio", "second jet pT / leading jet pT"),
+    Quantity("jet_delta_phi", "Δφ of the leading jets", "rad"),
+)
+_JET_QUANTITIES = (
+    Quantity("pt", "jet pT", "GeV", log=True, moments=True),
+    Quantity("eta", "jet η"),
+    Quantity("mass", "jet mass", "GeV", log=True),
+    Quantity("n_constituents", "jet constituents", moments=True),
+    Quantity("girth", "jet girth Σ pT ΔR / Σ pT", drawn=False),
+    Quantity("dispersion", "jet √(Σ pT²) / Σ pT", drawn=False),
+)
+_EVENT_PROFILES = (
+    Profile("xi", "momentum fractions of charged particles", "ln(1/x), x = 2p / E", _SPECTRUM),
+    Profile("xi_neutral", "momentum fractions of neutral particles", "ln(1/x), x = 2p / E", _SPECTRUM),
+    Profile("pt_charged", "transverse momenta of charged particles", "pT [GeV]", _PT, log=True),
+)
+_JET_FEATURES = ("pt", "eta", "mass", "n_constituents", "girth", "dispersion")
+PARTS = (
+    PartObservables(
+        "events",
+        "Events",
+        _EVENT_QUANTITIES,
+        _EVENT_PROFILES,
+        classifiers=(
+            Classifier("event", "event features", tuple(q.name for q in _EVENT_QUANTITIES), ("xi", "xi_neutral")),
+        ),
+    ),
+    PartObservables(
+        "jets",
+        "Jets of particles",
+        _JET_QUANTITIES,
+        classifiers=(Classifier("jet", "jet features", _JET_FEATURES, headline=False),),
+    ),
+)
 
 
 def observe(
     table: pa.Table, detector: Detector | None, settings: Validation, properties: Properties = STANDARD
-) -> dict[str, Sheet]:
-    """Sheets `events` and `jets` (three hardest of each hadronic event) of a shard of particles."""
+) -> dict[str, ObservableTable]:
+    """Tables `events` and `jets` (three hardest of each hadronic event) of a shard of particles."""
     events = records.awkward(table)
-    particles = flat(events.particles)
+    particles = flatten(events.particles)
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
     basic = _basics(particles, properties)
     annihilation = _annihilation(particles, len(events))
     values = {**_multiplicities(particles, basic, len(events)), **_sums(particles, basic, len(events))}
     values |= _shapes(events, particles, basic, annihilation)
     jets, of_events = _jets(events, basic, ~annihilation, settings)
-    sheets = {"events": Sheet(number, weight, values | of_events, _spectra(particles, basic, len(events)))}
-    if len(jets):
+    found = {"events": ObservableTable(number, weight, values | of_events, _spectra(particles, basic, len(events)))}
+    if jets:
         row = jets.pop("row")
-        sheets["jets"] = Sheet(number[row], weight[row], jets, {})
-    return sheets
+        found["jets"] = ObservableTable(number[row], weight[row], jets)
+    return found
 
 
-def _basics(particles: Flat, properties: Properties) -> dict[str, NDArray]:
-    momenta = np.stack([particles[name].astype(np.float64) for name in ("px", "py", "pz")], axis=1)
+OBSERVABLES = RecordObservables("particles", "Generated particles", ("event", "weight", "particles"), PARTS, observe)
+
+
+def _basics(particles: FlatList, properties: Properties) -> dict[str, NDArray]:
+    momenta = particles.vectors("px", "py", "pz")
     pdg = particles["pdg"]
     total = np.bincount(particles.row, particles["energy"].astype(np.float64), len(particles.counts))
     p = np.linalg.norm(momenta, axis=1)
@@ -128,7 +135,7 @@ def _baryon_number(pdg: NDArray) -> NDArray:
     return np.where(baryon, np.sign(pdg), 0)
 
 
-def _annihilation(particles: Flat, events: int) -> NDArray[np.bool_]:
+def _annihilation(particles: FlatList, events: int) -> NDArray[np.bool_]:
     """Whether events are balanced in momentum and hold no net baryon number: e+e- rather than pp or a gun."""
     sums = [np.bincount(particles.row, particles[name].astype(np.float64), events) for name in ("px", "py", "pz")]
     energy = np.bincount(particles.row, particles["energy"].astype(np.float64), events)
@@ -137,7 +144,7 @@ def _annihilation(particles: Flat, events: int) -> NDArray[np.bool_]:
     return balanced & (np.abs(baryons) < 0.5) & (particles.counts >= 4)
 
 
-def _multiplicities(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
+def _multiplicities(particles: FlatList, basic: dict, events: int) -> dict[str, NDArray]:
     def count(mask: NDArray) -> NDArray:
         return np.bincount(particles.row[mask], minlength=events).astype(np.float64)
 
@@ -146,7 +153,7 @@ def _multiplicities(particles: Flat, basic: dict, events: int) -> dict[str, NDAr
     return {"n_charged": count(charged), "n_neutral": count(~charged & ~basic["invisible"]), **counts}
 
 
-def _sums(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
+def _sums(particles: FlatList, basic: dict, events: int) -> dict[str, NDArray]:
     row, code, charged = particles.row, basic["code"], basic["charge"] != 0
     energy = particles["energy"].astype(np.float64)
     total = np.where(basic["total"] > 0, basic["total"], np.nan)
@@ -159,12 +166,12 @@ def _sums(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
         np.maximum.at(out, row[mask], basic["x"][mask])
         return out
 
-    seen = ~basic["invisible"]
-    vector = [np.bincount(row[seen], basic["momenta"][seen, i], events) for i in (0, 1)]
+    visible = ~basic["invisible"]
+    vector = [np.bincount(row[visible], basic["momenta"][visible, i], events) for i in (0, 1)]
     n_charged = np.bincount(row[charged], minlength=events)
     vertex = np.sqrt(sum(particles[name].astype(np.float64) ** 2 for name in ("vx", "vy", "vz")))
     return {
-        "leading_x": largest(seen),
+        "leading_x": largest(visible),
         "leading_charged_x": largest(charged),
         "charged_energy": share(charged),
         "photon_energy": share(code == 22),
@@ -177,15 +184,12 @@ def _sums(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
     }
 
 
-def _shapes(events: ak.Array, particles: Flat, basic: dict, chosen: NDArray) -> dict[str, NDArray]:
+def _shapes(events: ak.Array, particles: FlatList, basic: dict, chosen: NDArray) -> dict[str, NDArray]:
     """Event shapes of the chosen events; NaN of the others."""
     names = ("thrust", "c_parameter", "heavy_mass", "light_mass", "y23", "y34", "cos_thrust", "hemisphere_charge")
     out = {name: np.full(len(events), np.nan) for name in names}
     if not chosen.any():
         return out
-    from gen2reco.validate.observe.jets import durham
-    from gen2reco.validate.observe.shapes import c_parameter, hemispheres, thrust_axes
-
     mine = chosen[particles.row] & ~basic["invisible"]
     row = (np.cumsum(chosen) - 1)[particles.row[mine]]
     momenta, energy, n = basic["momenta"][mine], particles["energy"][mine].astype(np.float64), int(chosen.sum())
@@ -217,10 +221,8 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
     rows = np.flatnonzero(chosen & (ak.to_numpy(ak.num(particles)) >= 5))
     if not len(rows):
         return {}, of_events
-    from gen2reco.validate.observe.jets import anti_kt, substructure
-
-    seen = ak.unflatten(~basic["invisible"] & (basic["pt"] > 0), ak.num(particles))
-    own = particles[seen][rows]
+    clustered = ak.unflatten(~basic["invisible"] & (basic["pt"] > 0), ak.num(particles))
+    own = particles[clustered][rows]
     eta = np.arcsinh(own.pz / np.hypot(own.px, own.py))
     own = own[abs(eta) < 5]
     momenta = ak.zip({"px": own.px, "py": own.py, "pz": own.pz, "E": own.energy})
@@ -241,28 +243,19 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
     return ({**values, "row": row} if len(row) else {}), of_events
 
 
-def _spectra(particles: Flat, basic: dict, events: int) -> dict[str, NDArray]:
+def _spectra(particles: FlatList, basic: dict, events: int) -> dict[str, NDArray]:
     charged = basic["charge"] != 0
-    neutral = ~charged & ~basic["invisible"]
     with np.errstate(divide="ignore"):
         xi = -np.log(np.maximum(basic["x"], 1e-30))
+
+    def spectrum(mask: NDArray, values: NDArray, edges: NDArray) -> NDArray:
+        return row_histograms(particles.row[mask], values[mask], edges, events)
+
     return {
-        "xi": counts_in(particles.row, xi, _SPECTRUM, events, charged),
-        "xi_neutral": counts_in(particles.row, xi, _SPECTRUM, events, neutral),
-        "pt_charged": counts_in(particles.row, basic["pt"], _PT, events, charged),
+        "xi": spectrum(charged, xi, _SPECTRUM),
+        "xi_neutral": spectrum(~charged & ~basic["invisible"], xi, _SPECTRUM),
+        "pt_charged": spectrum(charged, basic["pt"], _PT),
     }
-
-
-def counts_in(
-    row: NDArray, values: NDArray, edges: NDArray, rows: int, mask: NDArray, weights: NDArray | None = None
-) -> NDArray[np.float64]:
-    """Histogram of the values of each row: (rows, bins); values outside are left out."""
-    bins = np.searchsorted(edges, values, side="right") - 1
-    mask = mask & (bins >= 0) & (bins < len(edges) - 1)
-    index = row[mask] * (len(edges) - 1) + bins[mask]
-    shape = (rows, len(edges) - 1)
-    weighted = None if weights is None else weights[mask]
-    return np.bincount(index, weighted, rows * shape[1]).reshape(shape).astype(np.float64)
 
 
 def _momenta(momenta: NDArray, energy: NDArray, counts: NDArray) -> ak.Array:
