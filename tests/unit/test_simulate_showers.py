@@ -138,6 +138,28 @@ def test_numbers_of_the_kernels():
     assert set(order) == set(np.argsort(logistics)[-(n // 3) :])
 
 
+@pytest.mark.parametrize(("size", "expected"), [(10.0, 32), (1.0, 39 * 39), (40.0, 4)])
+def test_candidates_stay_inside_the_window_whatever_the_cells(size, expected):
+    """The core is a length: of small cells it holds more than the window, and ends with it."""
+    from numba import njit
+
+    from gen2reco.simulate.showers.kernels import window as w
+
+    @njit
+    def drawn(size, axes, ix, mips, edge):
+        window = w.empty_window()
+        place = w.place_of(axes[0], np.array([0.2, 0.1]), size, 100.0, 2000.0, 0.0, 0.0)
+        n = w.prepare(window, place, 0, axes, ix, ix, mips, edge)
+        return window.cell[:n].copy(), window.features[:n].copy()
+
+    none = np.zeros(0, np.int64)
+    cell, features = drawn(size, np.full((1, 2), 400.0), none, np.zeros(0, np.float32), np.zeros(2, np.int64))
+    rows, columns = cell // w.SIDE, cell % w.SIDE
+    assert len(set(cell.tolist())) == len(cell) == expected
+    assert rows.min() >= 1 and rows.max() < w.SIDE - 1 and columns.min() >= 1 and columns.max() < w.SIDE - 1
+    assert np.expm1(features[:, 0]).max() * 10 < w.CORE
+
+
 def test_whitening_and_back():
     torch.manual_seed(1)
     model, n = layer_model.LayerModel(5, 4, 16, 1), 4000
