@@ -227,7 +227,8 @@ def test_effective_number_of_weights():
 
 def test_pull_is_the_difference_in_standard_deviations():
     assert pull((1.0, 3.0), (11.0, 4.0)) == pytest.approx(2)
-    assert math.isnan(pull((1.0, 0.0), (2.0, 0.0)))
+    assert pull((2.0, 0.0), (1.0, 0.0)) == -math.inf and pull((1.0, 0.0), (1.0, 0.0)) == 0
+    assert math.isnan(pull((math.nan, 0.0), (1.0, 0.0))) and math.isnan(pull((math.nan, 1.0), (1.0, 1.0)))
 
 
 def test_response_of_a_gaussian():

@@ -25,7 +25,9 @@ def half_normal(sigma: float) -> tuple[float, float]:
 def pull(reference: tuple[float, float], value: tuple[float, float]) -> float:
     """Difference (value - reference) in standard deviations of both; each is a number and its uncertainty.
 
-    NaN where neither has an uncertainty.
+    Where neither has an uncertainty, a difference is infinite and none is 0.
     """
-    error = math.hypot(reference[1], value[1])
-    return (value[0] - reference[0]) / error if error > 0 else math.nan
+    difference, error = value[0] - reference[0], math.hypot(reference[1], value[1])
+    if error == 0:
+        return difference * math.inf if difference else 0.0
+    return difference / error

@@ -9,6 +9,7 @@ from pydantic import Field
 from gen2reco.config.block import Block, load_yaml, parse_block
 from gen2reco.config.promotion import Criterion
 from gen2reco.errors import InputError
+from gen2reco.statistics.measured import pull
 from gen2reco.track.address import tracking_address
 from gen2reco.track.registry import CANDIDATE, CHAMPION, evaluation, resolve
 from gen2reco.track.server import connect, explained
@@ -80,15 +81,13 @@ def _judge(criterion: Criterion, candidate: dict, champion: dict | None) -> Verd
     name = criterion.metric
     new = _metric(candidate, name, "candidate")
     sign = 1.0 if criterion.better == "lower" else -1.0
-    finite = math.isfinite(new[0])
-    within = finite and (criterion.limit is None or sign * (new[0] - criterion.limit) <= 0)
+    within = math.isfinite(new[0]) and (criterion.limit is None or sign * (new[0] - criterion.limit) <= 0)
     if champion is None:
         return Verdict(name, "-", _figure(new), "-", within, False)
     old = _metric(champion, name, "champion")
-    loss = sign * (new[0] - old[0])
-    noise = math.hypot(new[1], old[1])
-    change = f"{-loss / noise:+.1f} sigma" if noise else f"{-loss:+.4g}"
-    return Verdict(name, _figure(old), _figure(new), change, within and loss <= criterion.sigmas * noise, loss < -noise)
+    loss, sigmas = sign * (new[0] - old[0]), sign * pull(old, new)
+    change = f"{-sigmas:+.1f} sigma" if math.isfinite(sigmas) else f"{-loss:+.4g}"
+    return Verdict(name, _figure(old), _figure(new), change, within and sigmas <= criterion.sigmas, sigmas < -1)
 
 
 def _sample(found: dict, metric: str) -> str:
