@@ -11,7 +11,8 @@ import pytest
 import torch
 from calibrate_events import DETECTOR, event, particle, table, track
 
-from gen2reco.calibrate.calibration_recipe import CalibrationRecipe, CalibrationTrainer
+from gen2reco.calibrate.calibration_recipe import CalibrationRecipe
+from gen2reco.calibrate.calibration_trainer import CalibrationTrainer
 from gen2reco.calibrate.dnn import Dnn
 from gen2reco.calibrate.jet_features import CONSTITUENT_NAMES, JET_NAMES, MAX_CONSTITUENTS, jet_inputs
 from gen2reco.calibrate.jet_network import JetNetwork, JetSizes, scales

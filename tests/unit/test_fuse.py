@@ -27,7 +27,8 @@ from gen2reco.fuse.domain import Domain
 from gen2reco.fuse.fused import RELEASE
 from gen2reco.fuse.fused_config import SPECIES, DomainConfig, FeatureConfig, FusedSizes
 from gen2reco.fuse.fused_model import FusedModel
-from gen2reco.fuse.fused_recipe import FusedRecipe, FusedTrainer
+from gen2reco.fuse.fused_recipe import FusedRecipe
+from gen2reco.fuse.fused_trainer import FusedTrainer
 from gen2reco.fuse.fused_training import vocabulary
 from gen2reco.fuse.inputs import N_NEIGHBOURS, entering, features_of
 from gen2reco.fuse.object_numbers import N_CODES, Items, configurations, kinds_of, numbers_of, object_columns

@@ -25,7 +25,8 @@ from gen2reco.simulate.learned_showers import RELEASE
 from gen2reco.simulate.showers import data, layer_model
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidence, incidence
 from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig
-from gen2reco.simulate.showers.shower_recipe import ShowerRecipe, ShowerTrainer
+from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
+from gen2reco.simulate.showers.shower_trainer import ShowerTrainer
 from gen2reco.simulate.showers.valid import Range
 
 RANGE = Range((22, 211, -211, 130, 2112), (0.5, 190.0), (0.09, 0.47))

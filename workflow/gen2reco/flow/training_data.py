@@ -12,7 +12,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.run import fallback
 from gen2reco.run.sidecar import read_sidecar, sidecar_path
-from gen2reco.run.stage_table import STAGES
+from gen2reco.run.stage_table import FIRST, STAGES
 
 HELD_OUT = "held_out"
 """A sample of this name is judged, never trained on."""
@@ -117,11 +117,16 @@ def _sample(path: Path) -> str:
 def _way(story: dict[str, dict]) -> str:
     """How a file was made, stage by stage, in words; empty if unknown."""
     stages = [*(stage for stage in STAGES if stage in story), *(stage for stage in story if stage not in STAGES)]
-    return "; ".join(f"{stage} by {_backend(story[stage])}" for stage in stages)
+    words = [f"{stage} by {_backend(story[stage])}" for stage in stages]
+    if stages and stages[0] != FIRST:
+        words.insert(0, f"unknown before {stages[0]}")
+    return "; ".join(words)
 
 
 def _backend(facts: dict) -> str:
     """A backend with its version, the digest of its model, and what it says of its physics."""
+    if facts["backend"] == "?":
+        return "an unknown backend"
     more = [f"version {facts['version']}"]
     if facts.get("model"):
         more.append(f"model `{facts['model']}`")

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from gen2reco.flow.training_parts import Watch, Work
 
 TRAININGS = {
-    "calibration": "gen2reco.calibrate.calibration_recipe:CalibrationTrainer",
-    "generation": "gen2reco.generate.hadronize.generation_recipe:GenerationTrainer",
-    "showers": "gen2reco.simulate.showers.shower_recipe:ShowerTrainer",
-    "fused": "gen2reco.fuse.fused_recipe:FusedTrainer",
+    "calibration": "gen2reco.calibrate.calibration_trainer:CalibrationTrainer",
+    "generation": "gen2reco.generate.hadronize.generation_trainer:GenerationTrainer",
+    "showers": "gen2reco.simulate.showers.shower_trainer:ShowerTrainer",
+    "fused": "gen2reco.fuse.fused_trainer:FusedTrainer",
 }
 """The trainings that ship: name → where the class is."""
 GROUP = "gen2reco.trainings"
@@ -98,7 +98,7 @@ def trainer_class(name: str) -> type[Trainer]:
     if name not in known:
         raise InputError(f"there is no training `{name}`; known: {', '.join(known)}")
     place = known[name]
-    if isinstance(place, EntryPoint):
+    if not isinstance(place, str):
         return place.load()
     module, _, attribute = place.partition(":")
     return getattr(importlib.import_module(module), attribute)

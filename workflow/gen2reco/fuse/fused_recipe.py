@@ -1,17 +1,10 @@
-"""The recipe of the fused model, and its training by the contract of all trainings; imports no torch."""
-
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+"""The recipe of the fused model; imports no torch."""
 
 from pydantic import Field
 
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
-from gen2reco.flow.trainings import Trained, Trainer
 from gen2reco.fuse.fused_config import FusedSizes
-
-if TYPE_CHECKING:
-    from gen2reco.fuse.pairs import Pairs
 
 
 class FusedRecipe(Block):
@@ -46,30 +39,3 @@ class FusedRecipe(Block):
     def distillation(self) -> Distillation:
         """From the many-step teacher to the one-step student."""
         return Distillation(pairs=self.pairs, evaluations=self.evaluations, training=self.student)
-
-
-class FusedTrainer(Trainer):
-    """Train the fused model, particles straight to calibrated objects; the model folder is OUTPUT.
-
-    SOURCE is a folder with `objects` files and the `clusters` files that they were made of, or a campaign (.yaml),
-    which is made first.
-    """
-
-    name, stage, backend, record, pattern = "fused", "fuse", "fused", "objects", "calibrate/*.parquet"
-    recipe_file = "configs/models/fused.yaml"
-    Recipe = FusedRecipe
-
-    def load(self) -> "tuple[Pairs, str]":
-        """Particles with the objects that the chain made of them, and the digest of their calibration. Raises
-        InputError where they are not of one calibration `dnn`."""
-        from gen2reco.fuse.pairs import load_pairs
-
-        return load_pairs(self.files.paths, self.files.detector)
-
-    def train(self, data: "tuple[Pairs, str]") -> Iterator[Trained]:
-        """Train configurations, marginals and flow; one model holds them."""
-        from gen2reco.fuse.fused_training import train_fused, trained
-
-        pairs, calibration = data
-        model = train_fused(pairs, self.files.detector, self.recipe, self.work)
-        yield trained(model, pairs, calibration, self.files.detector, self.recipe, self.files.made_by("simulate"))

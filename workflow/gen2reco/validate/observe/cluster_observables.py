@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gen2reco.cluster.trackster_scores import score
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.events import records
