@@ -86,7 +86,7 @@ def _answers(sample: Sample, predicted: Predicted, corrections: Corrections, mas
 def common_pins(files: DataFiles) -> tuple[Detector, dict[str, str]]:
     """The detector and the pins that all files agree on. Raises InputError if they do not."""
     found = {}
-    for path, story in zip(files.paths, files.stories):
+    for path, story in zip(files.paths, files.provenance):
         if "detector" not in story.get("cluster", {}):
             raise InputError(f"{path}: does not say how it was clustered; remake it with `gen2reco cluster`")
         detector = Detector.model_validate(story["cluster"]["detector"])

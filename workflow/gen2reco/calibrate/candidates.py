@@ -66,7 +66,7 @@ class Places:
         return Places(self.endcap[chosen], self.position[chosen], self.direction[chosen])
 
     def on_face(self, face: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(n,) each: x, with the endcap added as a distance, and y on the plane of the face as seen from the origin."""
+        """(n,) each: x, with the endcap added as a distance, and y, projected onto the face from the origin."""
         scale = face / np.maximum(np.abs(self.position[:, 2]), 1.0)
         return self.endcap * APART + self.position[:, 0] * scale, self.position[:, 1] * scale
 
@@ -141,7 +141,7 @@ def _owners(events: ak.Array, of_trackster: NDArray) -> NDArray[np.int64]:
 def _match(seeds: Places, tracks: Places, face: float) -> tuple[NDArray, NDArray]:
     """Track of each seed (-1 for none), and the tracks that have no seed near.
 
-    Each track asks for the nearest seed; of those that ask for the same one, that of most momentum gets it.
+    Each track takes the nearest seed; of several that take the same one, that of most momentum keeps it.
     """
     lines, near = np.hstack([tracks.position, tracks.direction]), np.empty(len(tracks.endcap), np.int64)
     reach = _REACH * TRACK_RADIUS

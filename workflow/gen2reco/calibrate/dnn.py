@@ -155,7 +155,7 @@ class Limits(ModelConfig):
 
 
 class CalibrationConfig(ModelConfig):
-    """What of a calibration's config is used beside the sizes of its network."""
+    """What of a calibration's config is used, but the sizes of its network."""
 
     corrections: CorrectionsConfig
     valid_range: Limits
@@ -179,7 +179,7 @@ class ValidRange:
 
 
 def pins(detector: Detector, story: dict) -> dict[str, str | None]:
-    """What a calibration depends on, by digest; the clustering is None where the story does not tell."""
+    """What a calibration depends on, by digest; the clustering is None where the provenance does not say."""
     made = story.get("cluster")
     clustering = digest({name: made[name] for name in ("backend", "version", "options")}) if made else None
     return {"features": VERSION, "geometry": detector.geometry_digest, "clustering": clustering}

@@ -21,7 +21,7 @@ VERSION = "calibration-features/2"
 LOG_WEIGHT = 4.0
 """w_i = max(0, LOG_WEIGHT + ln(E_i / E)): weights of the barycentre (Awes et al., NIM A311 (1992) 130)."""
 DENSITIES = (2.0, 5.0, 12.0, 30.0, 80.0)
-"""MIP per cell; the share of the energy above each tells electromagnetic from hadronic parts of a shower."""
+"""MIP per cell; the share of the energy above each separates electromagnetic from hadronic parts of a shower."""
 QUANTILES = (0.1, 0.5, 0.9)
 NEAR = (100.0, 200.0)
 """mm on the face; the energy of other candidates within each is a feature."""
@@ -29,7 +29,7 @@ CROWDING = -5
 """Column of the last of them."""
 LEAK_LAYERS = 4
 MAX_POINTS = 48
-"""Layer clusters of a candidate that the network looks at one by one: those of most energy."""
+"""Layer clusters of a candidate that are inputs of the network one by one: those of most energy."""
 _SUMS = 9
 """Columns of the sums over a candidate's layer clusters before those of `DENSITIES`."""
 
@@ -230,7 +230,7 @@ def _track(candidates: Candidates, plain: Summary, track: dict, mean: NDArray) -
     """The columns of `TRACK_NAMES`, zeros where there is no track; mean: (n, 3) barycentre, 0 where there is none."""
     has = candidates.track >= 0
     momentum = np.where(has, plain.momentum, 1.0)
-    seen = has & (mean[:, 2] != 0)
+    both = has & (mean[:, 2] != 0)
     step = (mean[:, 2] - track["z"]) / np.where(has, track["pz"], 1.0)
     off = np.hypot(mean[:, 0] - track["x"] - step * track["px"], mean[:, 1] - track["y"] - step * track["py"])
     found = [
@@ -238,6 +238,6 @@ def _track(candidates: Candidates, plain: Summary, track: dict, mean: NDArray) -
         np.log1p(momentum),
         np.clip(np.log(np.maximum(plain.energy, 1e-6) / momentum), -5.0, 3.0),
         np.clip(np.log(np.maximum(plain.em_energy, 1e-6) / momentum), -5.0, 3.0),
-        np.log1p(np.where(seen, off, 0.0) / 10),
+        np.log1p(np.where(both, off, 0.0) / 10),
     ]
     return _filled(found) * has[:, None]

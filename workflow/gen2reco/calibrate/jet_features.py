@@ -11,7 +11,7 @@ from gen2reco.units import wrapped
 
 VERSION = "jet-features/1"
 MAX_CONSTITUENTS = 48
-"""Constituents of a jet that the network looks at: those of most transverse momentum."""
+"""Constituents of a jet that are inputs of the network: those of most transverse momentum."""
 CONSTITUENT_NAMES = (
     "log_share",  # ln(pT / pT of the jet)
     "log_energy",

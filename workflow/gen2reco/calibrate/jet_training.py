@@ -155,8 +155,8 @@ def train_jets(files: DataFiles, folder: Path, recipe: JetRecipe, work: Work) ->
         "settings": recipe.model_dump(mode="json"),
         "metrics": metrics,
     }
-    dnn = Dnn(Dnn.Options(model=str(folder)), Detector.model_validate(files.stories[0]["cluster"]["detector"]))
-    pinned = {"objects": dnn.model.digest, "jet_features": VERSION, **pins(dnn.detector, files.stories[0])}
+    dnn = Dnn(Dnn.Options(model=str(folder)), Detector.model_validate(files.provenance[0]["cluster"]["detector"]))
+    pinned = {"objects": dnn.model.digest, "jet_features": VERSION, **pins(dnn.detector, files.provenance[0])}
     weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
     return Trained(KIND, config, pinned, weights, _card(sample, metrics, spent, pinned), "jets")
 

@@ -1,8 +1,8 @@
-"""The calibration network: layer clusters as a point cloud, named features beside it, three answers.
+"""The calibration network: a point cloud of layer clusters and named features in, three answers out.
 
 The energy is a sum of layer clusters with learned weights (software compensation; as for CALICE in arXiv:1207.4210)
-times a correction, so that an untrained network already gives the plain sum. It sees the calorimeter alone; the track
-enters the identity only. Directions are a learned weighting of the clusters' positions.
+times a correction, so that an untrained network already gives the plain sum. Its inputs are those of the calorimeter
+alone; the track enters the identity only. Directions are a learned weighting of the clusters' positions.
 """
 
 from typing import NamedTuple

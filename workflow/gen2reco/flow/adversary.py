@@ -1,6 +1,6 @@
 """Fine-tuning of a one-step student: an energy distance between features, and a relativistic adversary.
 
-The energy distance (Székely & Rizzo, J. Stat. Plan. Inference 143 (2013) 1249) matches what the features see; the
+The energy distance (Székely & Rizzo, J. Stat. Plan. Inference 143 (2013) 1249) matches distributions of features; the
 adversary (arXiv:1807.00734) the correlations that they miss. Both compare a drawn batch with the data under the same
 conditions.
 """
@@ -19,17 +19,17 @@ from gen2reco.flow.training import Draw, Objective
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is judged of a batch. x: (n_items, dim); summary: (n_sets, n_features), about standard; penalty: scalar,
-    what the drawn coordinates themselves should not do."""
+class Features:
+    """Features of a batch that the losses compare. x: (n_items, dim); summary: (n_sets, n_features), about standard;
+    penalty: scalar, large where the drawn coordinates themselves are not allowed."""
 
     x: Tensor
     summary: Tensor
     penalty: Tensor
 
 
-Look = Callable[[Tensor, Sets, object], Seen]
-"""Maps coordinates (n_items, dim), their condition and the rows of the batch to what is judged."""
+FeatureMap = Callable[[Tensor, Sets, object], Features]
+"""Maps coordinates (n_items, dim), their condition and the rows of the batch to the features that are compared."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ def energy_distance(a: Tensor, b: Tensor) -> Tensor:
     return 2 * across - within
 
 
-def student_objective(student: nn.Module, critic: Critic, data: SetData, look: Look, weights: Weights) -> Objective:
+def student_objective(
+    student: nn.Module, critic: Critic, data: SetData, features_of: FeatureMap, weights: Weights
+) -> Objective:
     """What the one-step student minimises."""
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        real, fake, condition = _both(student, data, look, draw)
+        real, fake, condition = _both(student, data, features_of, draw)
         energy = energy_distance(fake.summary, real.summary)
         critic.requires_grad_(False)
         score = critic(fake.x, fake.summary, condition) - critic(real.x, real.summary, condition)
@@ -65,29 +67,31 @@ def student_objective(student: nn.Module, critic: Critic, data: SetData, look: L
     return objective
 
 
-def critic_objective(student: nn.Module, critic: Critic, data: SetData, look: Look, noise: float = 0.1) -> Objective:
-    """What the critic minimises; a little noise on what it sees keeps it from being sure of itself."""
+def critic_objective(
+    student: nn.Module, critic: Critic, data: SetData, features_of: FeatureMap, noise: float = 0.1
+) -> Objective:
+    """What the critic minimises; a little noise on its inputs keeps it from being sure of itself."""
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
-            real, fake, condition = _both(student, data, look, draw)
+            real, fake, condition = _both(student, data, features_of, draw)
 
-        def judged(seen: Seen) -> Tensor:
-            x = seen.x + noise * draw.normal(*seen.x.shape)
-            return critic(x, seen.summary + noise * draw.normal(*seen.summary.shape), condition)
+        def score(features: Features) -> Tensor:
+            x = features.x + noise * draw.normal(*features.x.shape)
+            return critic(x, features.summary + noise * draw.normal(*features.summary.shape), condition)
 
-        score = judged(real) - judged(fake)
-        loss = nn.functional.softplus(-score).mean()
+        difference = score(real) - score(fake)
+        loss = nn.functional.softplus(-difference).mean()
         return loss, {"critic": loss.item()}
 
     return objective
 
 
-def _both(student: nn.Module, data: SetData, look: Look, draw: Draw) -> tuple[Seen, Seen, Sets]:
+def _both(student: nn.Module, data: SetData, features_of: FeatureMap, draw: Draw) -> tuple[Features, Features, Sets]:
     """The data of a batch and what the student draws under the same conditions."""
     chosen = draw.indices(len(data))
     x_1, condition = data.batch(chosen, draw.device)
     x_0 = ranked(draw.normal(*x_1.shape), condition)
     drawn = sample(student, x_0, condition, 1)
     with torch.autocast(draw.device.type, enabled=False):
-        return look(x_1, condition, chosen), look(drawn.float(), condition, chosen), condition
+        return features_of(x_1, condition, chosen), features_of(drawn.float(), condition, chosen), condition

@@ -27,7 +27,7 @@ class Counts(nn.Module):
         self.n_values = n_values
         places, most = len(n_values), max(n_values)
         self.context = nn.Linear(n_context, width)
-        self.seen = nn.Parameter(torch.randn(places, most, width) * 0.02)
+        self.seen = nn.Parameter(torch.randn(places, most, width) * 0.02)  # the name of the weight in released models
         self.place = nn.Parameter(torch.randn(places, width) * 0.1)
         self.hidden = nn.Linear(width, width)
         self.logit = nn.Parameter(torch.zeros(places, width, most))
@@ -41,6 +41,11 @@ class Counts(nn.Module):
         self.register_buffer("log_factorial", torch.lgamma(values + 1), persistent=False)
         self._is_rare: list[bool] = []  # as plain numbers, for sampling place by place
         self.register_buffer("closed", values[None] >= torch.tensor(n_values)[:, None], persistent=False)
+
+    @property
+    def embedding(self) -> Tensor:
+        """Embedding of each value at each place: (n_places, n_values, width)."""
+        return self.seen
 
     @torch.no_grad()
     def fit_start(self, counts: Tensor, condition: Tensor, ridge: float = 10.0, rare: float = 0.35) -> None:
@@ -78,8 +83,8 @@ class Counts(nn.Module):
 
     def loss(self, counts: Tensor, condition: Tensor) -> Tensor:
         """Mean negative log-likelihood of a vector: counts (n, n_places) int64, condition (n, n_context)."""
-        entry = counts + self.seen.shape[1] * torch.arange(counts.shape[1], device=counts.device)
-        embedded = nn.functional.embedding(entry, self.seen.flatten(0, 1))  # (n, places, width)
+        entry = counts + self.embedding.shape[1] * torch.arange(counts.shape[1], device=counts.device)
+        embedded = nn.functional.embedding(entry, self.embedding.flatten(0, 1))  # (n, places, width)
         before = embedded.cumsum(1) - embedded
         state = before + self.context(condition)[:, None] + self.place
         x = torch.cat([counts.float(), condition, condition.new_ones(len(condition), 1)], 1)
@@ -146,7 +151,7 @@ class Counts(nn.Module):
             else:
                 counts[:, place] = (draws[:, place : place + 1] > chance.cumsum(1)[:, :-1]).sum(1)
             x[:, place] = counts[:, place].float()
-            state = state + self.seen[place, counts[:, place].clamp(0, n - 1)]
+            state = state + self.embedding[place, counts[:, place].clamp(0, n - 1)]
         return counts
 
     def _read(self, state: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class SetNetwork(nn.Module):
 class Critic(nn.Module):
     """Scores whole sets, the adversary of a one-step generator: x (n_items, dim), Sets to (n_sets,).
 
-    It also sees `summary` (n_sets, n_summary), features of the set that the caller computes.
+    It is also given `summary` (n_sets, n_summary), features of the set that the caller computes.
     """
 
     def __init__(self, network: SetNetwork, n_summary: int, width: int = 128):
@@ -89,10 +89,10 @@ class _SetLayer(nn.Module):
 
     def forward(self, h: Tensor, g: Tensor, sets: Sets, scale: Tensor) -> tuple[Tensor, Tensor]:
         sums = (group_sums(h, sets) * scale).view(*g.shape[:2], -1)
-        seen = torch.cat([sums, g, g.mean(1, keepdim=True).expand_as(g)], 2)
-        g = g + self.update(self.pool(seen))
-        told = self.context(g).view(-1, h.shape[1])[sets.group]
-        return h + self.second(nn.functional.leaky_relu(self.first(h) + told, 0.1)), g
+        pooled = torch.cat([sums, g, g.mean(1, keepdim=True).expand_as(g)], 2)
+        g = g + self.update(self.pool(pooled))
+        context = self.context(g).view(-1, h.shape[1])[sets.group]
+        return h + self.second(nn.functional.leaky_relu(self.first(h) + context, 0.1)), g
 
 
 def _residual(width: int) -> nn.Sequential:

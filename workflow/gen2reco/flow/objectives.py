@@ -1,6 +1,5 @@
 """What networks minimise: flow matching on data, and on a teacher's own pairs of noise and sample (reflow)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -113,7 +112,6 @@ def make_pairs(
     seed: int,
     batch: int = 1000,
     device: str = "cpu",
-    tell: Callable[[int], None] | None = None,
 ) -> TeacherPairs:
     """Let the teacher draw one sample for every condition in `data`, by the midpoint rule."""
     starts, ends = [], []
@@ -123,8 +121,6 @@ def make_pairs(
         x_0 = torch.randn(x.shape, generator=generator).to(device)
         starts.append(x_0.cpu().numpy())
         ends.append(sample(network, x_0, condition, evaluations, "midpoint").cpu().numpy())
-        if tell:
-            tell(first + len(x))
     if isinstance(data, SetData):
         made = SetData(np.concatenate(ends), data.kinds, data.counts, data.context)
     else:

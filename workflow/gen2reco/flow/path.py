@@ -21,7 +21,7 @@ def size(condition: Condition) -> int:
 
 
 def spread(values: Tensor, condition: Condition) -> Tensor:
-    """One number per vector or set as a column beside x."""
+    """One number per vector or set as a column, aligned with the rows of x."""
     return (condition.spread(values) if isinstance(condition, Sets) else values)[:, None]
 
 

@@ -28,13 +28,13 @@ class DataFiles:
     digest: str = ""
 
     @cached_property
-    def stories(self) -> list[dict[str, dict]]:
+    def provenance(self) -> list[dict[str, dict]]:
         """How each file to train on was made: facts by stage ({} for a file from outside). Raises InputError."""
         return [records.Source(path).story for path in self.paths]
 
     @cached_property
     def content(self) -> str:
-        """What tells these files from others, for what is kept of them: their digest, or else names and sizes."""
+        """Identifies the files, for what is derived of them and kept: their digest, or else names and sizes."""
         return self.digest or digest([[str(path.resolve()), path.stat().st_size] for path in self.paths])
 
     @cached_property
@@ -42,7 +42,7 @@ class DataFiles:
         """The detector that all files to train on were made with. Raises InputError where one does not say, or where
         two differ."""
         found: dict[str, tuple[Path, Detector]] = {}
-        for path, story in zip(self.paths, self.stories):
+        for path, story in zip(self.paths, self.provenance):
             stated = next((facts["detector"] for facts in story.values() if facts.get("detector")), None)
             if stated is None:
                 raise InputError(
@@ -56,7 +56,7 @@ class DataFiles:
 
     def made_by(self, stage: str) -> str:
         """The backends that did a stage of the files, in words, such as "`geant4` and an unknown backend"."""
-        names = Counter(story[stage]["backend"] if stage in story else "?" for story in self.stories)
+        names = Counter(story[stage]["backend"] if stage in story else "?" for story in self.provenance)
         words = [f"`{name}`" for name, _ in names.most_common() if name != "?"]
         return " and ".join([*words, *(["an unknown backend"] if "?" in names else [])])
 
@@ -64,7 +64,7 @@ class DataFiles:
         """The section of a model's card that says what the data were (Markdown): each way in which files were made,
         what was left to a fallback, events that failed, files of unknown provenance."""
         ways: dict[str, list[int]] = {}
-        for number, story in enumerate(self.stories):
+        for number, story in enumerate(self.provenance):
             ways.setdefault(_way(story), []).append(number)
         unknown = ways.pop("", [])
         lines = [f"- {self._which(numbers)}: {way}." for way, numbers in ways.items()]
@@ -72,7 +72,7 @@ class DataFiles:
             lines.append("- **Several provenances**: the files were not all made alike.")
         if unknown:
             lines.append(f"- **Unknown provenance**: {self._which(unknown)}; nothing says how they were made.")
-        lines += [f"- **Fallback**: {line}." for line in _fallbacks(self.stories)]
+        lines += [f"- **Fallback**: {line}." for line in _fallbacks(self.provenance)]
         if failed := sum(_failed(path) for path in self.paths):
             lines.append(f"- **Failed**: {failed} events could not be made and are missing.")
         content = f"Digest of the content: `{self.digest}`." if self.digest else ""

@@ -80,7 +80,7 @@ class Trainer:
 
     def train(self, data: Any) -> Iterator[Trained]:
         """Train on the data by `self.recipe`, and yield each model once it is made; its folder in `self.output` is
-        written when the next one is asked for. Networks are trained by `self.work`, whose parts are kept and resumed.
+        written before the next one is trained. Networks are trained by `self.work`, whose parts are kept and resumed.
         Under torchrun every process runs this."""
         raise NotImplementedError
 

@@ -1,7 +1,7 @@
 """Model folders: `weights.safetensors`, `config.json` and `card.md`, addressed by the digest of the first two.
 
 The config's `pins` name what the model was trained behind (features, geometry, clustering ...) by digest: data made
-otherwise is refused. A model of several parts holds one such folder each. Wherever a folder is asked for, the digest of
+otherwise is refused. A model of several parts holds one such folder each. Wherever a folder is expected, the digest of
 a model in the cache will do. Nothing here imports torch, and no pickle is ever read. Model folders come from anywhere:
 their files are bounded in size, links out of the folder are not followed, weights are finite, and what of the config is
 used is validated by a `ModelConfig` of its kind.
@@ -65,14 +65,14 @@ class _Header(ModelConfig):
 
 @dataclass(frozen=True)
 class Model:
-    """An opened model folder: its digest is checked, its weights are read when asked for."""
+    """An opened model folder: its digest is checked, its weights are read on demand."""
 
     folder: Path
     digest: str
     kind: str
     """What the model is for, such as `calibration`."""
     config: dict[str, Any]
-    """Network sizes, valid range of the inputs, and whatever else the model needs beside its weights."""
+    """Network sizes, valid range of the inputs, and whatever else the model needs in addition to its weights."""
     pins: dict[str, str]
     """Name of what the model was trained behind → digest or version."""
 

@@ -1,6 +1,6 @@
 """Neighbours of tracksters, tracks and layer clusters, for all events of a run in one call each.
 
-Places are on the plane of the face as seen from the origin: `key` is x plus the endcap times a distance that nothing
+Places are on the plane of the face, projected from the origin: `key` is x plus the endcap times a distance that nothing
 bridges, so one sorted list of keys holds every endcap. Axes are straight lines (x, y, z, dx, dy, dz), sorted by key.
 """
 

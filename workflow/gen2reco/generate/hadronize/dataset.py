@@ -51,13 +51,13 @@ class Prepared:
 
 
 def alpha_s_of(path: Path | str) -> float:
-    """The alpha_s of final-state showers that a file was made with, as its provenance tells. Raises InputError."""
+    """The alpha_s of final-state showers that a file was made with, as its provenance states. Raises InputError."""
     process = _process_of(path)
     return pythia_engine.settings_of(process.settings).parm(ALPHA_S) if process else ALPHA_S_DEFAULT
 
 
 def endcap_of(path: Path | str) -> tuple[float, float] | None:
-    """The range of |eta| in which a hard parton was asked for when a file was made, as its provenance tells. Raises
+    """The range of |eta| in which a file's events were required to have a hard parton, as its provenance states. Raises
     InputError."""
     process = _process_of(path)
     return process.filter.abs_eta if process and process.filter else None
@@ -114,8 +114,8 @@ def species_of(events: list[Events], least: float) -> Species:
     codes, many = np.unique(np.concatenate([e.pdg for e in events]), return_counts=True)
     total = sum(len(e) for e in events)
     common = {int(c) for c, k in zip(codes, many) if k / total >= least}
-    seen = {int(c) for c in codes}
-    common |= {-c for c in common if -c in seen}
+    present = {int(c) for c in codes}
+    common |= {-c for c in common if -c in present}
     known = []
     for code in common:
         try:

@@ -129,7 +129,7 @@ def learn_counts(model: AnyHadronizer, prepared: Prepared) -> Objective:
 
 @torch.no_grad()
 def shapes_data(model: AnyHadronizer, prepared: Prepared) -> objectives.VectorData:
-    """Standardised shapes and what they are drawn from."""
+    """Standardised shapes, and the conditions that they are drawn under."""
     shapes = torch.from_numpy(np.array(prepared.shapes))
     condition = model.shapes_condition(
         torch.from_numpy(np.array(prepared.counts)), torch.from_numpy(np.array(prepared.conditions))
@@ -141,7 +141,7 @@ def shapes_data(model: AnyHadronizer, prepared: Prepared) -> objectives.VectorDa
 
 @torch.no_grad()
 def particles_data(model: AnyHadronizer, prepared: Prepared) -> SetData:
-    """Standardised coordinates and what the particles are told."""
+    """Standardised coordinates, and the conditions of the particles."""
     parts = []
     first = np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))])
     for start in range(0, len(prepared.counts), 5_000):
@@ -154,8 +154,8 @@ def particles_data(model: AnyHadronizer, prepared: Prepared) -> SetData:
     return SetData(*(np.concatenate(column) for column in zip(*parts)))
 
 
-def judge(model: Hadronizer, prepared: Prepared) -> adversary.Look:
-    """What the energy distance and the adversary see of particles: projected onto their hemispheres, as shipped."""
+def feature_map(model: Hadronizer, prepared: Prepared) -> adversary.FeatureMap:
+    """Features of particles for the energy distance and the adversary, projected onto their hemispheres as in use."""
     charge = torch.from_numpy(model.species.numbers[:, 0]).float()
     classes = model.classes.T.contiguous()
 
@@ -167,8 +167,8 @@ def judge(model: Hadronizer, prepared: Prepared) -> adversary.Look:
         momenta, scale = project(x, sets, rows)
         momenta = momenta.float()
         kinds, n_groups = sets.kinds, len(sets.group_sizes)
-        seen = features(momenta, classes[kinds], charge[kinds], sets.group, n_groups, model.architecture.sqrt_s)
-        return momenta, seen, scale
+        summed = features(momenta, classes[kinds], charge[kinds], sets.group, n_groups, model.architecture.sqrt_s)
+        return momenta, summed, scale
 
     with torch.no_grad():
         rows = np.arange(min(2000, len(prepared.counts)))
@@ -180,13 +180,13 @@ def judge(model: Hadronizer, prepared: Prepared) -> adversary.Look:
         local = hemispheres.stretched(_outward(summary(x, sets, rows)[0], sets.group))
         center, spread = _scales(local, sets.kinds, len(model.species))
 
-    def look(x: Tensor, sets: Sets, rows: np.ndarray) -> adversary.Seen:
-        momenta, seen, scale = summary(x, sets, rows)
+    def features_of(x: Tensor, sets: Sets, rows: np.ndarray) -> adversary.Features:
+        momenta, summed, scale = summary(x, sets, rows)
         local = _outward(momenta, sets.group)
         again = (hemispheres.stretched(local) - center[sets.kinds]) / spread[sets.kinds]
-        return adversary.Seen(again, (seen - mean) / std, scale.float().square().mean())
+        return adversary.Features(again, (summed - mean) / std, scale.float().square().mean())
 
-    return look
+    return features_of
 
 
 def _outward(momenta: Tensor, group: Tensor) -> Tensor:
@@ -217,14 +217,14 @@ def finetune(model: Hadronizer, data: SetData, prepared: Prepared, recipe: Gener
     """What the student minimises, and its adversary."""
     a = model.architecture
     network = SetNetwork(3, len(a.pdg), data.context.shape[2], 2, 64, 2, 48)
-    look = judge(model, prepared)
+    features_of = feature_map(model, prepared)
     with torch.no_grad():
         x, sets = data.batch(np.arange(2))
-        n_features = look(x, sets, np.arange(2)).summary.shape[1]
+        n_features = features_of(x, sets, np.arange(2)).summary.shape[1]
     critic = Critic(network, n_features)
     weights = adversary.Weights()
-    objective = adversary.student_objective(model.particles, critic, data, look, weights)
-    against = adversary.critic_objective(model.particles, critic, data, look)
+    objective = adversary.student_objective(model.particles, critic, data, features_of, weights)
+    against = adversary.critic_objective(model.particles, critic, data, features_of)
     return objective, Part(critic, against, recipe.critic_learning_rate)
 
 
