@@ -20,6 +20,7 @@ class CalibrationTrainer(Trainer):
     parts, own_metrics = ("objects", "jets"), True
     recipe_file = "configs/models/calibration.yaml"
     Recipe = CalibrationRecipe
+    recipe: CalibrationRecipe
 
     def load(self) -> "ObjectData":
         """Candidates of the files. Raises InputError if the files differ in geometry or clustering."""

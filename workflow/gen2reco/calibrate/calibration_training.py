@@ -55,9 +55,10 @@ def train_objects(data: ObjectData, files: DataFiles, recipe: ObjectRecipe, work
     metrics = evaluate(sample, predicted, corrections, test)
     reliable = {"test": reliability(*_answers(sample, predicted, corrections, test))}
     for label, paths in files.held_out.items():
-        other, every = read_sample(paths, data.geometry), np.bool_(True)
+        other = read_sample(paths, data.geometry)
+        every = np.ones(len(other), bool)
         answer = predict(network, other.inputs, device)
-        found = evaluate(other, answer, corrections, np.full(len(other), every))
+        found = evaluate(other, answer, corrections, every)
         metrics += [m | {"name": f"{label}_{m['name']}"} for m in found]
         reliable[label] = reliability(*_answers(other, answer, corrections, every))
     config = {

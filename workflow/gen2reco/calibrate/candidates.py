@@ -204,7 +204,7 @@ def _rising(tracks: Places, chosen: NDArray) -> NDArray[np.int64]:
 
 def _loose(events: ak.Array, of_cluster: NDArray, axes: Places, face: float) -> None:
     """Give layer clusters without an owner to the nearest axis within `LOOSE_RADIUS`."""
-    at = columns(events.layer_clusters, "xyz")
+    at = columns(events.layer_clusters, ("x", "y", "z"))
     _kernels().nearest_axis(
         offsets(events.layer_clusters),
         *at.values(),

@@ -1,9 +1,10 @@
-"""What is fitted after the training, on events that it did not see: responses of one, pulls of unit width, frequencies.
+"""Fitted after the training, on events that were not trained on: responses of one, pulls of unit width, frequencies.
 
 Both the uncertainty and the temperature of the probabilities may change with the energy and with how crowded it is:
 a network is surer of itself in a jet than it should be.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -161,7 +162,7 @@ def fit_temperature(logits: NDArray, identity: NDArray, columns: NDArray, weight
     return _least(loss, columns.shape[1])
 
 
-def _least(loss, n: int) -> NDArray[np.float64]:
+def _least(loss: Callable[[NDArray], tuple[float, NDArray]], n: int) -> NDArray[np.float64]:
     """Where a convex loss (value, gradient) of n numbers is least."""
     from scipy.optimize import minimize
 

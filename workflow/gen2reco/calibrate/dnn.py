@@ -45,7 +45,9 @@ class Dnn(Backend):
         model: str = "release"
         """Folder of a calibration (`objects` and, for calibrated jets, `jets` in it); `release`: in the package."""
 
-    def __init__(self, options: Options, detector: Detector | None = None):
+    detector: Detector
+
+    def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
         folder = RELEASE if options.model == "release" else located(options.model)
         self.model = open_model(folder / "objects", "calibration")
@@ -111,7 +113,7 @@ class Dnn(Backend):
         energy, sigma = self.corrections.energy(plain.energy, answer)
         energy, sigma = of_tracks(energy, sigma, identity, plain, self.detector.tracker)
         eta, phi = directions(inputs, answer.shift, plain, candidates.track >= 0)
-        columns = {
+        columns: dict[str, NDArray] = {
             "pdg": object_pdg(identity, plain.charge),
             **{f"p_{name}": probabilities[:, i] for i, name in enumerate(IDENTITIES)},
             "energy_raw": plain.energy,
@@ -136,7 +138,7 @@ class Reconstructed:
     """(n,) candidates with a feature outside the training's range."""
 
     def jet_inputs(self, jets: ak.Array, data: ak.Array) -> JetInputs:
-        """What the jet calibration sees of (events, var) jets of these objects."""
+        """Inputs of the jet calibration for (events, var) jets of these objects."""
         momentum = ak.unflatten(self.plain.momentum, self.candidates.counts)
         return jet_inputs(jets, self.objects, momentum, tracks_at_origin(data.tracks))
 
@@ -175,7 +177,7 @@ class ValidRange:
     def outside(self, inputs: Inputs) -> NDArray[np.bool_]:
         """Candidates with any feature outside: (n,)."""
         found = np.hstack([inputs.calorimeter, inputs.track])
-        return ((found < self.low) | (found > self.high)).any(axis=1)
+        return np.any((found < self.low) | (found > self.high), axis=1)
 
 
 def pins(detector: Detector, story: dict) -> dict[str, str | None]:

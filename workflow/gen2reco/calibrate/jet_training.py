@@ -7,13 +7,14 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from gen2reco.calibrate.calibration_recipe import JetRecipe
 from gen2reco.calibrate.corrections import fit_closure
-from gen2reco.calibrate.dnn import Dnn, pins
+from gen2reco.calibrate.dnn import Dnn
 from gen2reco.calibrate.evaluate import metric
 from gen2reco.calibrate.jet_features import CONSTITUENT_NAMES, JET_NAMES, VERSION, JetInputs
 from gen2reco.calibrate.jet_network import KIND, PT_REFERENCE, JetNetwork, JetSizes, scales
@@ -26,6 +27,7 @@ from gen2reco.flow.training import Draw
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
+from gen2reco.run.model_folder import open_model
 from gen2reco.run.runner import provenance
 from gen2reco.statistics.response import resolution
 from gen2reco.units import wrapped
@@ -82,7 +84,7 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
     return JetSample(inputs, **columns)
 
 
-def _matched(part, dnn: Dnn, raw: Raw) -> JetSample:
+def _matched(part: pa.Table, dnn: Dnn, raw: Raw) -> JetSample:
     data = records.awkward(part)
     made = dnn.reconstruct(data)
     jets, plain, true = (
@@ -155,8 +157,8 @@ def train_jets(files: DataFiles, folder: Path, recipe: JetRecipe, work: Work) ->
         "settings": recipe.model_dump(mode="json"),
         "metrics": metrics,
     }
-    dnn = Dnn(Dnn.Options(model=str(folder)), Detector.model_validate(files.provenance[0]["cluster"]["detector"]))
-    pinned = {"objects": dnn.model.digest, "jet_features": VERSION, **pins(dnn.detector, files.provenance[0])}
+    objects = open_model(folder / "objects", "calibration")
+    pinned = {**objects.pins, "objects": objects.digest, "jet_features": VERSION}
     weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
     return Trained(KIND, config, pinned, weights, _card(sample, metrics, spent, pinned), "jets")
 

@@ -54,7 +54,8 @@ def summarise(events: ak.Array, candidates: Candidates, geometry: Geometry) -> S
     turned_back = 2 * np.arctan2(track["y"], track["x"]) - np.arctan2(track["py"], track["px"])
     has = candidates.track >= 0
     return Summary(
-        *sums.T,
+        sums[:, 0],
+        sums[:, 1],
         behind.sum(axis=1),
         np.where(has, np.arcsinh(track["pz"] / np.where(pt > 0, pt, 1.0)), leading["eta"]),
         np.where(has, wrapped(turned_back), leading["phi"]),

@@ -31,7 +31,9 @@ def load_network(model: Model) -> CalibrationNetwork:
     return network.eval()
 
 
-def batch(network: CalibrationNetwork, inputs: Inputs, chosen: NDArray, device: torch.device | str = "cpu"):
+def batch(
+    network: CalibrationNetwork, inputs: Inputs, chosen: NDArray, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, ...]:
     """Arguments of `CalibrationNetwork.of_scaled` for chosen candidates."""
     width = max(int(np.diff(inputs.offsets)[chosen].max(initial=1)), 1)
     shape = (len(chosen), width)

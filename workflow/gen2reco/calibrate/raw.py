@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise
+from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
 from gen2reco.events.schemas import IDENTITIES
@@ -27,6 +28,7 @@ class Raw(Backend):
     """Energy sums in cones of tracksters: what a calibration is measured against."""
 
     name, stage, version, needs_detector = "raw", "calibrate", 2, True
+    detector: Detector
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk."""

@@ -1,8 +1,10 @@
 """Training and test samples: candidates of `clusters` files with their inputs and truth, split by event."""
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +17,7 @@ from gen2reco.calibrate.targets import Targets, make_targets
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
 
+T = TypeVar("T")
 PARTS = {"train": range(0, 14), "tune": range(14, 17), "test": range(17, 20)}
 """Events go to a part by their number modulo 20."""
 
@@ -71,9 +74,10 @@ def prepare(part: pa.Table, geometry: Geometry) -> tuple[tuple[Inputs, Summary, 
     return (inputs, plain, make_targets(data, candidates)), candidates
 
 
-def _join(cls: type, parts: Iterable) -> object:
+def _join(cls: type[T], parts: Iterable[T]) -> T:
     parts = list(parts)
-    return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
+    names = inspect.get_annotations(cls)
+    return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def _join_inputs(parts: Iterable[Inputs]) -> Inputs:

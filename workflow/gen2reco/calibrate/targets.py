@@ -59,7 +59,7 @@ def make_targets(events: ak.Array, candidates: Candidates) -> Targets:
     counts = ak.to_numpy(ak.num(events.particles))
     found = leading >= 0
     return Targets(
-        total,
+        np.asarray(total, np.float64),
         np.where(found, identity_of(column["pdg"]), -1),
         most / np.where(total > 0, total, 1.0),
         np.where(found, leading - (np.cumsum(counts) - counts)[candidates.event], -1),

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,15 +39,11 @@ class TrainingCommands(click.Group):
             formatter.write_dl([(name, _line(name, place)) for name, place in known_trainings().items()])
 
 
-def _line(name: str, place: object) -> str:
-    """The line of help on a training."""
-    if isinstance(place, str):
-        return _first_line(trainer_class(name))
-    return f"Of the package {place.dist.name if place.dist else place.value}."
-
-
-def _first_line(trainer: type[Trainer]) -> str:
-    return (trainer.__doc__ or "").strip().splitlines()[0] if trainer.__doc__ else ""
+def _line(name: str, place: str | EntryPoint) -> str:
+    """The line of help on a training: the first of its docstring, or the package that announces it."""
+    if not isinstance(place, str):
+        return f"Of the package {place.dist.name if place.dist else place.value}."
+    return (trainer_class(name).__doc__ or "").strip().partition("\n")[0]
 
 
 @click.group(cls=TrainingCommands)
@@ -61,8 +58,11 @@ def train() -> None:
 def _command(trainer: type[Trainer]) -> click.Command:
     """The command of one training; its help is the class's docstring."""
 
-    def call(source: Path, output: Path, model: Path | None, card: Path | None = None, **given: object) -> None:
-        _train(trainer, source, output, model, card, **given)
+    def call(
+        source: Path, output: Path, model: Path | None, others: tuple[Path, ...], device: str, cores: str,
+        card: Path | None = None,
+    ) -> None:  # fmt: skip
+        _train(trainer, source, output, model, card, others, device, cores)
 
     example = f"Recipe ({trainer.recipe_file})." if trainer.recipe_file else "Recipe."
     card = click.Option(

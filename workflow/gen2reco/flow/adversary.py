@@ -8,6 +8,7 @@ conditions.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class Features:
     penalty: Tensor
 
 
-FeatureMap = Callable[[Tensor, Sets, object], Features]
+FeatureMap = Callable[[Tensor, Sets, np.ndarray], Features]
 """Maps coordinates (n_items, dim), their condition and the rows of the batch to the features that are compared."""
 
 

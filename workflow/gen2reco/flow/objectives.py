@@ -1,6 +1,6 @@
 """What networks minimise: flow matching on data, and on a teacher's own pairs of noise and sample (reflow)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -121,11 +121,7 @@ def make_pairs(
         x_0 = torch.randn(x.shape, generator=generator).to(device)
         starts.append(x_0.cpu().numpy())
         ends.append(sample(network, x_0, condition, evaluations, "midpoint").cpu().numpy())
-    if isinstance(data, SetData):
-        made = SetData(np.concatenate(ends), data.kinds, data.counts, data.context)
-    else:
-        made = VectorData(np.concatenate(ends), data.condition)
-    return TeacherPairs(np.concatenate(starts), made)
+    return TeacherPairs(np.concatenate(starts), replace(data, x=np.concatenate(ends)))
 
 
 def ranked(noise: Tensor, sets: Sets) -> Tensor:

@@ -5,13 +5,14 @@ whose velocity is x_1 - x_0.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from gen2reco.flow.sets import Sets
 
-Condition = Tensor | Sets
+Condition: TypeAlias = "Tensor | Sets"
 Network = Callable[[Tensor, Tensor, Condition], Tensor]
 
 

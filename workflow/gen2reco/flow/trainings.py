@@ -68,8 +68,8 @@ class Trainer:
     recipe_needed: ClassVar[bool] = False
     """Whether there is no training without a recipe."""
 
-    class Recipe(Block):
-        """No settings."""
+    Recipe: ClassVar[type[Block]] = Block
+    """The block of settings that `--model` gives; here, none."""
 
     def __init__(self, recipe: Block, files: "DataFiles", output: Path, work: "Work"):
         self.recipe, self.files, self.output, self.work = recipe, files, output, work

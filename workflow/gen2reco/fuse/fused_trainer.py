@@ -20,6 +20,7 @@ class FusedTrainer(Trainer):
     name, stage, backend, record, pattern = "fused", "fuse", "fused", "objects", "calibrate/*.parquet"
     recipe_file = "configs/models/fused.yaml"
     Recipe = FusedRecipe
+    recipe: FusedRecipe
 
     def load(self) -> "tuple[Pairs, str]":
         """Particles with the objects that the chain made of them, and the digest of their calibration. Raises

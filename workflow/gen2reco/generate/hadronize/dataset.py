@@ -1,7 +1,9 @@
 """Training data: particles records of Pythia8 (or any generator) as arrays for the three networks."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +15,10 @@ from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species, in_drawing_order, quantum_numbers
 from gen2reco.run.runner import provenance
+
+if TYPE_CHECKING:
+    import awkward as ak
+    import pythia8mc
 
 ALPHA_S = "TimeShower:alphaSvalue"
 ALPHA_S_DEFAULT = 0.1365
@@ -95,14 +101,14 @@ def read_events(path: Path | str, most: int | None = None) -> Events:
     )
 
 
-def numbers_of_entries(array) -> np.ndarray:
+def numbers_of_entries(array: "ak.Array") -> np.ndarray:
     """Entries of each list of a column of lists: (n,)."""
     import awkward as ak
 
     return ak.to_numpy(ak.num(array))
 
 
-def flattened(array) -> np.ndarray:
+def flattened(array: "ak.Array") -> np.ndarray:
     """A column of lists as one array of numbers."""
     import awkward as ak
 
@@ -129,21 +135,17 @@ def species_of(events: list[Events], least: float) -> Species:
 
 def _mass(code: int) -> float:
     """The mass that Pythia8 gives the species, GeV."""
-    return _table().m0(code)
+    return _pythia().particleData.m0(code)
 
 
-def _table():
-    global _particle_data
-    if _particle_data is None:
-        import pythia8mc
+@cache
+def _pythia() -> "pythia8mc.Pythia":
+    """A Pythia8 whose table of particles is read; the table lives as long as it."""
+    import pythia8mc
 
-        pythia = pythia8mc.Pythia("", False)
-        pythia.readString("Print:quiet = on")
-        _particle_data = (pythia, pythia.particleData)
-    return _particle_data[1]
-
-
-_particle_data = None
+    pythia = pythia8mc.Pythia("", False)
+    pythia.readString("Print:quiet = on")
+    return pythia
 
 
 def conditions(flavour: np.ndarray, alpha_s: np.ndarray) -> np.ndarray:

@@ -44,18 +44,16 @@ def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
     energy = np.bincount(np.repeat(np.arange(n), numbers_of_entries(particles.pdg)), flattened(particles.energy), n)
     four = np.stack([flattened(hard[c]) for c in ("px", "py", "pz", "energy")], -1).reshape(n, 4, 4)
     forward = np.where(four[:, :1, 2] >= 0, [[0, 1, 2, 3]], [[1, 0, 2, 3]])  # the one along +z first
-    whole = (np.take_along_axis(flattened(hard[c]).reshape(n, 4).astype(int), forward, 1) for c in _CODES)
+    codes_of = {c: flattened(hard[c]).reshape(n, 4).astype(int) for c in ("pdg", "color", "anticolor")}
+    pdg, color, anticolor = (np.take_along_axis(column, forward, 1) for column in codes_of.values())
     return DijetEvents(
         np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1),
         flattened(particles.pdg).astype(np.int64),
         np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
-        Hardest(*whole, np.take_along_axis(four, forward[..., None], 1), energy),
+        Hardest(pdg, color, anticolor, np.take_along_axis(four, forward[..., None], 1), energy),
         np.full(n, alpha_s_of(path)),
         energy,
     )
-
-
-_CODES = ("pdg", "color", "anticolor")
 
 
 def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.ndarray]:

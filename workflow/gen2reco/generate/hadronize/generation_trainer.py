@@ -20,6 +20,7 @@ class GenerationTrainer(Trainer):
     name, stage, backend, record = "generation", "generate", "ml", "particles"
     recipe_file, recipe_needed = "configs/models/generation_ee_qq_91.yaml", True
     Recipe = GenerationRecipe
+    recipe: GenerationRecipe
 
     def load(self) -> "tuple[Prepared, Species, float]":
         """Prepared events, their species and sqrt(s), GeV. Raises InputError for events that are not of the recipe's

@@ -6,6 +6,7 @@ every network trains data-parallel.
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -37,7 +38,10 @@ logger = logging.getLogger(__name__)
 
 PAIRS_AT_ONCE = 1000
 """Teacher samples that are drawn together; bounds memory."""
-_DATA = {"quark_pair": (read_events, prepare), "dijet": (read_dijets, prepare_dijets)}
+_DATA: dict[str, tuple[Callable, Callable]] = {
+    "quark_pair": (read_events, prepare),
+    "dijet": (read_dijets, prepare_dijets),
+}
 
 
 def load_data(recipe: GenerationRecipe, files: DataFiles, cache: Path) -> tuple[Prepared, Species, float]:
@@ -282,6 +286,7 @@ def process_range(samples: list[Path]) -> dict[str, list[float]]:
     parton was demanded, if all demanded one."""
     alpha_s, endcaps = [dataset.alpha_s_of(path) for path in samples], [dataset.endcap_of(path) for path in samples]
     found = {"alpha_s": [min(alpha_s), max(alpha_s)]}
-    if all(endcaps):
-        found["endcap_abs_eta"] = [min(e[0] for e in endcaps), max(e[1] for e in endcaps)]
+    stated = [endcap for endcap in endcaps if endcap]
+    if len(stated) == len(endcaps):
+        found["endcap_abs_eta"] = [min(low for low, _ in stated), max(high for _, high in stated)]
     return found

@@ -20,6 +20,7 @@ class ShowerTrainer(Trainer):
     name, stage, backend, record, pattern = "showers", "simulate", "ml", "hits", "simulate/*.parquet"
     recipe_file = "configs/models/showers.yaml"
     Recipe = ShowerRecipe
+    recipe: ShowerRecipe
 
     def load(self) -> "Showers":
         """All showers of the files. Raises InputError for events of several particles or without deposits."""

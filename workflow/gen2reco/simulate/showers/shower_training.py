@@ -55,9 +55,7 @@ def trained(
     made: dict[str, FamilyModel], showers: Showers, detector: Detector, recipe: ShowerRecipe, makers: str
 ) -> Trained:
     """The model that `simulate --backend ml` reads, weights in half precision. makers: of the showers, in words."""
-    weights = {}
-    for family, model in made.items():
-        weights |= {f"{family}.{name}": value for name, value in halved(model).items()}
+    weights = {f"{f}.{name}": value for f, model in made.items() for name, value in halved(model).items()}
     species = {family: list(model.conditioning.species) for family, model in made.items()}
     known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for codes in species.values() for pdg in codes])]
     config = {
