@@ -128,7 +128,7 @@ def test_told_to_stop_ahead_of_the_limit(production):
     production.cluster.run(f"scancel -s USR1 {production.job(0)}")
     wait_for(lambda: "SIGUSR1: stops after the chunk at work" in production.shard_log(0), 60, "signal is there")
     production.release()
-    wait_for(lambda: "stopped by SIGUSR1 after 2 of 3 chunks" in production.log, 120, "told to stop")
+    wait_for(lambda: "stopped by SIGUSR1 after 2 of 3 chunks" in production.log, 120, "stopped by the signal")
     assert production.finish(driver) == 0, production.log[-3000:]
     production.same_as_quiet()
     assert resumed(production, 0)

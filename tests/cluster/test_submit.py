@@ -121,7 +121,7 @@ def test_driver_detached(production):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["slurm", "slurm-gres"])
-def test_a_gpu_stage_gets_its_gpu_and_its_cost_is_told(production, profile):
+def test_a_gpu_stage_gets_its_gpu_and_its_cost_is_counted(production, profile):
     """The job of a `cuda` stage has a GPU of Slurm's; status tells the GPU hours. Nothing here computes on it."""
     production.write(generate={"device": "cuda"}, allow_cpu=True)
     production.demand("sleep 2")

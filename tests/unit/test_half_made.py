@@ -29,7 +29,7 @@ def quick_disk():
 
 
 class Stopped(Inline):
-    """Is asked to stop in its third chunk."""
+    """Receives a signal to stop in its third chunk."""
 
     def run(self, chunk, events):
         if chunk.index == 2:
@@ -257,12 +257,12 @@ def test_whatever_a_sidecar_holds_is_facts_or_one_line(tmp_path_factory, odd, ot
 
 def test_a_shard_cut_off_chunk_by_chunk_ends_in_the_same_bytes(tmp_path, quiet, monkeypatch):
     """Two jobs at once: each finds chunks of the other's, or makes them itself."""
-    seen = []
+    made = []
     write = chunk_files.ChunkFiles.write
 
     def twin(self, chunk, result):
-        if not seen:
-            seen.append(chunk)
+        if not made:
+            made.append(chunk)
             run(job(tmp_path, Toy))
         write(self, chunk, result)
 

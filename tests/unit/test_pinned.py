@@ -80,8 +80,8 @@ def test_a_bare_word_is_the_backends_own(word):
     ("name", "said"),
     [
         ("models/none", "model `models/none`: no such folder; give a folder, a digest"),
-        ("models:/m@champion", "no registry is at hand"),
-        ("0123456789abcdef", "no registry is at hand"),
+        ("models:/m@champion", "this process has no registry"),
+        ("0123456789abcdef", "this process has no registry"),
         ("models", None),
     ],
 )
@@ -136,19 +136,19 @@ def test_a_model_trained_again_in_place_needs_a_new_revision(campaign, tmp_path)
 
 
 def test_registered_models_keep_their_version_until_a_new_revision(campaign, tmp_path, monkeypatch):
-    asked = []
+    fetched = []
 
     def find(name):
-        asked.append(name)
+        fetched.append(name)
         return tmp_path / "models/cal"
 
     monkeypatch.setattr(model_pins, "_registry", find)
     first, _ = make_plan(campaign("models:/calibration@champion"))
     shutil.rmtree(tmp_path / "models/cal/jets")
     more, _ = make_plan(campaign("models:/calibration@champion", events=20))
-    assert asked == ["models:/calibration@champion"] and entry(more) == entry(first)
+    assert fetched == ["models:/calibration@champion"] and entry(more) == entry(first)
     new, _ = make_plan(campaign("models:/calibration@champion", events=20), new_revision=True)
-    assert len(asked) == 2 and entry(new)["model"] != entry(first)["model"]
+    assert len(fetched) == 2 and entry(new)["model"] != entry(first)["model"]
 
 
 def test_a_model_gone_from_the_cache_comes_back_or_is_named(campaign, tmp_path):
@@ -180,7 +180,7 @@ def test_a_job_refuses_another_content_than_was_planned(campaign):
         ("models/none", "model `models/none`: no such folder"),
         ("nowhere", "nowhere"),
         ("models/m", "no model here"),
-        ("models:/cal", "no registry is at hand"),
+        ("models:/cal", "this process has no registry"),
     ],
 )
 def test_a_missing_or_strange_model_is_named_with_its_place(campaign, model, said, tmp_path):

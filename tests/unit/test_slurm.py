@@ -208,7 +208,7 @@ GPU, SHARD = Gres("gpu", "t4", 1), Gres("shard", "", 2)
         ({"gres": "gpu:a100:2,gpu:t4:1"}, {"gpus": 2, "gpu_type": "a100", "gres": (GPU,)}),
         ({"gres": "gpu:0"}, {}),
         ({"gres": "gpu=x"}, {"unread": ("gres `gpu=x`",)}),
-        ({"gpus": 1}, {"unread": ("gpus `1`: Slurm is not asked for it; write `gpu`",)}),
+        ({"gpus": 1}, {"unread": ("gpus `1`: not passed on to Slurm; write `gpu`",)}),
         ({"gpu": 2, "cpus_per_gpu": 4}, {"gpus": 2, "cpus": 8}),
         ({"threads": 4, "mem_mb_per_cpu": 100}, {"cpus": 4, "memory_mb": 400}),
         ({"cpus_per_task": -1}, {"cpus": 1}),
@@ -393,22 +393,22 @@ def test_what_a_cluster_lacks_is_named_in_one_line(cluster, what):
 
 
 def test_what_a_cluster_has_is_no_problem(cluster):
-    asked = [
+    wanted = [
         Request("simulate", None, "physics", "normal", 8, 16000, 1440),
         Request("simulate_gpu", "gpu", "physics", cpus=1, memory_mb=16000, gpus=2, gpu_type="a100"),
     ]
-    assert offer.problems(asked) == []
+    assert offer.problems(wanted) == []
 
 
 def test_what_is_not_understood_or_has_to_wait_is_a_line(cluster):
-    asked = [
+    wanted = [
         Request("rule a", partition="mig", gpus=1, gpu_type="1g.10gb", gres=(SHARD,), constraint="intel&80gb"),
         Request("rule b", partition="drained"),
         Request("rule c", partition="odd", gpus=4, constraint="a&b|c"),
         Request("rule d", partition="cpu,drained", unread=("gres `gpu=x`",)),
     ]
-    assert offer.problems(asked) == []
-    assert offer.remarks(asked) == [
+    assert offer.problems(wanted) == []
+    assert offer.remarks(wanted) == [
         "rule b: will wait: the nodes that could take it are down or draining: d1",
         "rule c: not checked: constraint `&` and `|` without brackets",
         "rule c: not checked: partition `odd` has MaxTime=soon",
@@ -468,8 +468,8 @@ def test_rules_of_a_group_are_asked_for_as_one_job():
 
 
 def test_a_gpu_rule_is_a_job_of_its_own():
-    asked = profile.requests(grouped(), [GPU_CHAIN])
-    assert [(one.rules.split(", as")[0], one.gpus) for one in asked] == [
+    wanted = profile.requests(grouped(), [GPU_CHAIN])
+    assert [(one.rules.split(", as")[0], one.gpus) for one in wanted] == [
         ("rule generate", 0),
         ("rule simulate_gpu", 1),
         ("rules cluster, calibrate, publish", 0),
@@ -486,10 +486,10 @@ SPLIT = {"default-resources": {"slurm_partition": "cpu"}, "set-resources": {"clu
         (SPLIT, CPU_CHAIN, "slurm_partition: the rules of a group go as one job, but ask for generate `cpu`"),
     ],
 )
-def test_groups_that_cannot_be_are_told(settings, road, said):
-    with pytest.raises(InputError) as told:
+def test_groups_that_cannot_run_are_an_error(settings, road, said):
+    with pytest.raises(InputError) as caught:
         profile.requests(grouped(**settings), [road])
-    assert said in str(told.value) and str(told.value).startswith("site: ")
+    assert said in str(caught.value) and str(caught.value).startswith("site: ")
 
 
 def test_resources_are_those_of_the_first_attempt():

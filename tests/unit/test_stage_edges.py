@@ -106,8 +106,8 @@ def test_energies_far_above_the_range_end_in_bounded_time_and_are_counted(backen
     started, events = time.perf_counter(), events_of([[particle(211, energy, 2.0)]])
     made = run(backends[stage], events, {"simulate": "hits", "fuse": "objects"}[stage])
     assert time.perf_counter() - started < 20
-    told = [*made.info["not_simulated"].values(), *made.info["fallback_reasons"].values()]
-    assert sum(one["energy"] for one in told) == pytest.approx(energy, rel=0.01)
+    counted = [*made.info["not_simulated"].values(), *made.info["fallback_reasons"].values()]
+    assert sum(one["energy"] for one in counted) == pytest.approx(energy, rel=0.01)
 
 
 HARD = [[particle(13, 400.0, 2.0), particle(22, 500.0, -2.0)], [particle(3112, 20.0, 2.0)]]

@@ -1,4 +1,4 @@
-"""Where caches lie, ours and those of libraries: one rule, for users with and without a home or a name."""
+"""Folders for caches of gen2reco and of its libraries, for users with and without a home folder or a name."""
 
 import os
 import pwd
@@ -19,7 +19,8 @@ def cache_folder() -> Path:
 
 
 def settle() -> None:
-    """Give libraries that ask for a home, a name or a cache a place, where this process has none of its own."""
+    """Set the environment variables by which libraries find a home, a user name and a cache, where these are
+    missing."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -32,13 +33,13 @@ def settle() -> None:
 
 
 def _xdg_cache() -> Path | None:
-    """XDG_CACHE_HOME, which does not count unless it is absolute (XDG Base Directory Specification 0.8)."""
+    """XDG_CACHE_HOME, if it is an absolute path (XDG Base Directory Specification 0.8)."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     return _own(given) if given.startswith("/") else None
 
 
 def _home() -> Path | None:
-    """The user's home, if there is such a folder."""
+    """The user's home folder, None where it does not exist."""
     given = os.environ.get("HOME", "")
     if _is_folder(given):
         return _own(given)
@@ -54,16 +55,17 @@ def _is_folder(given: str) -> bool:
 
 
 def _home_cache(holds: str = "") -> Path | None:
-    """`~/.cache`, if it can be written or made, or has a folder of this name already."""
+    """`~/.cache`, if it can be written or made, or already holds the folder `holds`; else None."""
     cache = (_home() or Path("/nowhere")) / ".cache"
     if holds and _is_folder(f"{cache}/{holds}"):
         return cache
-    there = next(place for place in (cache, *cache.parents) if _is_folder(str(place)))
-    return cache if there != Path("/") and os.access(there, os.W_OK) else None
+    deepest = next(place for place in (cache, *cache.parents) if _is_folder(str(place)))
+    return cache if deepest != Path("/") and os.access(deepest, os.W_OK) else None
 
 
 def _own(given: str) -> Path:
-    """A folder that the environment names; our temporary one, also of another machine, is made if need be."""
+    """A folder named in the environment; made safely where it is the temporary one, which another machine may have
+    set."""
     return _temporary() if Path(given) == _place() else Path(given)
 
 
@@ -72,7 +74,7 @@ def _place() -> Path:
 
 
 def _temporary() -> Path:
-    """A folder in the temporary one that no other user can write in."""
+    """A folder of this user in the temporary folder. Raises InfrastructureError where another user can write in it."""
     folder = _place()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`gen2reco <command>`: every stage and tool from the command line; commands load only what they need."""
+"""The command line `gen2reco <command>`: every stage and tool. A command imports only what it needs."""
 
 import importlib
 import logging
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All command names, in the order of the road."""
+        """All command names, stages first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -66,7 +66,7 @@ def cli() -> None:
 
 
 def _check_address_space() -> None:
-    """Raises InfrastructureError under a limit in which libraries end the process in their own words while loading."""
+    """Raises InfrastructureError under a limit so small that libraries abort the process while they are loaded."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < LEAST_ADDRESS_SPACE:
         raise InfrastructureError(
@@ -76,8 +76,8 @@ def _check_address_space() -> None:
 
 
 def main() -> None:
-    """Entry point: one clear line and an exit code for what a user or the machine did, a traceback only for a fault of
-    our own."""
+    """Entry point: errors of the user or the machine give one line and an exit code, a fault of this code its
+    traceback."""
     code = 0
     try:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -102,15 +102,15 @@ def main() -> None:
 
 
 def _interrupted(error: BaseException) -> int:
-    """Say why a command was interrupted, and return its exit code; click takes a file of compiled code that was cut off
-    (EOFError) for Ctrl-D."""
+    """Print why a command was interrupted, and return its exit code. click reports a truncated file of compiled code
+    (EOFError) as Ctrl-D."""
     cut = classified(error.__cause__) if isinstance(error.__cause__, EOFError) else None
     print(f"gen2reco: error: {cut}" if cut else "gen2reco: interrupted", file=sys.stderr)
     return cut.exit_code if cut else 130
 
 
 def _leave(code: int) -> None:
-    """Exit; at once when an engine is loaded that crashes in its own tear-down."""
+    """Exit; without tear-down where Geant4 is loaded, which crashes in it."""
     if "geant4_pybind" in sys.modules:
         from gen2reco.run.runner import leave
 

@@ -1,4 +1,4 @@
-"""The three ways a command ends early; the command line prints each as one line and exits with its code."""
+"""The errors with which a command ends; the command line prints one line and exits with the error's code."""
 
 import errno
 import re
@@ -10,26 +10,26 @@ _MACHINE = {getattr(errno, name) for name in ["ENOMEM", "ENOSPC", "EDQUOT", "EIO
 
 
 class Gen2recoError(Exception):
-    """Base of all errors shown to a user without a traceback."""
+    """Base of all errors that a user sees without a traceback."""
 
     exit_code = 1
 
 
 class InputError(Gen2recoError):
-    """The user's input is wrong: names the file, the field, the value, what was expected, what to do."""
+    """The user's input is wrong. The message names file, field, value, what was expected and what to do."""
 
     exit_code = 2
 
 
 class InfrastructureError(Gen2recoError):
-    """The machine failed (disk, memory, device): exits with EX_TEMPFAIL, which the profile retries."""
+    """The machine failed (disk, memory, device). Exits with EX_TEMPFAIL, which profiles retry."""
 
     exit_code = 75
 
 
 @contextmanager
 def about(what: str) -> Iterator[None]:
-    """Begin each error of ours that the block raises with what it is about: a file, or a field in one."""
+    """Prefix the message of any Gen2recoError of the block with what it is about, such as a file and a field."""
     try:
         yield
     except Gen2recoError as error:
@@ -37,10 +37,10 @@ def about(what: str) -> Iterator[None]:
 
 
 def classified(error: BaseException) -> Gen2recoError | None:
-    """An error as one of ours; None for a fault of our own code, which deserves its traceback.
+    """Any exception as a Gen2recoError; None for a fault of this code, which is shown with its traceback.
 
-    Memory that ran out (Python's, numpy's, Arrow's, torch's, C++'s, a library that could not be mapped), disks that are
-    full and other failures of the machine are InfrastructureErrors, also where a reader took them for a bad file.
+    Exhausted memory (of Python, numpy, Arrow, torch, C++, or a library that cannot be mapped), full disks and other
+    failures of the machine become InfrastructureErrors, also where a reader reported a bad file because of them.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -65,12 +65,12 @@ def classified(error: BaseException) -> Gen2recoError | None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line; its name where it says nothing."""
+    """The first line of an error's message, or its type where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _memory(error: BaseException) -> str:
-    """What to say where an error means that memory ran out; empty where it does not."""
+    """The message for an error that means exhausted memory; empty for others."""
     if isinstance(error, Gen2recoError):
         return ""
     named = any(kind.__name__ in ("MemoryError", "OutOfMemoryError") for kind in type(error).__mro__)

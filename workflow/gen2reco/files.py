@@ -1,4 +1,4 @@
-"""Files are read only where they are regular files, and written whole or not at all."""
+"""Read regular files only, and write files whole or not at all."""
 
 import errno
 import hashlib
@@ -17,8 +17,8 @@ _KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a de
 
 
 def regular_file(path: Path | str) -> Path:
-    """The path of a regular file, or of a link to one. Raises InputError for all else: pipes and devices may never
-    end."""
+    """The path of a regular file, or of a link to one. Raises InputError for anything else: reading a pipe or a device
+    may never end."""
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
@@ -48,10 +48,10 @@ def read_text(path: Path | str, limit: int = MAX_TEXT) -> str:
 
 
 def check_output(path: Path | str, own: Collection[str] = ()) -> None:
-    """Check that a file may be written at `path`, where nothing lies or a regular file does.
+    """Check that a file may be written at `path`: nothing exists there, or a regular file.
 
-    A `.json` is written only where it replaces none but an object, or a list of objects, with the keys `own`, and never
-    if there are none: the name belongs to the sidecar of a file. Raises InputError.
+    A `.json`, the name of a sidecar, may replace only a JSON object, or a list of objects, with the keys `own`; without
+    such keys it is refused. Raises InputError.
     """
     path = Path(path)
     present = _check_target(path)
@@ -66,18 +66,18 @@ def check_output(path: Path | str, own: Collection[str] = ()) -> None:
 
 
 def check_folder(path: Path | str) -> None:
-    """Raises InputError where `path` is there and no folder."""
+    """Raises InputError where `path` exists and is no folder."""
     if Path(path).exists() and not Path(path).is_dir():
         raise InputError(f"{path}: is no folder, expected a new or an existing one for the output")
 
 
 @contextmanager
 def whole(path: Path, what: str = "") -> Iterator[Path]:
-    """A temporary name in the folder of `path`, or of what it links to, unique to this attempt, which takes its place
-    when the block ends well; else nothing is left.
+    """Yield a temporary name in the folder of `path` (of its target, for a link), unique to this attempt. When the
+    block succeeds the file is renamed to `path`; when it fails the file is removed.
 
-    Raises InputError where `path` is no regular file, and InfrastructureError when the folder or disk refuses; `what`
-    begins what it says.
+    Raises InputError where `path` is no regular file, and InfrastructureError, whose text `what` begins, where the
+    folder or the disk refuses.
     """
     _check_target(path)
     target = _target(path)
@@ -94,8 +94,8 @@ def whole(path: Path, what: str = "") -> Iterator[Path]:
 
 
 def put_in_place(file: Path, path: Path) -> None:
-    """Rename a finished file of the same disk to `path`, or what it links to, its data on the disk before and its name
-    after. Raises OSError."""
+    """Rename a finished file to `path`, or to its target for a link, on the same disk. Its data are synchronised to the
+    disk before, the folder after. Raises OSError."""
     target = _target(path)
     _to_disk(file)
     file.replace(target)
@@ -104,7 +104,7 @@ def put_in_place(file: Path, path: Path) -> None:
 
 
 def _target(path: Path) -> Path:
-    """The file itself where `path` is a link to it, for a rename would replace the link."""
+    """`path`, or the file it links to: a rename would replace the link."""
     return path.resolve() if path.is_symlink() else path
 
 
@@ -117,8 +117,8 @@ def _to_disk(path: Path) -> None:
 
 
 def _check_target(path: Path) -> bool:
-    """Whether something lies at `path`. Raises InputError where that is, or links to, no regular file, and
-    InfrastructureError where the folder refuses."""
+    """Whether a file exists at `path`. Raises InputError where it is not regular, and InfrastructureError where the
+    folder cannot be searched."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

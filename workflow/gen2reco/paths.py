@@ -1,4 +1,4 @@
-"""Where everything of a campaign lies; the only place that spells a path."""
+"""The paths of everything that belongs to a campaign; no other module spells one out."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ RESERVED = frozenset(
     {"report", "logs", "benchmarks", "publish", "validate", "track", "tracked"}
     | {"plan", "driver", "submitted", "models", "none_at_all"}
 )
-"""Names that no sample and no campaign may have: of folders, rules and experiments of the campaign itself."""
+"""Names that no sample, campaign or stage may have, because folders, rules or experiments of a campaign have them."""
 
 
 def campaign_folder(name: str) -> Path:
@@ -31,7 +31,7 @@ def record_file(folder: Path, sample: str, stage: str, shard: int) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it. Raises InfrastructureError naming what is in the way."""
+    """Make a folder and its parents. Raises InfrastructureError naming the path that prevents it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

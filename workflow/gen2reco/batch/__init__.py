@@ -1,1 +1,1 @@
-"""Batch systems: the driving process, submission, Slurm, Snakemake's profiles, the state of a campaign."""
+"""Run a campaign on a batch system: the driving process, submission, Slurm, Snakemake profiles, status."""

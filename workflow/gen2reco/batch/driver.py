@@ -1,4 +1,4 @@
-"""What the driving Snakemake process does: find its campaign, make or extend the plan, hold the campaign."""
+"""The driving Snakemake process: find the campaign, make or extend its plan, and hold the campaign while it runs."""
 
 import difflib
 import functools
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 QUICKSTART = "configs/campaigns/quickstart.yaml"
 CHANGES = ("execute", "delete_output", "unlock", "cleanup_metadata", "cleanup_shadow")
-"""What of Snakemake's workflow starts jobs, or removes or marks files."""
+"""Methods of Snakemake's Workflow that start jobs, or remove or mark files."""
 
 
 def campaign_of(given: "ConfigSettings") -> str:
-    """The campaign file that Snakemake was given: `--config campaign=FILE`, a `--configfile` that says so, or is the
-    campaign itself; the quickstart if none is. Raises InputError for anything else in the configuration."""
+    """The campaign file: that of `--config campaign=FILE`, or the one that a `--configfile` names or is; the quickstart
+    where neither is given. Raises InputError for any other key in the configuration."""
     _refuse_unknown(given.config, "--config")
     found = _as_written(given) if "campaign" in given.config else []
     for file in given.configfiles:
@@ -55,14 +55,14 @@ def campaign_of(given: "ConfigSettings") -> str:
 def _refuse_unknown(config: Any, where: str) -> None:
     for key in config:
         if key != "campaign":
-            near = difflib.get_close_matches(str(key), ["campaign"], n=1)
-            hint = "did you mean `campaign`?" if near else "the only one is `campaign`; all else stands in its file"
+            misspelt = difflib.get_close_matches(str(key), ["campaign"], n=1)
+            hint = "did you mean `campaign`?" if misspelt else "the only one is `campaign`; all else stands in its file"
             raise InputError(f"{where}: unknown key `{str(key)[:80]}`; {hint}")
 
 
 def _as_written(given: "ConfigSettings") -> list[str]:
-    """The file as it stands on the command line, of which Snakemake makes YAML: a `#` in its name would end it; all of
-    them, where several do. Raises InputError for none."""
+    """The campaign files as typed on the command line: Snakemake parses the words as YAML, where a `#` in a name starts
+    a comment. Raises InputError where `campaign=` names no file."""
     entries = given.config_args if isinstance(given.config_args, list) else []
     written = [entry.removeprefix("campaign=") for entry in entries if entry.startswith("campaign=")]
     if given.config["campaign"] is None:
@@ -74,7 +74,7 @@ def _as_written(given: "ConfigSettings") -> list[str]:
 
 @contextmanager
 def or_end() -> Iterator[None]:
-    """End Snakemake's process, where the block fails, as any command of ours ends: one line and an exit code."""
+    """Where the block fails, end Snakemake's process as every command of gen2reco ends: one line and an exit code."""
     try:
         yield
     except Exception as error:
@@ -85,7 +85,7 @@ def or_end() -> Iterator[None]:
 
 
 def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
-    """The plan of a campaign: the driver makes or extends it, its jobs read it."""
+    """The plan of a campaign. The driver makes or extends it; its jobs only read it."""
     if driver:
         os.environ.pop(VARIABLE, None)
         plan = ensure_plan(campaign_file)
@@ -95,7 +95,8 @@ def plan_of(campaign_file: Path | str, driver: bool) -> Plan:
 
 
 def plan_of_workflow(workflow: "Workflow") -> Plan:
-    """The plan of Snakemake's process: a job takes that of its driver, whatever the campaign file says by now."""
+    """The plan for this Snakemake process: that of its driver for a job, even if the campaign file changed
+    meanwhile."""
     name = os.environ.get(VARIABLE, "").partition(":")[0]
     if name and not workflow.is_main_process:
         return job_plan(lock_file(name))
@@ -103,9 +104,10 @@ def plan_of_workflow(workflow: "Workflow") -> Plan:
 
 
 def guard(workflow: "Workflow", plan: Plan) -> None:
-    """Let whatever in Snakemake changes a campaign hold it first, until the process ends; dry runs and lists need not.
+    """Make Snakemake hold the campaign, until the process ends, before it changes anything; dry runs and lists do not.
 
-    The process ends, with one line, if another holds the campaign or planned it anew meanwhile."""
+    Where another process holds the campaign, or planned it anew meanwhile, this one ends with one line.
+    """
     for name in CHANGES:
         setattr(workflow, name, _holding(getattr(workflow, name), plan))
 
@@ -131,8 +133,8 @@ def _take(plan: Plan) -> None:
 
 
 def start_driver(plan: Plan, workflow: "Workflow") -> None:
-    """What the driver does before its first job on Slurm: see that the cluster has what the jobs ask for, and cancel
-    those that an earlier driver left behind. Raises InputError, InfrastructureError."""
+    """Before the first job on Slurm, check that the cluster can run the jobs, and cancel those that an earlier driver
+    left in the queue. Raises InputError, InfrastructureError."""
     if type(workflow.executor_settings).__module__ != "snakemake_executor_plugin_slurm":
         return
     from gen2reco.batch import slurm
@@ -147,20 +149,20 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
     if orphans := slurm.shard_jobs(plan.lock["name"]):
         print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr, flush=True)
         slurm.cancel(orphans)
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # they may have changed what is there
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # they may have made files meanwhile
 
 
 def _requests(workflow: "Workflow") -> list["Request"]:
-    """What the jobs that are to run ask for, groups as one job; of like jobs the first."""
+    """The requests of the jobs that are to run, one of each kind; the rules of a group are one job."""
     from gen2reco.batch.profile import job_name
     from gen2reco.batch.request import Request
 
-    kinds, seen = {}, set()
+    kinds, visited = {}, set()
     for job in workflow.dag.needrun_jobs():
         whole = workflow.dag.get_job_group(job) or job
-        if workflow.is_local(job.rule) or id(whole) in seen:
+        if workflow.is_local(job.rule) or id(whole) in visited:
             continue
-        seen.add(id(whole))
+        visited.add(id(whole))
         rules = Counter(one.rule.name for level in whole.toposorted for one in level) if whole.is_group() else {}
         rules = rules or {job.rule.name: 1}
         kinds.setdefault(job_name(list(rules), max(rules.values())), whole)

@@ -1,4 +1,4 @@
-"""Arithmetic written in a profile (`max(2000, 1000 * attempt)`), worked out from its syntax tree: no text is run."""
+"""Evaluate arithmetic in a profile (`max(2000, 1000 * attempt)`) from its syntax tree; no text is executed."""
 
 import ast
 import operator
@@ -29,8 +29,8 @@ _CALLS = {"min": min, "max": max, "int": int, "float": float, "round": round, "a
 
 
 def evaluate(text: str, names: Mapping[str, int]) -> int | float | str | None:
-    """The value of an expression of numbers, these names, arithmetic, comparisons, `a if b else c`, min, max, int,
-    float, round and abs; that of a quoted string; None for any other text, and for numbers beyond 10^18."""
+    """The value of an expression of numbers, the given names, arithmetic, comparisons, `a if b else c`, min, max, int,
+    float, round and abs, or of a quoted string. None for any other text, and for numbers beyond 10^18."""
     if len(text) > MAX_CHARACTERS:
         return None
     try:
@@ -51,7 +51,7 @@ def _value(node: ast.expr, names: Mapping[str, int]) -> Any:
         case ast.BinOp(op=op, left=left, right=right):
             left, right = _number(left, names), _number(right, names)
             if isinstance(op, ast.Pow) and abs(right) > MAX_POWER:
-                raise ValueError("a power out of all bounds")
+                raise ValueError("the exponent is too large")
             return _bounded(_BINARY[type(op)](left, right))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return _COMPARE[type(op)](_value(left, names), _value(right, names))
@@ -71,5 +71,5 @@ def _number(node: ast.expr, names: Mapping[str, int]) -> int | float:
 
 def _bounded(value: int | float) -> int | float:
     if not abs(value) <= MAX_NUMBER:  # NaN too
-        raise ArithmeticError("a number out of all bounds")
+        raise ArithmeticError("the number is too large")
     return value

@@ -1,4 +1,4 @@
-"""Why shards are not there: the reason of each one's last attempt, from its log, Slurm's log and the accounting."""
+"""Why shards are missing: the outcome of the last attempt, from its log, Slurm's log and the accounting."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ SIGNS = {
     r"DUE TO NODE FAILURE": "node lost",
     r"DUE TO PREEMPTION": "preempted",
 }
-"""What the logs say where the accounting does not tell: a job killed for its memory often counts as failed."""
+"""Patterns in the logs, used where the accounting gives no reason: a job killed for its memory often counts as
+failed."""
 
 
 class Submitted(BaseModel):
@@ -40,7 +41,7 @@ class Submitted(BaseModel):
 
 @dataclass(frozen=True)
 class Attempt:
-    """The last attempt at a shard that is not there."""
+    """The last attempt at a shard whose file is missing."""
 
     sample: str
     stage: str
@@ -52,7 +53,7 @@ class Attempt:
 
 
 def failed_attempts(plan: Plan) -> list[Attempt]:
-    """The shards that were tried and are not there, with the reason; those at work now are left out."""
+    """The shards that were tried and are missing, with the reason; those whose job is running are left out."""
     tried = [(*shard, log) for shard, log in _logs_of_missing(plan)]
     jobs = {log: found[-1] for *_, log in tried if (found := re.findall(r"^Slurm job (\d+)", log, re.M))}
     known = slurm.states(sorted(set(jobs.values()))) if jobs and slurm.available() else {}
@@ -67,7 +68,7 @@ def failed_attempts(plan: Plan) -> list[Attempt]:
 
 
 def gpu_hours(plan: Plan) -> tuple[float, str]:
-    """GPU hours spent on a campaign, and by what they were counted: the accounting, or the finished shards."""
+    """GPU hours spent on a campaign, and their source: Slurm's accounting, or else the sidecars of finished shards."""
     submitted = plan.folder / "submitted.json"
     if submitted.exists() and slurm.available():
         first = parse_block(load_json(submitted, 1000), Submitted, str(submitted)).first
@@ -112,7 +113,7 @@ def _logs_of_missing(plan: Plan) -> list[tuple[tuple[str, str, int], str]]:
 
 
 def _reason(log: str, job: str | None, state: str) -> str:
-    """One line; empty where nothing went wrong yet."""
+    """The reason in one line; empty where nothing went wrong yet."""
     if state in STATES:
         return STATES[state]
     texts = [log, *(file.read_text(errors="replace") for file in SLURM_LOGS.rglob(f"{job}.log"))] if job else [log]

@@ -1,4 +1,4 @@
-"""Whether a cluster has what jobs ask for: a line for what it has not, and a line for what cannot be checked."""
+"""Compare the requests of jobs with what a cluster offers: a line for each misfit, and for what cannot be checked."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from gen2reco.batch.slurm_words import Gres, has_features
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a cluster offers this user; no accounts or QoS where the accounting does not tell."""
+    """What a cluster offers this user; accounts and QoS are empty where the accounting gives none."""
 
     partitions: dict[str, Partition]
     nodes: list[Node]
@@ -20,30 +20,31 @@ class Cluster:
 
     @classmethod
     def here(cls) -> "Cluster":
-        """This cluster. Raises InfrastructureError if it is not up."""
+        """The cluster of this machine. Raises InfrastructureError where Slurm does not answer."""
         return cls(slurm.partitions(), slurm.nodes(), *slurm.associations())
 
     def names(self, request: Request) -> list[str]:
-        """The partitions that a request names, else the default one."""
+        """The partitions that a request names, or else the default one."""
         default = [name for name, partition in self.partitions.items() if partition.default]
         return [name.strip() for name in request.partition.split(",")] if request.partition else default[:1]
 
 
-def problems(asked: Iterable[Request], cluster: Cluster | None = None) -> list[str]:
-    """What the cluster cannot give of what is asked for, a line each. Raises InfrastructureError if it is not up."""
+def problems(requests: Iterable[Request], cluster: Cluster | None = None) -> list[str]:
+    """The requests that the cluster cannot satisfy, a line each. Raises InfrastructureError where Slurm does not
+    answer."""
     cluster = cluster or Cluster.here()
-    return _lines((request, [_problem(request, cluster)]) for request in asked)
+    return _lines((request, [_problem(request, cluster)]) for request in requests)
 
 
-def remarks(asked: Iterable[Request], cluster: Cluster | None = None) -> list[str]:
-    """What of the requests and of the cluster's answers is not understood, and so not checked, and what will have to
-    wait for nodes; a line each."""
+def remarks(requests: Iterable[Request], cluster: Cluster | None = None) -> list[str]:
+    """A line for each part of the requests, or of the cluster's description, that could not be read and so was not
+    checked, and for each request that has to wait for nodes."""
     cluster = cluster or Cluster.here()
-    return _lines((request, [*_unread(request, cluster), _waits(request, cluster)]) for request in asked)
+    return _lines((request, [*_unread(request, cluster), _waits(request, cluster)]) for request in requests)
 
 
 def _lines(found: Iterable[tuple[Request, list[str | None]]]) -> list[str]:
-    """The texts, each once with the rules that it is about."""
+    """Each text once, after the rules that it applies to."""
     lines: dict[str, list[str]] = {}
     for request, texts in found:
         for text in filter(None, texts):
@@ -52,7 +53,7 @@ def _lines(found: Iterable[tuple[Request, list[str | None]]]) -> list[str]:
 
 
 def _unread(request: Request, cluster: Cluster) -> Iterator[str]:
-    """What cannot be read in a request, and of the cluster."""
+    """The parts of a request, and of the nodes it may use, that could not be read."""
     yield from (f"not checked: {text}" for text in request.unread)
     try:
         has_features(request.constraint or "any", ())
@@ -66,7 +67,7 @@ def _unread(request: Request, cluster: Cluster) -> Iterator[str]:
 
 
 def _waits(request: Request, cluster: Cluster) -> str | None:
-    """Whether all nodes that could take a request are down or draining."""
+    """A text where all nodes that could take a request are down or draining."""
     nodes = [node for name in cluster.names(request) for node in _nodes(request, name, cluster)]
     able = [node for node in nodes if _fits_features(request, node) and _fits(request, node)]
     if not able or any(node.usable for node in able):
@@ -75,7 +76,7 @@ def _waits(request: Request, cluster: Cluster) -> str | None:
 
 
 def _problem(request: Request, cluster: Cluster) -> str | None:
-    """What is wrong with a request; one that several partitions may take is wrong if it is in each."""
+    """Why a request cannot be satisfied; where several partitions are named, only if none of them can."""
     found = None
     names = cluster.names(request)
     if not names:
@@ -101,13 +102,13 @@ def _problem(request: Request, cluster: Cluster) -> str | None:
 
 
 def _nodes(request: Request, name: str, cluster: Cluster) -> list[Node]:
-    """The nodes of a partition that may take the request."""
+    """The nodes of a partition that a request does not exclude."""
     here = [node for node in cluster.nodes if name in node.partitions and node.name not in request.excluded]
     return [node for node in here if not request.nodes or node.name in request.nodes]
 
 
 def _with_defaults(request: Request, partition: Partition) -> Request:
-    """A request with the memory that the partition gives to one that asks for none."""
+    """The request with the partition's default memory, where it names none."""
     default = partition.memory_mb or partition.memory_per_cpu_mb * request.cpus
     return replace(request, memory_mb=request.memory_mb or default)
 
@@ -140,17 +141,17 @@ def _limits(request: Request, partition: Partition) -> str | None:
             f"runtime {request.minutes:g} min is beyond the {partition.minutes:g} min of partition "
             f"`{partition.name}`; lower `runtime` and the campaign's `job_minutes`"
         )
-    for asked, most, unit in (
+    for wanted, most, unit in (
         (request.memory_mb, partition.most_memory_mb, "MB"),
         (request.cpus, partition.most_cpus, "CPU"),
     ):
-        if most and asked > most:
-            return f"{asked} {unit} are more than the {most} {unit} a node that partition `{partition.name}` allows"
+        if most and wanted > most:
+            return f"{wanted} {unit} are more than the {most} {unit} a node that partition `{partition.name}` allows"
     return None
 
 
 def _placed(request: Request, partition: Partition, nodes: list[Node], cluster: Cluster) -> str | None:
-    """Whether nodes by name or feature are there."""
+    """Whether the partition has the nodes or features that a request names."""
     if missing := request.nodes - {node.name for node in nodes}:
         return f"partition `{partition.name}` has no node {', '.join(sorted(missing)[:5])}"
     if nodes and request.constraint and not any(_fits_features(request, node) for node in nodes):
@@ -196,7 +197,7 @@ def _fits(request: Request, node: Node) -> bool:
 
 
 def _fits_features(request: Request, node: Node) -> bool:
-    """Whether a node has what a constraint asks for; true where that cannot be told."""
+    """Whether a node satisfies the constraint; true where the constraint cannot be read."""
     try:
         return not request.constraint or has_features(request.constraint, node.features)
     except ValueError:
@@ -204,6 +205,6 @@ def _fits_features(request: Request, node: Node) -> bool:
 
 
 def _count(node: Node, one: Gres) -> int:
-    """How many of a generic resource a node has, of its type or of any."""
+    """How many units of a generic resource a node has; of all types where none is named."""
     here = [Gres("gpu", kind, count) for kind, count in node.gpus.items()] + list(node.gres)
     return sum(found.count for found in here if found.name == one.name and one.type in ("", found.type))

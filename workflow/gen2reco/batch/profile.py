@@ -1,4 +1,4 @@
-"""Snakemake's profiles as far as a cluster is concerned: what their jobs ask for, and whether the cluster has it."""
+"""Snakemake profiles: the resources of each rule, and the Slurm requests that jobs will make under them."""
 
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from gen2reco.run.stage_table import STAGES, rule_name
 
 REPOSITORY = Path(__file__).parents[3]
 FILES = ("profile.yaml", "config.yaml")
-NOT_SEEN = 33  # exit code of a probe
+NOT_VISIBLE = 33  # exit code of a probe
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Profile:
         return self.settings.get("executor") == "slurm"
 
     def resources(self, rule: str) -> dict[str, Any]:
-        """The resources of a rule's first attempt; what only a running job can work out stays as it is written."""
+        """The resources of a rule's first attempt; expressions that need a running job stay as they are written."""
         threads = self._pairs("set-threads").get(rule, 1)
         return first_attempt({**self._pairs("default-resources"), **self.set_resources.get(rule, {})}, threads)
 
     @property
     def set_resources(self) -> dict[str, dict[str, Any]]:
-        """Rule → the resources that are set for it."""
+        """The resources set for each rule, by its name."""
         return pairs_of_rules(self.settings.get("set-resources"), f"{self.path}: set-resources")
 
     @property
     def groups(self) -> dict[str, str]:
-        """Rule → the group it goes with."""
+        """The group of each rule, by its name."""
         return {rule: str(group) for rule, group in self._pairs("groups").items()}
 
     def shards_at_once(self, group: str) -> int:
-        """How many shards of a group go as one job."""
+        """How many shards of a group run in one job. Raises InputError for what is no number from 1."""
         given = self._pairs("group-components").get(group, 1)
         if (number := _number(given)) is None or number < 1:
             raise InputError(f"{self.path}: group-components: {group} = {given!r}: expected a whole number from 1")
@@ -70,17 +70,17 @@ def load_profile(name: str) -> Profile:
     return Profile(path, settings)
 
 
-def requests(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]]) -> list[Request]:
-    """What jobs will ask for under a profile, of samples that go these roads of (stage, device): the rules of a group
-    go as one job. Raises InputError for groups that cannot be."""
-    jobs = {rules: None for road in roads for rules in _jobs(profile, road)}
+def requests(profile: Profile, chains: Iterable[Sequence[tuple[str, str]]]) -> list[Request]:
+    """The requests of all jobs under a profile, for samples with these chains of (stage, device); the rules of a group
+    run as one job. Raises InputError for groups that cannot run."""
+    jobs = {rules: None for chain in chains for rules in _jobs(profile, chain)}
     return [_request(profile, rules) for rules in jobs]
 
 
-def _jobs(profile: Profile, road: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
-    """The rules of each job of a shard, in the order of the road."""
-    rules = [rule_name(stage, device) for stage, device in road]
-    rules += ["publish"] if STAGES[road[-1][0]].publishes else []
+def _jobs(profile: Profile, chain: Sequence[tuple[str, str]]) -> list[tuple[str, ...]]:
+    """The rules of each job of a shard, in the order in which they run."""
+    rules = [rule_name(stage, device) for stage, device in chain]
+    rules += ["publish"] if STAGES[chain[-1][0]].publishes else []
     grouped = [(name, tuple(of)) for name, of in groupby(rules, lambda rule: profile.groups.get(rule, rule))]
     names = [name for name, _ in grouped]
     for name in names:
@@ -94,7 +94,8 @@ def _jobs(profile: Profile, road: Sequence[tuple[str, str]]) -> list[tuple[str, 
 
 
 def _request(profile: Profile, rules: tuple[str, ...]) -> Request:
-    """What a job of these rules asks for: as Snakemake adds it up, shards side by side, rules one after the other."""
+    """The request of one job of these rules, added up as Snakemake does: shards in parallel, rules one after the
+    other."""
     each = [Request.of(rule, profile.resources(rule)) for rule in rules]
     named = {"partition": "slurm_partition", "account": "slurm_account", "qos": "qos", "constraint": "constraint"}
     for key, name in named.items():
@@ -118,28 +119,28 @@ def _request(profile: Profile, rules: tuple[str, ...]) -> Request:
 
 
 def job_name(rules: Sequence[str], shards: int = 1) -> str:
-    """How a job of these rules, for so many shards at once, is called in messages."""
+    """The name, in messages, of a job that runs these rules for so many shards."""
     if len(rules) == shards == 1:
         return f"rule {rules[0]}"
     many = f", up to {shards} of each" if shards > 1 else ""
     return f"rule{'s' * (len(rules) > 1)} {', '.join(rules)}{many}, as one job"
 
 
-def unseen(folder: Path, asked: Iterable[Request], seconds: int = 20) -> list[str]:
-    """A line for each partition whose nodes do not see the results folder, found by a tiny job there.
+def not_visible(folder: Path, requests: Iterable[Request], seconds: int = 20) -> list[str]:
+    """A line for each partition whose nodes have no access to the results folder, as a tiny job there finds out.
 
     A partition without a free node within so many seconds is left unchecked.
     """
     lines = []
-    for name in sorted({request.partition or "" for request in asked}):
+    for name in sorted({request.partition or "" for request in requests}):
         where = [f"--partition={name}"] if name else []
         probe = ["srun", f"--immediate={seconds}", "-n1", "-t1", "--mem=50", "-D/", "-Jg2r-probe", "-Q", *where]
-        look = ["sh", "-c", f'test -e "$0" || exit {NOT_SEEN}', str(folder.resolve())]
+        look = ["sh", "-c", f'test -e "$0" || exit {NOT_VISIBLE}', str(folder.resolve())]
         try:
             done = subprocess.run([*probe, *look], capture_output=True, timeout=3 * seconds)
         except (OSError, subprocess.TimeoutExpired):
             continue
-        if done.returncode == NOT_SEEN:
+        if done.returncode == NOT_VISIBLE:
             lines.append(
                 f"{folder.resolve()}: not visible on the compute nodes of partition `{name or 'default'}`; "
                 "work in a folder of a shared filesystem"

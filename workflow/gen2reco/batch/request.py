@@ -1,4 +1,4 @@
-"""What a job asks Slurm for, read from a rule's resources as Snakemake's Slurm executor turns them into options."""
+"""A job's request to Slurm, derived from a rule's resources as Snakemake's Slurm executor turns them into options."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,18 +12,18 @@ export export-file get-user-env gpu-bind gpu-freq gres-flags hint hold ignore-pb
 mail-type mail-user mem-bind nice no-kill no-requeue ntasks-per-core ntasks-per-gpu ntasks-per-node open-mode output
 overcommit oversubscribe parsable prefer priority profile propagate quiet reboot requeue signal spread-job
 threads-per-core time-min use-min-nodes verbose wait wait-all-nodes wckey"""
-"""Options of sbatch that ask no node for anything."""
+"""Options of sbatch that need no resource of a node."""
 _NOT_PASSED_ON = ("gpus", "nvidia_gpu")
 _ELSEWHERE = ("cluster", "clusters", "slurm_cluster")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks Slurm for. `rules` tells whose job it is; `gpu_type` is empty where any type will do."""
+    """The resources that a job requests from Slurm, for these rules; `gpu_type` is empty where any type will do."""
 
     rules: str
     partition: str | None = None
-    """One, or several with commas."""
+    """One name, or several separated by commas."""
     account: str | None = None
     qos: str | None = None
     cpus: int = 1
@@ -35,14 +35,14 @@ class Request:
     """Further generic resources: GPUs of other types, shards."""
     constraint: str = ""
     nodes: frozenset[str] = frozenset()
-    """Nodes that it must have."""
+    """Names of nodes that the job must run on."""
     excluded: frozenset[str] = frozenset()
     unread: tuple[str, ...] = ()
-    """What it asks for in words that cannot be checked."""
+    """Parts of the request that could not be read."""
 
     @classmethod
     def of(cls, rules: str, resources: Mapping[str, Any]) -> "Request":
-        """The request that Snakemake's Slurm executor makes of these resources."""
+        """The request that Snakemake's Slurm executor makes for these resources."""
         return _Reader(resources).request(rules)
 
 
@@ -73,7 +73,7 @@ class _Reader:
             constraint=self._text("constraint"),
         )
         self.unread += [
-            f"{key} `{self._text(key)}`: Slurm is not asked for it; write `gpu`" for key in self._of(_NOT_PASSED_ON)
+            f"{key} `{self._text(key)}`: not passed on to Slurm; write `gpu`" for key in self._of(_NOT_PASSED_ON)
         ]
         self.unread += [f"{key} `{self._text(key)}`: another cluster" for key in self._of(_ELSEWHERE)]
         if self._read("nodes", int) not in (None, 1):
@@ -93,7 +93,7 @@ class _Reader:
         return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
     def _read(self, key: str, read: Callable[[str], Any]) -> Any:
-        """A resource as it is understood; what is not is noted, None if there is none."""
+        """A resource as `read` understands it; None if it is not set, or cannot be read, which is noted."""
         text = self._text(key)
         if not text:
             return None
@@ -104,7 +104,7 @@ class _Reader:
             return None
 
     def _extra(self, request: Request) -> tuple[Request, list[Gres]]:
-        """The request with what its `slurm_extra` adds, and the generic resources in that."""
+        """The request with the options of `slurm_extra` applied, and the generic resources among them."""
         further: list[Gres] = []
         tasks = self._read("tasks", int) or 1
         for name, value in self._read("slurm_extra", words.options) or []:
@@ -117,7 +117,7 @@ class _Reader:
 
 
 def _with_option(request: Request, name: str, value: str, tasks: int) -> tuple[Request, list[Gres]]:
-    """A request with one more option of sbatch. Raises ValueError for an option or a value that cannot be read."""
+    """The request with one more option of sbatch. Raises ValueError for an option or a value that cannot be read."""
     match name:
         case "gres":
             return request, words.gres(value)
@@ -146,18 +146,18 @@ def _with_option(request: Request, name: str, value: str, tasks: int) -> tuple[R
     raise ValueError(name)
 
 
-def _with_tres(request: Request, asked: Mapping[str, str], times: int) -> tuple[Request, list[Gres]]:
-    further = [one for name, count in asked.items() if name.startswith("gres") for one in words.gres(f"{name}={count}")]
-    if others := asked.keys() - {"cpu", "mem"} - {name for name in asked if name.startswith("gres")}:
+def _with_tres(request: Request, tres: Mapping[str, str], times: int) -> tuple[Request, list[Gres]]:
+    further = [one for name, count in tres.items() if name.startswith("gres") for one in words.gres(f"{name}={count}")]
+    if others := tres.keys() - {"cpu", "mem"} - {name for name in tres if name.startswith("gres")}:
         raise ValueError(", ".join(others))
-    cpus = max(request.cpus, int(asked.get("cpu", 0)) * times)
-    memory = max(request.memory_mb, words.megabytes(asked["mem"]) if "mem" in asked else 0)
+    cpus = max(request.cpus, int(tres.get("cpu", 0)) * times)
+    memory = max(request.memory_mb, words.megabytes(tres["mem"]) if "mem" in tres else 0)
     further = [one._replace(count=one.count * times) for one in further]
     return replace(request, cpus=cpus, memory_mb=memory), further
 
 
 def _with_gres(request: Request, found: list[Gres]) -> Request:
-    """The first kind of GPU has places of its own in a request."""
+    """The request with these generic resources; its fields for GPUs hold the first kind."""
     found = [one for one in found if one.count]
     first = next((one for one in found if one.name == "gpu"), None)
     if first is None:

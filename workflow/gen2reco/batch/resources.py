@@ -1,4 +1,4 @@
-"""Resources as Snakemake's profiles write them: as mappings or lists, as numbers, sizes, times or expressions."""
+"""Resources in Snakemake's profiles: mappings or lists of numbers, sizes, times and expressions."""
 
 import math
 import os
@@ -10,7 +10,7 @@ from gen2reco.errors import InputError
 
 
 def pairs(given: Any, where: str) -> dict[str, Any]:
-    """Names and values of `{name: value}`, `[name=value]`, or one `name=value`. Raises InputError for others."""
+    """Read `{name: value}`, `[name=value]`, or a single `name=value`. Raises InputError for any other form."""
     if given is None or isinstance(given, dict):
         return {str(name): value for name, value in (given or {}).items()}
     entries = given if isinstance(given, list) else [given]
@@ -21,7 +21,7 @@ def pairs(given: Any, where: str) -> dict[str, Any]:
 
 
 def pairs_of_rules(given: Any, where: str) -> dict[str, dict[str, Any]]:
-    """The same for each rule, of `{rule: {name: value}}` or `[rule:name=value]`. Raises InputError for others."""
+    """Read `{rule: {name: value}}` or `[rule:name=value]`. Raises InputError for any other form."""
     if isinstance(given, dict):
         return {str(rule): pairs(one, f"{where}: {rule}") for rule, one in given.items()}
     found: dict[str, dict[str, Any]] = {}
@@ -34,8 +34,8 @@ def pairs_of_rules(given: Any, where: str) -> dict[str, dict[str, Any]]:
 
 
 def first_attempt(given: Mapping[str, Any], threads: Any) -> dict[str, Any]:
-    """Resources as Snakemake works them out for the first attempt, `mem` as `mem_mb`, `runtime` in minutes; what only a
-    running job can work out stays as it is written."""
+    """Resources as Snakemake evaluates them for the first attempt: `mem` as `mem_mb`, `runtime` in minutes. Expressions
+    that need a running job stay as they are written."""
     threads = _value("threads", threads, {"attempt": 1})
     names = {"attempt": 1, "threads": threads if isinstance(threads, int) else 1}
     found: dict[str, Any] = {"threads": threads}
@@ -60,7 +60,7 @@ def _value(name: str, written: Any, names: Mapping[str, int]) -> Any:
 
 
 def _in_units(name: str, text: str) -> int | str:
-    """`8GB` in MB, `2h` in minutes, rounded as Snakemake does."""
+    """A size such as `8GB` in MB, a time such as `2h` in minutes, rounded as Snakemake rounds."""
     import humanfriendly
 
     try:

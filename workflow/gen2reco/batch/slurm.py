@@ -1,4 +1,4 @@
-"""Talk to Slurm by its commands: what the cluster has, what is in the queue, what jobs came to and cost."""
+"""Query Slurm through its commands: partitions and nodes, the queue, and the accounting of jobs."""
 
 import getpass
 import hashlib
@@ -22,7 +22,7 @@ _UNUSABLE = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "FUTURE"
 
 @dataclass(frozen=True)
 class Partition:
-    """A queue: its longest job in minutes (None: no limit), the accounts it takes (None: all)."""
+    """A partition: its time limit in minutes (None: no limit), the accounts that may use it (None: all)."""
 
     name: str
     up: bool
@@ -31,23 +31,23 @@ class Partition:
     accounts: frozenset[str] | None
     no_accounts: frozenset[str] = frozenset()
     qos: frozenset[str] | None = None
-    """The QoS it takes; None: all."""
+    """The QoS that may use it; None: all."""
     no_qos: frozenset[str] = frozenset()
     memory_mb: int = 0
-    """What a job gets that asks for none, MB."""
+    """Default memory of a job, MB."""
     memory_per_cpu_mb: int = 0
-    """The same for each CPU."""
+    """Default memory for each CPU of a job, MB."""
     most_memory_mb: int | None = None
-    """The most on one node; None: no limit."""
+    """Largest memory of a job on one node; None: no limit."""
     most_cpus: int | None = None
-    """The most on one node; None: no limit."""
+    """Most CPUs of a job on one node; None: no limit."""
     unread: tuple[str, ...] = ()
     """Fields that could not be read."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A compute node: memory in MB, GPUs by type (`""` for a GPU without a type)."""
+    """A compute node: memory in MB, number of GPUs by type (`""` for a GPU without a type)."""
 
     name: str
     partitions: frozenset[str]
@@ -65,7 +65,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Spent:
-    """What the accounting tells of one job."""
+    """The accounting's record of one job."""
 
     state: str
     seconds: float
@@ -74,12 +74,12 @@ class Spent:
 
 
 def available() -> bool:
-    """Whether Slurm's commands are here."""
+    """Whether this machine has Slurm's commands."""
     return shutil.which("sbatch") is not None
 
 
 def query(*command: str, seconds: float | None = SECONDS) -> list[str]:
-    """The lines that a Slurm command prints. Raises InfrastructureError with what it complained of."""
+    """The lines that a Slurm command prints. Raises InfrastructureError with its error message."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def nodes() -> list[Node]:
 
 
 def associations() -> tuple[set[str], set[str]]:
-    """The accounts and QoS that the accounting lets this user have; empty where it cannot tell."""
+    """The accounts and QoS of this user; empty where the accounting gives none."""
     try:
         lines = query("sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=account,qos")
     except InfrastructureError:
@@ -114,7 +114,7 @@ def associations() -> tuple[set[str], set[str]]:
 
 
 def job_prefix(campaign: str) -> str:
-    """What the names of a campaign's jobs start with: at most 50 characters."""
+    """The prefix of the names of a campaign's jobs, at most 50 characters."""
     short = campaign if len(campaign) <= 40 else f"{campaign[:31]}{hashlib.sha256(campaign.encode()).hexdigest()[:8]}"
     return f"g2r-{short}"
 
@@ -141,7 +141,7 @@ def cancel(ids: list[str], seconds: float = 300.0) -> None:
 
 
 def states(ids: list[str]) -> dict[str, Spent]:
-    """Job id → what the accounting tells, of those it knows; nothing at all where it does not answer."""
+    """The accounting's records by job id; empty where it does not answer."""
     found: dict[str, Spent] = {}
     for start in range(0, len(ids), 500):
         found |= _accounted("-j", ",".join(ids[start : start + 500]))
@@ -149,7 +149,7 @@ def states(ids: list[str]) -> dict[str, Spent]:
 
 
 def gpu_hours(campaign: str, since: float) -> float | None:
-    """GPU hours spent by the campaign's jobs since a time (seconds since 1970); None where Slurm cannot tell."""
+    """GPU hours spent by the campaign's jobs since a time (seconds since 1970); None without accounting."""
     begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
     spent = _accounted("-S", begin, "-u", getpass.getuser(), name=job_prefix(campaign))
     return sum(job.seconds * job.gpus for job in spent.values()) / 3600 if spent else None
@@ -190,18 +190,19 @@ def _gpus_in(tres: str) -> int:
 
 
 def _fields(line: str) -> dict[str, str]:
-    """`A=1 B=2 Reason=text A=3` → {"A": "1", "B": "2", "Reason": "text"}: free text comes last and may look alike."""
+    """`A=1 B=2 Reason=text A=3` → {"A": "1", "B": "2", "Reason": "text"}: the first counts, for free text comes
+    last."""
     return dict(reversed([word.split("=", 1) for word in line.split() if "=" in word]))
 
 
 class _Fields:
-    """The fields of a line of scontrol, as they are understood; what is not is noted."""
+    """The fields of a line of scontrol; `unread` lists those that could not be read."""
 
     def __init__(self, fields: dict[str, str]):
         self.fields, self.unread = fields, []
 
     def read(self, key: str, read: Callable[[str], Any], default: Any) -> Any:
-        """A field; the default if it is not there, and if it cannot be read."""
+        """The value of a field; the default where it is missing or cannot be read."""
         text = self.fields.get(key)
         if text is None:
             return default
@@ -252,22 +253,23 @@ def _node(fields: dict[str, str]) -> Node:
 
 
 def _features(fields: dict[str, str]) -> frozenset[str]:
-    """What a node has or, rebooted, can have."""
+    """The features that a node has, or can have after a reboot."""
     texts = (fields.get(key, "") for key in ("AvailableFeatures", "ActiveFeatures", "Features"))
     return frozenset(name for text in texts for name in text.split(",") if name not in ("", "(null)"))
 
 
 def _usable(state: str) -> bool:
-    """`IDLE`, `MIXED+PLANNED`, `idle~` (asleep) are; `IDLE+DRAIN`, `DOWN*`, `idle*` (not answering) are not."""
+    """Whether a state lets jobs start: `IDLE`, `MIXED+PLANNED`, `idle~` (asleep) do; `IDLE+DRAIN`, `DOWN*`, `idle*`
+    (not answering) do not."""
     flags = {flag.rstrip("*~#!%$@^-") for flag in state.upper().split("+")}
     return not flags & _UNUSABLE and "*" not in state
 
 
 def _names(text: str) -> frozenset[str] | None:
-    """The names of a list; None for all, and for none."""
+    """The names in a list; None where it is empty or means all."""
     return None if text in ("ALL", "(null)", "") else frozenset(text.split(","))
 
 
 def _limit(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader for which `UNLIMITED` is None."""
+    """`read`, with None for `UNLIMITED` and its like."""
     return lambda text: None if text in ("UNLIMITED", "INFINITE", "(null)", "N/A") else read(text)

@@ -1,6 +1,6 @@
-"""Slurm's own notations, as its manual pages list them: times, sizes, generic resources, node names, features, options.
+"""Read Slurm's notations, as its manual pages define them: times, sizes, generic resources, nodes, features, options.
 
-Each function raises ValueError for a text that it cannot read; none takes one for "nothing".
+Each function raises ValueError for a text that it cannot read.
 """
 
 import re
@@ -21,11 +21,11 @@ _SHORT = {
 }
 _FLAGS = """contiguous exclusive get-user-env hold ignore-pbs nice no-kill no-requeue overcommit oversubscribe parsable
 propagate quiet reboot requeue spread-job test-only use-min-nodes verbose wait"""
-"""Options without a value, or with one only behind `=`."""
+"""Options without a value, or whose value follows only after `=`."""
 
 
 class Gres(NamedTuple):
-    """So many of a generic resource; `type` is empty where any type will do."""
+    """A number of units of a generic resource; `type` is empty where any type will do."""
 
     name: str
     type: str
@@ -33,7 +33,8 @@ class Gres(NamedTuple):
 
 
 def minutes(text: str) -> float | None:
-    """`minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours[:minutes[:seconds]]`; None for no limit."""
+    """Minutes of `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours[:minutes[:seconds]]`; None: no
+    limit."""
     if text.upper() in ("UNLIMITED", "INFINITE", "NONE", "-1"):
         return None
     match = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", text)
@@ -47,7 +48,7 @@ def minutes(text: str) -> float | None:
 
 
 def megabytes(text: str) -> int:
-    """`4000`, `4000M`, `4G`, `1T` … in MB; without a unit it is MB."""
+    """MB of `4000`, `4000M`, `4G`, `1T` …; a number without a unit is in MB."""
     match = re.fullmatch(r"(\d{1,15})([KMGTP]?)(?:I?B)?", text.upper())
     if match is None:
         raise ValueError(f"`{text}` is no size of Slurm's")
@@ -62,7 +63,7 @@ def gres(text: str) -> list[Gres]:
 
 
 def gpus(text: str) -> list[Gres]:
-    """A list of `[type:]number`, as of `--gpus`, `--gpus-per-node` and their kin."""
+    """A list of `[type:]number`, as of `--gpus`, `--gpus-per-node` and similar options."""
     return [_gres(entry if entry.strip().startswith("gpu:") else f"gpu:{entry.strip()}") for entry in text.split(",")]
 
 
@@ -121,8 +122,8 @@ def _numbers(text: str) -> Iterator[str]:
 def has_features(constraint: str, features: Collection[str]) -> bool:
     """Whether a node of these features satisfies a `--constraint`: names with `&`, `|`, brackets and counts of nodes.
 
-    Counts and alternatives for several nodes cannot be told of one: raises ValueError for `[a*2&b*4]`, for `&` and `|`
-    side by side without brackets, and for what it cannot read.
+    Raises ValueError for counts and alternatives that concern several nodes (`[a*2&b*4]`), for `&` and `|` mixed
+    without brackets, and for what it cannot read.
     """
     tokens = re.findall(r"[^\s&|()\[\]]+|[&|()\[\]]", constraint)
     if "".join(tokens) != re.sub(r"\s", "", constraint) or len(tokens) > 1000:

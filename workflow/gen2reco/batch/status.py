@@ -1,4 +1,4 @@
-"""The state of a campaign, read from its files: done, running, failed and waiting shards."""
+"""The state of a campaign from its files: done, running, failed and waiting shards."""
 
 import os
 import shutil
@@ -14,18 +14,19 @@ from gen2reco.run.sidecar import check_rows, failure, read_sidecar, sidecar_path
 from gen2reco.run.stage_table import FIRST
 
 RUNNING_SECONDS = 900.0
-"""A shard whose unfinished chunks were touched this recently counts as running."""
+"""Seconds within which unfinished chunks must have been written for their shard to count as running."""
 
 
 def shard_state(file: Path, running: set[str]) -> str:
-    """`done`, `failed`, `running` or `waiting`; `running` names the outputs with recent unfinished chunks."""
+    """The state of a shard: `done`, `failed`, `running` (listed in `running`, the outputs with recent chunks) or
+    `waiting`."""
     if sidecar_path(file).is_file() and file.is_file():
         return "failed" if read_sidecar(file).get("status") == "failed" else "done"
     return "running" if file.name in running else "waiting"
 
 
 def stage_states(plan: Plan, sample: str, stage: str) -> dict:
-    """Counts of states of a sample's stage, with events/s, seconds to go and the failed shards."""
+    """Shards of one stage of a sample by state, the failed ones, the rate in events/s and the seconds left."""
     folder = plan.file(sample, stage, 0).parent
     running = _running(folder)
     states, failed, facts = Counter(), [], []
@@ -42,7 +43,7 @@ def stage_states(plan: Plan, sample: str, stage: str) -> dict:
 
 
 def print_status(plan: Plan) -> None:
-    """Print one row per sample and stage; name the failed shards below."""
+    """Print a table with a row per sample and stage, and below it the failed and lost shards."""
     from rich.console import Console
     from rich.table import Table
 
@@ -69,7 +70,7 @@ def _failed_note(file: Path) -> str:
 
 
 def _cluster_notes(plan: Plan) -> list[str]:
-    """Shards whose last attempt was lost, with the reason, and GPU hours spent."""
+    """Lines on shards whose last attempt was lost, with the reason, and on the GPU hours spent."""
     from gen2reco.batch.lost_jobs import failed_attempts, gpu_hours, uses_gpu
 
     notes = [f"lost: {attempt}" for attempt in failed_attempts(plan)]
@@ -80,7 +81,8 @@ def _cluster_notes(plan: Plan) -> list[str]:
 
 
 def failed_files(plan: Plan) -> tuple[list[str], list[str]]:
-    """The files to make again, because they failed or are not the plan's, and the last files of their shards."""
+    """Files to make again, because they failed or belong to another configuration, and the last files of their
+    shards."""
     remake, targets = {}, []
     for sample in plan.samples:
         for shard in range(plan.shards(sample)):
@@ -131,7 +133,7 @@ def verify_sample(plan: Plan, sample: str) -> dict:
 
 
 def _running(folder: Path) -> set[str]:
-    """Names of outputs with unfinished chunks touched a short while ago."""
+    """Names of outputs whose unfinished chunks were written in the last RUNNING_SECONDS."""
     try:
         entries = list(os.scandir(folder / ".partial"))
     except OSError:
@@ -160,7 +162,7 @@ def _clock(seconds: float | None) -> str:
 
 
 def forget(plan: Plan, sample: str) -> None:
-    """Remove what was kept of a sample that is whole."""
+    """Remove the second names of finished files (run/finished.py) of a sample that is verified."""
     for stage in plan.stages(sample):
         with suppress(OSError):
             shutil.rmtree(plan.file(sample, stage, 0).parent / ".partial")

@@ -1,4 +1,4 @@
-"""Run the driver of a campaign on a cluster: as a Slurm job, detached on this machine, or here."""
+"""Start the driver of a campaign: as a Slurm job, detached on this machine, or in the foreground."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from types import FrameType
 from gen2reco.batch import slurm
 from gen2reco.batch.driver import snakemake_command
 from gen2reco.batch.offer import Cluster, problems, remarks
-from gen2reco.batch.profile import Profile, load_profile, requests, unseen
+from gen2reco.batch.profile import Profile, load_profile, not_visible, requests
 from gen2reco.campaign.exclusive import hold
 from gen2reco.campaign.plan import Plan, ensure_plan, lock_of
 from gen2reco.errors import InfrastructureError, InputError
@@ -26,25 +26,28 @@ WARNING_SECONDS = 120
 """How long ahead of its time limit a driver that is a Slurm job hands over to its next run."""
 
 
-def check_cluster(profile: Profile, roads: Iterable[Sequence[tuple[str, str]]], folder: Path | None = None) -> None:
-    """Raises InputError, one line, with all that the cluster cannot give of what the profile asks for, for samples
-    that go these roads of (stage, device), or that its nodes do not see the results folder. A line each tells what
-    cannot be checked, and what will have to wait for nodes."""
+def check_cluster(profile: Profile, chains: Iterable[Sequence[tuple[str, str]]], folder: Path | None = None) -> None:
+    """Check that the cluster can run samples with these chains of (stage, device) under the profile, and that its nodes
+    have access to the results folder.
+
+    Prints a line for what cannot be checked and for what will wait for nodes. Raises InputError, one line, with all
+    that the cluster cannot satisfy.
+    """
     if not profile.on_slurm:
         return
-    asked = requests(profile, roads)
+    wanted = requests(profile, chains)
     cluster = Cluster.here()
-    for line in remarks(asked, cluster):
+    for line in remarks(wanted, cluster):
         print(f"{profile.path}: {line}", file=sys.stderr)
-    found = problems(asked, cluster) or (unseen(folder, asked) if folder else [])
+    found = problems(wanted, cluster) or (not_visible(folder, wanted) if folder else [])
     if found:
         raise InputError(f"{profile.path}: " + "; ".join(found))
 
 
 def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[str]) -> str:
-    """Plan and check a campaign, then start its driver; returns a line that tells where it runs.
+    """Plan and check a campaign, then start its driver; returns a line that says where it runs.
 
-    Raises InputError for what cannot run there, InfrastructureError if a driver is there already.
+    Raises InputError for what the cluster cannot run, InfrastructureError where a driver is queued or running.
     """
     profile = load_profile(profile_name)
     with hold(lock_of(campaign_file).parent, "`gen2reco submit`"):
@@ -53,8 +56,8 @@ def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[s
             raise InfrastructureError(
                 f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it"
             )
-        roads = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
-        check_cluster(profile, roads, plan.folder)
+        chains = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
+        check_cluster(profile, chains, plan.folder)
         _remember(plan)
         again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
         command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]
@@ -62,7 +65,8 @@ def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[s
 
 
 def drive(campaign_file: Path, profile_name: str, arguments: list[str]) -> int:
-    """Run the driver here and now; returns its exit code. As a Slurm job, it requeues itself ahead of the limit."""
+    """Run the driver in the foreground; returns its exit code. A driver that is a Slurm job requeues itself ahead of
+    its time limit."""
     profile = load_profile(profile_name)
     plan = ensure_plan(campaign_file)
     _remember(plan)
@@ -85,19 +89,19 @@ def drive(campaign_file: Path, profile_name: str, arguments: list[str]) -> int:
 
 
 def measure_there(campaign_file: Path, profile_name: str, seconds: float) -> str:
-    """Measure a campaign's rates in a job of the cluster; returns what it printed. Raises InfrastructureError."""
+    """Measure a campaign's rates in a job of the cluster; returns the job's output. Raises InfrastructureError."""
     from gen2reco.campaign.campaign import load_campaign
 
     profile = load_profile(profile_name)
     _, _, chains = load_campaign(campaign_file)
     on_gpu = sorted(s for chain in chains.values() for s, choice in chain.items() if choice.device == "cuda")
-    asked = profile.resources(rule_name(on_gpu[0], "cuda") if on_gpu else "simulate")
+    resources = profile.resources(rule_name(on_gpu[0], "cuda") if on_gpu else "simulate")
     command = [sys.executable, "-m", "gen2reco.cli", "calibrate-rates", str(campaign_file), "--seconds", str(seconds)]
     log = Path(f".gen2reco-rates-{os.getpid()}.log")
     options = {
         "job-name": "g2r-rates",
         "output": str(log),
-        **_sbatch_options(asked),
+        **_sbatch_options(resources),
         "wrap": f"exec {shlex.join(command)}",
     }
     try:
@@ -111,15 +115,15 @@ def measure_there(campaign_file: Path, profile_name: str, seconds: float) -> str
 
 
 def _as_job(plan: Plan, profile: Profile, command: list[str]) -> str:
-    asked = profile.resources("driver")
+    resources = profile.resources("driver")
     log = plan.folder / "driver-%j.log"
     if "driver" not in profile.set_resources:
-        asked |= {"runtime": DRIVER_MINUTES, "mem_mb": DRIVER_MEMORY_MB}
+        resources |= {"runtime": DRIVER_MINUTES, "mem_mb": DRIVER_MEMORY_MB}
     options = {
         "job-name": f"{slurm.job_prefix(plan.lock['name'])}-driver",
         "output": str(log),
         "open-mode": "append",
-        **_sbatch_options(asked),
+        **_sbatch_options(resources),
         "signal": f"B:USR1@{WARNING_SECONDS}",
         "wrap": f"exec {shlex.join(command)}",
     }
@@ -127,18 +131,18 @@ def _as_job(plan: Plan, profile: Profile, command: list[str]) -> str:
     return f"the driver is Slurm job {job}; it writes {str(log).replace('%j', job)}"
 
 
-def _sbatch_options(asked: dict) -> dict:
-    """The options of sbatch that ask for a profile's resources of a rule."""
+def _sbatch_options(resources: dict) -> dict:
+    """The options of sbatch for a rule's resources."""
     return {
-        "partition": asked.get("slurm_partition"),
-        "account": asked.get("slurm_account"),
-        "qos": asked.get("qos"),
-        "constraint": asked.get("constraint"),
-        "time": asked.get("runtime"),
-        "mem": f"{asked['mem_mb']}M" if "mem_mb" in asked else None,
-        "cpus-per-task": asked["threads"],
-        "gres": asked.get("gres"),
-        "gpus": ":".join(str(part) for part in (asked.get("gpu_model"), asked.get("gpu")) if part),
+        "partition": resources.get("slurm_partition"),
+        "account": resources.get("slurm_account"),
+        "qos": resources.get("qos"),
+        "constraint": resources.get("constraint"),
+        "time": resources.get("runtime"),
+        "mem": f"{resources['mem_mb']}M" if "mem_mb" in resources else None,
+        "cpus-per-task": resources["threads"],
+        "gres": resources.get("gres"),
+        "gpus": ":".join(str(part) for part in (resources.get("gpu_model"), resources.get("gpu")) if part),
     }
 
 
@@ -154,7 +158,7 @@ def _detached(plan: Plan, command: list[str]) -> str:
 
 
 def _remember(plan: Plan) -> None:
-    """Note when the campaign was first submitted: since then its jobs are counted."""
+    """Record when the campaign was first submitted; its jobs are counted from then on."""
     path = plan.folder / "submitted.json"
     if not path.exists():
         with hold(plan.folder, "`gen2reco submit`"):

@@ -1,1 +1,1 @@
-"""Campaign files, the frozen plan, seeds, paths, and the runner of one stage job."""
+"""Campaign files, the frozen plan, pinned models, and the rates and costs of stages."""

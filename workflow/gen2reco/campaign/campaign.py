@@ -17,7 +17,7 @@ from gen2reco.run.stage import backend_class
 from gen2reco.run.stage_table import STAGES, clash, exclude, gap, in_order
 
 MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES = 10**12, 10**6, 1000
-"""Of a sample, of a sample, of a campaign: what is more would never end, and is a mistake."""
+"""Most events and shards of a sample, and most samples of a campaign; more is taken for a mistake."""
 
 
 def _free(name: str) -> str:
@@ -96,7 +96,7 @@ class Sample(_CHOICES, _Size):
 
 
 def too_many_shards(events: int, shard_events: int) -> str | None:
-    """What to say where so many events make more shards than any campaign can have."""
+    """A message where the events of a sample would make more than MAX_SHARDS shards; None otherwise."""
     if (shards := -(-events // shard_events)) <= MAX_SHARDS:
         return None
     return (
@@ -160,8 +160,9 @@ class Campaign(Block):
 
 
 def load_campaign(path: Path | str) -> tuple[Campaign, Detector, dict[str, dict[str, StageChoice]]]:
-    """Read a campaign and all it refers to: the campaign, its detector, and per sample the choice of each stage with
-    options complete and files read in. Raises InputError naming file, field, value and what was expected."""
+    """Read a campaign file and the files it names: the campaign, its detector, and for each sample the choices of its
+    stages, with all options and the contents of files. Raises InputError naming file, field, value and what was
+    expected."""
     path = Path(path)
     campaign = load_block(path, Campaign)
     detector = load_block(path.parent / campaign.detector, Detector)
@@ -170,7 +171,8 @@ def load_campaign(path: Path | str) -> tuple[Campaign, Detector, dict[str, dict[
 
 
 def comparisons(campaign: Campaign) -> list[Comparison]:
-    """What to compare: as stated, else each sample that others are like with those, and the rest alone."""
+    """The comparisons that the campaign states, or else one for each sample that is like no other, with those like
+    it."""
     if campaign.compare:
         return campaign.compare
     root = {name: lineage(campaign.samples, name)[-1] for name in campaign.samples}
@@ -179,7 +181,8 @@ def comparisons(campaign: Campaign) -> list[Comparison]:
 
 
 def lineage(samples: dict[str, Sample], name: str) -> list[str]:
-    """A sample, the one it is like, the one that is like, and so on. Raises ValueError for a circle or a stranger."""
+    """A sample, the sample it is like, the one that is like, and so on. Raises ValueError for a circle or an unknown
+    name."""
     line, last = {name: None}, name
     while (like := samples[last].like) is not None:
         if like not in samples:
@@ -191,18 +194,19 @@ def lineage(samples: dict[str, Sample], name: str) -> list[str]:
 
 
 def parents_first(samples: dict[str, Sample]) -> list[str]:
-    """The samples, each after the one it is like. Raises ValueError for a circle or a stranger."""
+    """The samples, each after the one it is like. Raises ValueError for a circle or an unknown name."""
     return sorted(samples, key=lambda name: len(lineage(samples, name)))
 
 
 def _some(names: Iterable[str], between: str = ", ") -> str:
-    """At most ten names, for a message."""
+    """At most ten of the names as text, for a message."""
     names = list(names)
     return between.join(names if len(names) <= 10 else [*names[:9], "…", names[-1]])
 
 
 def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, StageChoice]]:
-    """The stages of each sample: its own over those of the sample it is like; a choice that is shared is one object."""
+    """The stages of each sample: its own, and those of the sample it is like that it does not replace. Raises
+    InputError."""
     chains: dict[str, dict[str, StageChoice]] = {}
     for name in parents_first(samples):
         own = {stage: _complete_choice(path, name, stage, choice) for stage, choice in samples[name].choices.items()}
@@ -215,7 +219,7 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
 
 
 def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:
-    """Options validated, with defaults, and with the process file read in."""
+    """A stage's choice with its options validated and complete, and files that they name read in. Raises InputError."""
     where = f"{path}: samples.{sample}.{stage}"
     with about(where):
         cls = backend_class(stage, choice.backend)
@@ -227,8 +231,8 @@ def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -
 
 
 def named_files(path: Path) -> list[Path]:
-    """The campaign file and what it names in fields that hold paths: the detector, and of each stage its process and
-    the YAML blocks of its options. Raises InputError."""
+    """The campaign file, its detector file, and the process and YAML files that options of its stages name. Raises
+    InputError."""
     campaign = parse_block(load_yaml(path), Campaign, str(path))
     choices = [choice for sample in campaign.samples.values() for choice in sample.choices.values()]
     options = [(key, value) for choice in choices for key, value in choice.options.items()]
@@ -237,7 +241,7 @@ def named_files(path: Path) -> list[Path]:
 
 
 def _resolve(path: Path, key: str, value: Any) -> Any:
-    """Files that options name, relative to the campaign file: a process or YAML block is read in."""
+    """The value of an option; the content of the process or YAML file where it names one, relative to the campaign."""
     if not isinstance(value, str):
         return value
     if key == "process":

@@ -1,4 +1,4 @@
-"""What a plan will hold, worked out from a campaign: sizes of shards, owners of shared files, digests of stages."""
+"""Draft the content of a plan from a campaign: shard sizes, owners of shared files, digests of stages."""
 
 import os
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from gen2reco.run.stage import backend_class, make_backend
 
 @dataclass(frozen=True)
 class Loaded:
-    """A campaign with all it refers to: its file, the detector, and per sample the choice of each stage."""
+    """A campaign and the files it names: the detector, and for each sample the choices of its stages."""
 
     file: Path
     campaign: Campaign
@@ -41,8 +41,8 @@ class Loaded:
 
 
 def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -> dict:
-    """The lock that a campaign asks for. What `old`, the one before, says of sizes of shards and of registered models
-    stays, unless a new revision is asked for. Raises InputError for other changes."""
+    """The lock of a campaign. Shard sizes and digests of registered models are those of the `old` lock, except for a
+    new revision. Raises InputError where anything else has changed without one."""
     campaign, detector = loaded.campaign, loaded.detector
     chains = {name: dict(chain) for name, chain in loaded.chains.items()}
     named = pin_models(loaded.file, chains, {} if new_revision else known_models(old))
@@ -97,14 +97,14 @@ def _samples(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> dic
 
 
 def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:
-    """Whose files hold the stage: the owner of the sample that this one is like, if all agrees up to here."""
+    """The sample whose files hold the stage: that of the sample this one is like, if all stages so far agree."""
     theirs = like["stages"].get(stage) if like else None
     agree = all(done["owner"] == like["stages"][s]["owner"] for s, done in before.items()) if theirs else False
     return theirs["owner"] if agree and theirs["digest"] == entry["digest"] else name
 
 
 def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict | None, kept: dict | None) -> dict:
-    """Events and events a shard. Raises InputError where a sample wants others than the one it is like."""
+    """Events and events per shard of a sample. Raises InputError where they do not fit those of the one it is like."""
     sample = campaign.samples[name]
     size = like["shard_events"] if like else sample.shard_events
     if size is None:
@@ -139,7 +139,7 @@ def _stage_entry(stage: str, choice: StageChoice, detector: Detector, seed: int)
 
 
 def changes(old: dict, new: dict) -> list[str]:
-    """What differs besides sizes that grew: names of blocks, for the message."""
+    """The names of blocks that changed, other than by more events."""
     changed = [key for key in ("seed",) if old[key] != new[key]]
     for name, entry in new["samples"].items():
         before = old["samples"].get(name)

@@ -1,6 +1,7 @@
-"""One process at a time changes a campaign: it plans, starts jobs or removes files while it holds `.driver` there.
+"""Let one process at a time change a campaign: it plans, starts jobs or removes files while it holds the lock
+`.driver`.
 
-The hold is an flock of the file, which ends with the process however it ends; the file itself names the holder.
+The lock is an flock of that file, released whenever the process ends; the content of the file names the holder.
 """
 
 import errno
@@ -25,7 +26,8 @@ _held: dict[Path, IO[bytes]] = {}
 
 @contextmanager
 def hold(folder: Path, what: str) -> Iterator[None]:
-    """Hold the campaign of a results folder, which is made if need be, while the block runs; `what` names the holder.
+    """Hold the campaign of a results folder while the block runs; the folder is made if needed, `what` names the
+    holder.
 
     Raises InfrastructureError that names who holds it. A block that fails leaves no new folder behind.
     """
@@ -44,7 +46,7 @@ def hold(folder: Path, what: str) -> Iterator[None]:
 
 
 def _undo(new: list[Path]) -> None:
-    """Remove folders that were made to plan in, if nothing but the hold is in them."""
+    """Remove the folders that were made for the lock, if nothing else is in them."""
     with suppress(OSError):
         if new and [file.name for file in new[0].iterdir()] == [HOLD_FILE]:
             (new[0] / HOLD_FILE).unlink()
@@ -53,7 +55,8 @@ def _undo(new: list[Path]) -> None:
 
 
 def hold_until_exit(folder: Path, wait: float = 60.0) -> None:
-    """Hold the campaign as its driver until this process ends; who only plans or looks is waited for, some seconds.
+    """Hold the campaign as its driver until this process ends; a holder that is no driver is waited for, `wait`
+    seconds.
 
     Raises InfrastructureError if another driver holds it.
     """
@@ -92,7 +95,7 @@ def _take(folder: Path, what: str) -> IO[bytes]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 _sign(file, what)
                 return file
-        except FileNotFoundError:  # its last holder took the folder away
+        except FileNotFoundError:  # its last holder removed the folder
             make_folder(folder)
         except OSError as error:
             file.close()
@@ -119,7 +122,7 @@ def _release(key: Path) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Who signed the file, unless that process is gone."""
+    """The holder that the file names, unless that process has ended."""
     try:
         signed = json.loads(path.read_bytes()[:1000])
         what, process, host, since = (str(signed[key]) for key in ("what", "process", "host", "since"))

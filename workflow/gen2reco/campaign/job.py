@@ -1,4 +1,4 @@
-"""One job of a plan: its stage, its shard and its device, all as the plan says."""
+"""Jobs of a plan: the stage, shard, settings and device of each are those of the plan."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from gen2reco.run.stage import make_backend
 def planned_job(
     lock: Path, stage: str, sample: str | None, shard: int | None, output: Path, source: Path | None, workers: int
 ) -> Job:
-    """The job of one stage of one shard, all its settings from the plan. Raises InputError."""
+    """The job of one stage of one shard with all settings from the plan. Raises InputError."""
     plan = job_plan(lock)
     if sample not in plan.samples or stage not in plan.stages(sample):
         raise InputError(f"{lock}: no stage `{stage}` of a sample `{sample}`; known samples: {', '.join(plan.samples)}")
@@ -48,7 +48,7 @@ def planned_job(
 
 
 def _still_planned(plan: Plan, sample: str, stage: str, shard: int) -> None:
-    """Raises InfrastructureError if the plan changed under a job whose driver is gone: its file has no place there."""
+    """Raises InfrastructureError if the campaign was planned anew while the job ran, and its file no longer belongs."""
     path = plan.folder / LOCK_NAME
     now = Plan(plan.folder, read_lock(path))
     if now.lock["digest"] == plan.lock["digest"]:
@@ -59,12 +59,12 @@ def _still_planned(plan: Plan, sample: str, stage: str, shard: int) -> None:
 
 
 def _made(plan: Plan, sample: str, stage: str, shard: int) -> tuple:
-    """What decides the bytes of a shard's file, and its place."""
+    """The digest of the stage, the events and the path of a shard's file."""
     return plan.choice(sample, stage)["digest"], plan.events(sample, shard), plan.file(sample, stage, shard)
 
 
 def planned_device(lock: Path | str, stage: str, sample: str) -> str:
-    """`cpu` or `cuda`, as the plan says. Raises InfrastructureError if no GPU is visible, unless the campaign allows
-    the CPU instead."""
+    """The device of a stage in the plan, `cpu` or `cuda`. Raises InfrastructureError if no GPU is visible, unless the
+    campaign allows the CPU instead."""
     plan = read_plan(lock)
     return usable_device(plan.choice(sample, stage)["device"], plan.lock["allow_cpu"], f"{stage} of `{sample}`")

@@ -1,4 +1,4 @@
-"""Measure how long an event takes in each stage of a campaign here: the rates by which shards are sized."""
+"""Measure on this machine how long an event takes in each stage of a campaign; shards are sized by these rates."""
 
 import json
 import multiprocessing
@@ -28,7 +28,7 @@ MAX_CHUNKS = 200
 
 @dataclass(frozen=True)
 class Task:
-    """One stage of one sample to be measured for some seconds; `events` at hand are those of `source`."""
+    """One stage of one sample, to be measured for some seconds on the events of `source`."""
 
     stage: str
     choice: StageChoice
@@ -41,8 +41,8 @@ class Task:
 def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     """Run each different stage of a campaign for about so many seconds, and keep its rate for later plans.
 
-    Returns rate key → {cpu_seconds, bytes, events}: seconds of CPU an event, of wall on a GPU. Start-up is left out.
-    Raises InfrastructureError where a stage's GPU is not here, unless the campaign allows the CPU.
+    Returns rate key → {cpu_seconds, bytes, events}: CPU seconds per event (wall seconds on a GPU), bytes per event.
+    Start-up is left out. Raises InfrastructureError where a stage's GPU is missing, unless the campaign allows the CPU.
     """
     campaign, detector, chains = load_campaign(campaign_file)
     pin_models(campaign_file, chains, {})
@@ -54,10 +54,10 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     made: dict[str, Path] = {}
     with tempfile.TemporaryDirectory(prefix="gen2reco-rates-") as folder:
         for chain in chains.values():
-            road, source = [], None
+            done, source = [], None
             for stage, choice in chain.items():
-                road.append(choice.model_dump(mode="json"))
-                output = made.setdefault(digest(road), Path(folder) / f"{digest(road)[:16]}.parquet")
+                done.append(choice.model_dump(mode="json"))
+                output = made.setdefault(digest(done), Path(folder) / f"{digest(done)[:16]}.parquet")
                 if not output.exists():
                     task = Task(stage, choice, detector, source, output, seconds)
                     key = rate_keys(stage, {"backend": choice.backend, "device": choice.device}, _generated(chain))[0]
@@ -68,7 +68,7 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
 
 
 def keep(measured: dict[str, dict]) -> None:
-    """Add rates to the site's own; a stage measured for one process serves others as well."""
+    """Add rates to the site's file; the rate of a stage for one process also serves for processes never measured."""
     path = rates_file()
     known = site_rates()
     for key, rate in measured.items():
@@ -115,7 +115,8 @@ def _measure(task: Task, writer: "multiprocessing.connection.Connection") -> Non
 
 
 def measure_stage(task: Task) -> dict:
-    """Run chunks until the time is up or the input is used; the first of several, which may compile, does not count."""
+    """Run chunks until the time is up or the input is used up. The first of several, which may compile, is not
+    counted."""
     from gen2reco.events import records
     from gen2reco.run.forks import run_forked
 
@@ -161,7 +162,7 @@ def measure_stage(task: Task) -> dict:
 
 
 def _clock(device: str) -> float:
-    """Seconds of CPU, children included; of wall on a GPU."""
+    """CPU seconds of this process and its children; wall seconds on a GPU."""
     if device != "cpu":
         return time.perf_counter()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)

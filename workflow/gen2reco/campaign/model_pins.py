@@ -1,4 +1,4 @@
-"""Models that a campaign or a command names, pinned: whatever the name, what is used is the content of this digest."""
+"""Pin the models that a campaign or a command names to the digests of their contents."""
 
 import re
 from collections.abc import Callable
@@ -21,17 +21,18 @@ def use_registry(find: Callable[[str], Path]) -> None:
     _registry = find
 
 
-def pin(name: str, near: Path = Path()) -> str:
-    """The digest of the model of that name, now in the cache; a bare word, which a backend knows itself, stays.
+def pin(name: str, base: Path = Path()) -> str:
+    """Put the model of that name into the cache and return its digest; a bare word, resolved by the backend, is
+    returned as it is.
 
-    `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a digest (12 hex digits or more), or a folder with a `/` in its name,
-    relative to `near` or the working directory. Raises InputError if it names nothing.
+    A name is `models:/NAME@ALIAS`, `models:/NAME/VERSION`, a digest (12 hex digits or more), or a folder with a `/` in
+    its name, relative to `base` or the working directory. Raises InputError if there is no such model.
     """
     if registered(name):
         return _kept(name) or keep_model(_from_registry(name))
     if "/" not in name:
         return name
-    folder = next((place for place in (near / name, Path(name)) if place.is_dir()), None)
+    folder = next((place for place in (base / name, Path(name)) if place.is_dir()), None)
     if folder is None:
         raise InputError(
             f"model `{name}`: no such folder; give a folder, a digest, models:/NAME@ALIAS or models:/NAME/VERSION"
@@ -40,21 +41,21 @@ def pin(name: str, near: Path = Path()) -> str:
 
 
 def registered(name: str) -> bool:
-    """Whether a name is one of the registry's, or a digest."""
+    """Whether a name is that of a model in the registry, or a digest."""
     return name.startswith("models:") or bool(_HEX.fullmatch(name))
 
 
-def pin_option(options: dict, near: Path = Path()) -> dict:
-    """Options of a backend with their `model` pinned."""
+def pin_option(options: dict, base: Path = Path()) -> dict:
+    """The options of a backend with their `model` pinned."""
     named = options.get("model")
-    return {**options, "model": pin(named, near)} if isinstance(named, str) else options
+    return {**options, "model": pin(named, base)} if isinstance(named, str) else options
 
 
-def restore(digest: str, named: str, near: Path) -> None:
-    """Bring a planned model that left the cache back, by its digest or from its folder. Raises InputError."""
+def restore(digest: str, named: str, base: Path) -> None:
+    """Put a planned model that is missing from the cache back, by its digest or from its folder. Raises InputError."""
     if (kept_models() / digest).is_dir():
         located(digest)
-    elif (found := pin(digest if registered(named) else named, near)) != digest:
+    elif (found := pin(digest if registered(named) else named, base)) != digest:
         raise InputError(
             f"model `{named}`: its digest is {found}, the plan pins {digest}; put the planned one back, or plan with "
             "--new-revision"
@@ -62,18 +63,18 @@ def restore(digest: str, named: str, near: Path) -> None:
 
 
 def restore_models(lock: dict) -> None:
-    """See that the models that a plan pins are in the cache, else fetch them. Raises InputError."""
-    near = Path(lock["campaign_file"]).parent
+    """Fetch the models that a plan pins and the cache lacks. Raises InputError."""
+    base = Path(lock["campaign_file"]).parent
     for name, model in {entry["named"]: entry["options"]["model"] for entry in _entries(lock)}.items():
-        restore(model, name, near)
+        restore(model, name, base)
 
 
 def pin_models(
     campaign_file: Path | str, chains: dict[str, dict[str, "StageChoice"]], known: dict[str, str]
 ) -> dict[tuple[str, str], str]:
-    """Replace the models that stages name by their digests; returns (sample, stage) → the name it had.
+    """Replace the models that stages name by their digests; returns (sample, stage) → the name.
 
-    Names of the registry that the plan knows keep their digest, whatever they mean by now. Raises InputError.
+    `known` gives the digests of names that an earlier plan pinned, which stay. Raises InputError.
     """
     named, pinned = {}, dict(known)
     for sample, chain in chains.items():
@@ -90,12 +91,12 @@ def pin_models(
 
 
 def known_models(lock: dict | None) -> dict[str, str]:
-    """Names of registered models in a plan → their digests."""
+    """The digests of registered models in a plan, by the names in the campaign."""
     return {entry["named"]: entry["options"]["model"] for entry in _entries(lock or {}) if registered(entry["named"])}
 
 
 def _kept(name: str) -> str | None:
-    """The digest in the cache that starts as this one does, if `name` is a digest and there is one."""
+    """The full digest of a cached model, where `name` is the beginning of exactly one; None otherwise."""
     match = _HEX.fullmatch(name)
     found = sorted(kept_models().glob(f"{match['digest']}*")) if match and kept_models().is_dir() else []
     return located(found[0].name).name if len(found) == 1 else None
@@ -104,12 +105,12 @@ def _kept(name: str) -> str | None:
 def _from_registry(name: str) -> Path:
     if _registry is None:
         raise InputError(
-            f"model `{name}`: no registry is at hand here; give a folder, or a digest that is in the cache"
+            f"model `{name}`: this process has no registry; give a folder, or a digest that is in the cache"
         )
     return _registry(name)
 
 
 def _entries(lock: dict) -> list[dict]:
-    """The stages of a plan whose model had another name."""
+    """The entries of stages whose model the campaign named."""
     stages = [entry for sample in lock.get("samples", {}).values() for entry in sample["stages"].values()]
     return [entry for entry in stages if "named" in entry]

@@ -1,7 +1,7 @@
-"""The frozen plan: `plan.lock.json` fixes shards, chunks, seeds and digests, and only who holds the campaign writes it.
+"""The frozen plan: `plan.lock.json` fixes shards, chunks, seeds and digests; only the holder of the campaign writes it.
 
-It holds ranges, not lists of shards, for every job reads it. A larger `events` extends it in place: shard size, seeds
-and digests stay. Any other change needs a new revision.
+It holds ranges instead of lists of shards, because every job reads it. A larger `events` extends it in place: shard
+size, seeds and digests stay. Any other change needs a new revision.
 """
 
 import functools
@@ -21,12 +21,12 @@ from gen2reco.paths import LOCK_NAME, campaign_folder, lock_file, record_file
 from gen2reco.run.sidecar import read_sidecar
 
 VARIABLE = "GEN2RECO_PLAN"
-"""Environment variable by which a driver tells its jobs their plan: `<campaign>:<digest>`."""
+"""Environment variable that passes the plan of a driver to its jobs: `<campaign>:<digest>`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan as read from its lock; `folder` is the results folder it stands in."""
+    """A plan, read from its lock file in the results folder `folder`."""
 
     folder: Path
     lock: dict
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def samples(self) -> dict[str, dict]:
-        """Sample name → its entry of the lock."""
+        """The entries of the samples in the lock, by name."""
         return self.lock["samples"]
 
     def shards(self, sample: str) -> int:
@@ -53,7 +53,7 @@ class Plan:
         return range(start, min(start + entry["shard_events"], entry["events"]))
 
     def stages(self, sample: str) -> list[str]:
-        """The stages of a sample in the order of the road."""
+        """The stages of a sample in the order in which they run."""
         return list(self.samples[sample]["stages"])
 
     def owner(self, sample: str, stage: str) -> str:
@@ -69,7 +69,7 @@ class Plan:
         return record_file(self.folder, self.owner(sample, stage), stage, shard)
 
     def own_shards(self, stage: str) -> list[tuple[str, int]]:
-        """Every (sample, shard) made by a stage itself."""
+        """Every (sample, shard) of the samples that own this stage."""
         owners = [s for s in self.samples if stage in self.stages(s) and self.owner(s, stage) == s]
         return [(sample, shard) for sample in owners for shard in range(self.shards(sample))]
 
@@ -102,15 +102,15 @@ class _Named(BaseModel):
 
 
 def lock_of(campaign_file: Path | str) -> Path:
-    """Where the plan of a campaign file stands. Raises InputError."""
+    """The path of the plan of a campaign file. Raises InputError."""
     return lock_file(load_block(campaign_file, _Named).name)
 
 
 def make_plan(campaign_file: Path | str, new_revision: bool = False) -> tuple[Plan, bool]:
-    """Plan a campaign: a new lock, an extended one, or the one there is; returns (plan, lock written).
+    """Plan a campaign: write a new lock or extend the present one where needed; returns (plan, whether it was written).
 
-    Raises InputError when the campaign changed otherwise than in size and no new revision is asked for,
-    InfrastructureError when another process holds the campaign.
+    Raises InputError where the campaign changed otherwise than by more events and `new_revision` is not set,
+    InfrastructureError where another process holds the campaign.
     """
     from gen2reco.campaign.draft import Loaded, draft
 
@@ -128,7 +128,7 @@ def make_plan(campaign_file: Path | str, new_revision: bool = False) -> tuple[Pl
 
 
 def ensure_plan(campaign_file: Path | str) -> Plan:
-    """The plan of a campaign, made or extended if it is missing or stale; cheap when no file has changed."""
+    """The plan of a campaign, made or extended where it is missing or out of date; fast when no file has changed."""
     path = lock_of(campaign_file)
     if path.exists():
         plan = read_plan(path)

@@ -52,7 +52,7 @@ class StageEntry(_Read):
 
 
 class SampleEntry(_Read):
-    """One sample: its size, and its stages in the order of the road."""
+    """One sample: its size, and its stages in the order in which they run."""
 
     like: Name | None
     """The sample it is like."""
@@ -133,7 +133,7 @@ def _within(sample: SampleEntry, owner: SampleEntry) -> bool:
 
 
 def read_lock(path: Path) -> dict:
-    """A lock as it was written. Raises InputError if it is missing, of another release, edited, or not a plan."""
+    """Read a lock file. Raises InputError if it is missing, of another version, edited, or no plan."""
     if not path.exists():
         raise InputError(f"{path}: no such plan; make it with `gen2reco plan CAMPAIGN`")
     lock = load_json(path, MAX_BYTES)
@@ -149,8 +149,8 @@ def read_lock(path: Path) -> dict:
 
 
 def stage_digest(stage: str, choice: dict, backend: type[Backend], seed: int, detector: str) -> str:
-    """The digest of all that decides what the files of a stage hold, by the backend and records of this release;
-    `detector` is the detector's own."""
+    """The digest of everything that decides the content of a stage's files, with the versions of backend and record of
+    this release; `detector` is the digest of the detector."""
     from gen2reco.events.schemas import VERSIONS
 
     known = {key: choice[key] for key in ("backend", "options", "chunk_events", "model")}
@@ -159,10 +159,10 @@ def stage_digest(stage: str, choice: dict, backend: type[Backend], seed: int, de
 
 
 def write_lock(path: Path, lock: dict) -> None:
-    """Write a lock, whole or not at all, as everybody reads it."""
+    """Write a lock file whole or not at all."""
     write_text(path, json.dumps(lock, indent=1) + "\n")
 
 
 def checksum(lock: dict) -> str:
-    """The digest of a lock but its checksum."""
+    """The digest of a lock without its checksum."""
     return digest({key: value for key, value in lock.items() if key != "checksum"})

@@ -1,4 +1,4 @@
-"""How long an event takes in each stage: the last measured rates, from which shards are sized and cost is estimated."""
+"""Time and bytes per event of each stage, as last measured: the rates that size shards and estimate costs."""
 
 import json
 import os
@@ -37,13 +37,14 @@ def rates_file() -> Path:
 
 @lru_cache(maxsize=1)
 def known_rates() -> dict[str, dict]:
-    """Key → {cpu_seconds, bytes} per event: shipped figures, overridden by the site's. Raises InputError."""
+    """Rates, {cpu_seconds, bytes} per event, by their keys: the shipped ones, and the site's in their place. Raises
+    InputError."""
     rates = json.loads(files("gen2reco.campaign").joinpath("rates.json").read_text(encoding="utf-8"))
     return rates | site_rates()
 
 
 def site_rates() -> dict[str, dict]:
-    """The site's own figures; none where nothing was measured. Raises InputError for a damaged file."""
+    """The site's own rates; empty where none were measured. Raises InputError for a damaged file."""
     site = rates_file()
     if not site.exists():
         return {}
@@ -52,7 +53,7 @@ def site_rates() -> dict[str, dict]:
 
 
 def rate_keys(stage: str, entry: dict, generated: dict) -> list[str]:
-    """Keys under which a stage's rate may be known, the most special first."""
+    """The keys under which a stage's rate may be stored, the most specific first."""
     process = generated["options"].get("process", {})
     kind = f"{generated['backend']}-{process_label(process)}"
     device = entry["device"]
@@ -60,24 +61,24 @@ def rate_keys(stage: str, entry: dict, generated: dict) -> list[str]:
 
 
 def process_label(process: dict) -> str:
-    """A short, stable name of what is generated, for rates."""
+    """A short digest of the generated process, for the keys of rates."""
     return digest(process)[:12]
 
 
 def seconds_per_event(stages: dict[str, dict]) -> dict[str, float]:
-    """CPU seconds an event for each stage of a sample."""
+    """CPU seconds per event of each stage of a sample."""
     return {stage: _rate(stage, entry, stages, "cpu_seconds", FALLBACK_SECONDS) for stage, entry in stages.items()}
 
 
 def bytes_per_event(stages: dict[str, dict]) -> float:
-    """Bytes on disk an event, all own stages together."""
+    """Bytes on disk per event, summed over these stages."""
     return sum(_rate(stage, entry, stages, "bytes", 50_000.0) for stage, entry in stages.items())
 
 
 def job_seconds(stages: dict[str, dict]) -> float:
-    """Seconds an event takes in the longest job of a shard.
+    """Seconds per event in the longest job of a shard.
 
-    On a cluster the CPU stages of a shard go as one job, each stage on a GPU as its own.
+    On a cluster the CPU stages of a shard run as one job, and each stage on a GPU as a job of its own.
     """
     seconds = seconds_per_event(stages)
     on_gpu = [seconds[stage] for stage, entry in stages.items() if entry["device"] == "cuda"]
@@ -86,14 +87,14 @@ def job_seconds(stages: dict[str, dict]) -> float:
 
 
 def shard_events(stages: dict[str, dict], job_minutes: float) -> int:
-    """Events a shard so that the longest job lasts about `job_minutes`: a round number of its chunks."""
+    """Events per shard, in whole chunks, for which the longest job lasts about `job_minutes`."""
     wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / job_seconds(stages))))
     chunk = max(entry["chunk_events"] for entry in stages.values())
     return max(chunk, wanted // chunk * chunk)
 
 
 def unmeasured(stages: dict[str, dict]) -> list[str]:
-    """The stages of a sample whose rate nobody measured: `simulate ml on cuda`."""
+    """The stages of a sample without a measured rate, such as `simulate ml on cuda`."""
     rates = known_rates()
     return [
         f"{stage} {entry['backend']} on {entry['device']}"

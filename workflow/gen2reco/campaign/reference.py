@@ -1,4 +1,4 @@
-"""The reference page and the JSON schema of all configuration blocks, generated from the models."""
+"""Generate the reference page and the JSON schema of the configuration from its models."""
 
 import json
 import types
@@ -74,7 +74,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _kind(annotation: object) -> str:
-    """A type as a user would write it."""
+    """The name of a type in the words of the reference page."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is type(None):
         return "null"

@@ -1,4 +1,4 @@
-"""What a plan will make and what it will cost, from the last measured rates."""
+"""Summarise a plan: its samples, shards and jobs, and their cost by the last measured rates."""
 
 from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
@@ -6,7 +6,8 @@ from gen2reco.run.stage_table import FIRST
 
 
 def estimate(plan: Plan) -> list[dict]:
-    """Per sample: events, shards, minutes of a shard's longest job; CPU hours, GPU hours and GB of its own stages."""
+    """For each sample: events, shards, minutes of a shard's longest job; CPU hours, GPU hours and GB of its own
+    stages."""
     rows = []
     for sample, entry in plan.samples.items():
         stages = {stage: plan.choice(sample, stage) for stage in plan.stages(sample)}
@@ -27,7 +28,7 @@ def estimate(plan: Plan) -> list[dict]:
                 "cpu_hours": hours["cpu"],
                 "gpu_hours": hours["cuda"],
                 "gigabytes": size,
-                "road": " -> ".join(choice["backend"] for choice in stages.values()),
+                "backends": " -> ".join(choice["backend"] for choice in stages.values()),
                 "unmeasured": unmeasured(stages),
             }
         )
@@ -35,7 +36,7 @@ def estimate(plan: Plan) -> list[dict]:
 
 
 def print_summary(plan: Plan) -> None:
-    """Print the estimate as a table, with totals, and on what guesses it stands."""
+    """Print the estimate as a table with totals, and name the stages whose rate was never measured."""
     from rich.console import Console
     from rich.table import Table
 
@@ -45,7 +46,7 @@ def print_summary(plan: Plan) -> None:
     for column in each:
         table.add_column(column.replace("_", " "), justify="right")
     for row in rows:
-        table.add_row(row["sample"], row["road"], *(_number(row[column]) for column in each))
+        table.add_row(row["sample"], row["backends"], *(_number(row[column]) for column in each))
     if len(rows) > 1:
         table.add_section()
         table.add_row("all", "", *(_total(rows, column) for column in each))

@@ -1,4 +1,4 @@
-"""Commands on whole campaigns: check, plan, status, recover, verify."""
+"""Commands on whole campaigns: check, plan, status, recover, verify, docs."""
 
 import json
 import sys
@@ -21,15 +21,15 @@ def check(campaign: Path, profile: str | None) -> None:
     draft(loaded)
     print(f"{campaign}: campaign `{loaded.campaign.name}` is fine; detector `{loaded.detector.name}`")
     for name, chain in loaded.chains.items():
-        road = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
-        print(f"  {name}: {road}")
+        steps = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
+        print(f"  {name}: {steps}")
     if profile:
         from gen2reco.batch.profile import load_profile
         from gen2reco.batch.submit import check_cluster
 
-        roads = [[(stage, choice.device) for stage, choice in chain.items()] for chain in loaded.chains.values()]
+        chains = [[(stage, choice.device) for stage, choice in chain.items()] for chain in loaded.chains.values()]
         read = load_profile(profile)
-        check_cluster(read, roads)
+        check_cluster(read, chains)
         found = "the cluster has what it asks for" if read.on_slurm else "its executor is not Slurm, nothing to check"
         print(f"profile `{profile}`: {found}")
 

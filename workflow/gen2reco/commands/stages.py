@@ -1,4 +1,4 @@
-"""One command a stage, alone or as a job of a plan; each writes a record file and its sidecar."""
+"""The command of each stage, run by hand or as a job of a plan; it writes a record file and its sidecar."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ MAX_BLOCKS = 10
 
 
 def _job_options(command: Callable) -> Callable:
-    """Options that every stage shares: those of a run by hand, and those of a job of a plan."""
+    """Add the options that all stages share: those of a run by hand, and those of a job of a plan."""
     options = [
         click.option("--backend", help="Which backend does the stage."),
         click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the backend."),
@@ -46,7 +46,7 @@ def _job_options(command: Callable) -> Callable:
 
 
 def stage_command(stage: Stage) -> click.Command:
-    """The command of a stage: one that makes events takes a process, the others the record file before."""
+    """The command of a stage: one that makes events takes a process, all others a record file."""
 
     def command(output: Path, **given: object) -> None:
         execute(stage, output, **given)
@@ -88,9 +88,9 @@ def execute(
     process: Path | None = None,
     events: int = 0,
 ) -> None:
-    """Run one stage job, planned or by hand, and print the line that runs it again and what became of its events.
+    """Run one job of a stage, planned or by hand; print the line that runs it again, and how many events it made.
 
-    Raises InputError by hand where too many events failed; the failures of a plan's shards are counted by `verify`.
+    By hand, raises InputError where too many events failed; `verify` counts the failures of a plan's shards.
     """
     print(f"$ gen2reco {shown_command(sys.argv[1:])}", file=sys.stderr)
     check_output(output)

@@ -1,4 +1,4 @@
-"""Strict configuration blocks: one model, one YAML file, one clear line for each mistake."""
+"""Strict configuration blocks: models that are read from YAML files, with one clear line for each mistake."""
 
 import difflib
 import hashlib
@@ -21,7 +21,7 @@ from gen2reco.errors import InputError
 from gen2reco.files import read_text
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
-"""What names a campaign or a sample, its folder and its jobs."""
+"""Name of a campaign or a sample, of its folder and its jobs."""
 MOST_MISTAKES = 5
 
 
@@ -46,12 +46,12 @@ class Block(BaseModel):
 
 
 def _may_be_number(value: Any) -> bool:
-    """Not so `true`, and text such as `"0100"` or `"1_000"`, which pydantic would take for one."""
+    """False for `true`, and for text such as `"0100"` or `"1_000"` that pydantic would convert to a number."""
     return not strict_yaml.is_doubtful(value) if isinstance(value, str) else not isinstance(value, bool)
 
 
 def _numeric(annotation: Any) -> bool:
-    """Whether a field takes numbers, or lists of them, and nothing else."""
+    """Whether a field takes only numbers or lists of numbers."""
     if get_origin(annotation) is Annotated:
         return _numeric(get_args(annotation)[0])
     inner = [one for one in get_args(annotation) if one not in (Ellipsis, NoneType)]
@@ -75,8 +75,7 @@ def load_yaml(path: Path | str) -> dict:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """The plain value of a YAML text, as every YAML of ours is read (`strict_yaml`). Raises InputError, which names
-    `source` and the line."""
+    """The plain value of a YAML text, read by `strict_yaml`. Raises InputError naming `source` and the line."""
     try:
         return strict_yaml.parse(text)
     except strict_yaml.StrictYamlError as error:
@@ -84,7 +83,8 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def load_json(path: Path | str, most: int) -> dict:
-    """Read one JSON mapping of at most so many bytes: no NaN, no key twice. Raises InputError that names the file."""
+    """Read one JSON mapping of at most `most` bytes, without NaN or duplicate keys. Raises InputError naming the
+    file."""
     try:
         data = json.loads(read_text(path, most), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -111,7 +111,7 @@ def load_block(path: Path | str, model: type[BlockT]) -> BlockT:
 
 
 def parse_block(data: Any, model: type[BlockT], source: str) -> BlockT:
-    """Validate plain data as a block. Raises InputError with the mistakes, one after the other, on one line."""
+    """Validate plain data as a block. Raises InputError, one line, with all mistakes."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -123,8 +123,8 @@ def parse_block(data: Any, model: type[BlockT], source: str) -> BlockT:
 def _explain(error: dict, model: type[BaseModel]) -> str:
     where = ".".join(_cut(str(part)) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(error["loc"][-1]), sorted(_known_keys(model)), n=1, cutoff=0.0)
-        return f"unknown key `{where}`" + (f"; did you mean `{near[0]}`?" if near else "")
+        similar = difflib.get_close_matches(str(error["loc"][-1]), sorted(_known_keys(model)), n=1, cutoff=0.0)
+        return f"unknown key `{where}`" + (f"; did you mean `{similar[0]}`?" if similar else "")
     if error["type"] == "missing":
         return f"`{where}` is missing"
     return f"`{where}` = {_cut(repr(error['input']))}: {_message(error)}" if where else _message(error)
@@ -142,12 +142,12 @@ def _message(error: dict) -> str:
 
 def _known_keys(model: type[BaseModel]) -> set[str]:
     """All field names of a model and of the blocks inside it."""
-    keys, todo, seen = set(), [model], set()
+    keys, todo, visited = set(), [model], set()
     while todo:
         current = todo.pop()
-        if current in seen:
+        if current in visited:
             continue
-        seen.add(current)
+        visited.add(current)
         for name, field in current.model_fields.items():
             keys.add(name)
             todo.extend(_models_in(field.annotation))

@@ -1,4 +1,4 @@
-"""How hits become tracksters: layer clusters, the iterations and their order, linking. The defaults are HGCAL's."""
+"""Settings of the clustering of hits to tracksters: layer clusters, iterations, linking. The defaults are HGCAL's."""
 
 from typing import Annotated, Literal, Self
 

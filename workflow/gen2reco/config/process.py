@@ -1,4 +1,4 @@
-"""What is collided or shot: a process file, a Pythia8 card, or an event file; its kind names the reference backend."""
+"""The process of a sample: a process file, a Pythia8 card, or an event file; its kind names the reference backend."""
 
 import re
 from pathlib import Path
@@ -118,9 +118,9 @@ _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".cmnd": "pythia8", ".lhe": "lhe",
 
 
 def process_from(path: Path | str) -> AnyProcess:
-    """The process that a file describes: a process file (.yaml), a Pythia8 card (.cmnd), an LHE or HepMC event file.
+    """The process in a file: a process file (.yaml), a Pythia8 card (.cmnd), or an LHE or HepMC event file.
 
-    Raises InputError naming the file and what is wrong with it.
+    Raises InputError naming the file and the mistake.
     """
     path = Path(path)
     kind = _SUFFIXES.get(path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix)
@@ -135,13 +135,13 @@ def process_from(path: Path | str) -> AnyProcess:
 
 
 def check_unchanged(process: LheProcess | HepmcProcess) -> None:
-    """Raises InputError if the event file is not the one that the process was read with."""
+    """Raises InputError if the event file has changed since the process was read."""
     if process.sha256 is not None and _with_digest(process.model_copy(update={"sha256": None})) != process:
         raise InputError(f"{process.file}: has changed since it was planned; plan again, or put the old file back")
 
 
 def _with_digest(process: AnyProcess) -> AnyProcess:
-    """An event file's digest filled in; one given is kept."""
+    """The process with the digest of its event file filled in, unless it has one."""
     if not isinstance(process, LheProcess | HepmcProcess) or process.sha256 is not None:
         return process
     try:
@@ -176,8 +176,8 @@ def parse_process(data: dict, source: str, folder: Path | None = None) -> AnyPro
 
 
 def card_lines(path: Path) -> list[str]:
-    """The settings of a Pythia8 card as Pythia8's readFile takes its lines: comments dropped, a vector in {} over
-    several lines joined. Raises InputError."""
+    """The settings of a Pythia8 card, line by line as Pythia8's readFile reads them: without comments, a vector in {}
+    over several lines joined. Raises InputError."""
     kept, comment, vector = [], False, []
     for number, line in enumerate(_card_text(path).split("\n"), 1):
         start = line.lstrip(_BLANK)[:2]
@@ -198,7 +198,7 @@ def card_lines(path: Path) -> list[str]:
 
 
 def _card_text(path: Path) -> str:
-    """The text of a card; what is not UTF-8 may stand in comments. Raises InputError."""
+    """The text of a card; bytes that are not UTF-8 are allowed, for comments. Raises InputError."""
     try:
         data = path.read_bytes() if path.stat().st_size <= MAX_CARD else None
     except OSError as error:

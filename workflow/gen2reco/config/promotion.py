@@ -1,4 +1,4 @@
-"""When a new version of a model is good enough to be used."""
+"""Criteria by which a new version of a model is promoted."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""YAML as everybody reads it: what two readers would take for different things is refused, and nothing can grow.
+"""Read YAML strictly: text that two readers would interpret differently is refused, and sizes are bounded.
 
 Plain words are text, `true`, `false`, `null` or decimal numbers, as in YAML 1.2. A key twice in one block, numbers that
 YAML 1.1 and 1.2 read differently (`0100`, `10:00`, `0o17`, `1_000`), tags and several documents are errors. Anchors,
@@ -22,7 +22,7 @@ from yaml.events import (
 )
 
 MAX_BYTES, MAX_VALUES, MAX_DEPTH, MAX_KEY = 4_000_000, 200_000, 50, 200
-"""Bytes of a file, values in it with every alias written out, blocks inside one another, characters of a key."""
+"""Limits: bytes of a file, its values with every alias expanded, depth of nested blocks, characters of a key."""
 
 _WORDS = {"": None, "~": None} | {
     spelling: value
@@ -40,11 +40,11 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class StrictYamlError(ValueError):
-    """What is wrong, with its line."""
+    """A mistake in a YAML text, with its line."""
 
 
 def is_doubtful(text: str) -> bool:
-    """Whether a text is no number here, but one of some value to other readers: `0100`, `1_000`, `10:00`."""
+    """Whether a text is no number here but a number for other readers: `0100`, `1_000`, `10:00`."""
     return bool(_DOUBTFUL.fullmatch(text.strip()))
 
 

@@ -1,4 +1,4 @@
-"""What `validate` measures and the limits that turn a number into a verdict; a campaign may state its own."""
+"""Settings of `validate`: selection and sizes of a comparison, and the limits of its verdict."""
 
 from typing import Annotated, Self
 

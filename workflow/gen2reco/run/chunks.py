@@ -1,7 +1,7 @@
-"""Finished chunks of an unfinished job, in files that are checked before they are believed.
+"""Finished chunks of an unfinished job, in files that are verified before they are used.
 
-A file's name holds a digest of its bytes, its metadata what it was made by and of: one that is cut off, damaged, moved
-from another chunk or job, or another's, is removed, and its chunk made again.
+A file's name holds a digest of its bytes, and its metadata name the job and the chunk. A file that is truncated,
+damaged or of another chunk or job is removed, and its chunk is made again.
 """
 
 import hashlib
@@ -23,24 +23,25 @@ from gen2reco.files import regular_file
 from gen2reco.run.stage import Chunk, Result
 
 MAX_CHUNKS = 10**6
-"""Of a shard: more would never end, and is a mistake."""
+"""Most chunks of a shard; more is taken for a mistake."""
 _KEY = "gen2reco.chunk"
 
 
 class ChunkLost(Exception):
-    """A chunk's file is gone or was damaged since it was made."""
+    """The file of a finished chunk is missing or damaged."""
 
 
 @dataclass(frozen=True)
 class ChunkFiles:
-    """The chunk files of a job. `made_by`: digest of all that fixes the job's bytes; `record`: what they hold."""
+    """The chunk files of a job. `made_by`: digest of everything that decides the job's output; `record`: its record
+    type."""
 
     folder: Path
     record: str
     made_by: str
 
     def write(self, chunk: Chunk, result: Result) -> None:
-        """Keep a chunk's result. Raises InfrastructureError or OSError when the disk refuses."""
+        """Write the result of a chunk. Raises InfrastructureError or OSError when the disk refuses."""
         text = json.dumps({**self._claims(chunk), "rows": result.table.num_rows, "info": result.info}, sort_keys=True)
         for last in (False, True):
             draft = self.folder / f".{chunk.index:05d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
@@ -50,16 +51,16 @@ class ChunkFiles:
                 draft.replace(self.folder / _name(chunk, draft.read_bytes()))
                 return
             except (OSError, InfrastructureError):
-                if last or self.folder.is_dir():  # else a twin of this job tidied up just now
+                if last or self.folder.is_dir():  # else another run of this job removed the folder just now
                     raise
 
     def missing(self, chunks: list[Chunk]) -> list[Chunk]:
-        """The chunks that have no file to be believed; files that fail the check are removed."""
+        """The chunks without a valid file; files that fail the check are removed."""
         paths = self._paths()
         return [chunk for chunk in chunks if self._open(chunk, paths) is None]
 
     def count(self, chunks: list[Chunk]) -> int:
-        """How many chunks have a file, checked or not."""
+        """The number of chunks that have a file, valid or not."""
         paths = self._paths()
         return sum(_begin(chunk) in paths for chunk in chunks)
 
@@ -81,23 +82,23 @@ class ChunkFiles:
             yield file
 
     def _paths(self) -> dict[str, list[Path]]:
-        """The chunk files there are, by the beginning of their names."""
+        """The chunk files in the folder, by the chunk that their names begin with."""
         found: dict[str, list[Path]] = {}
         for path in sorted(self.folder.glob("[0-9]*.parquet")):
             found.setdefault(path.stem.rpartition("-")[0], []).append(path)
         return found
 
     def _open(self, chunk: Chunk, paths: dict[str, list[Path]]) -> pq.ParquetFile | None:
-        """The file of a chunk that passes the check."""
+        """The valid file of a chunk; None if there is none."""
         for path in paths.get(_begin(chunk), ()):
             with suppress(OSError, InputError):
                 data = regular_file(path).read_bytes()
-                if path.name == _name(chunk, data) and (file := self._believed(data, chunk)):
+                if path.name == _name(chunk, data) and (file := self._verified(data, chunk)):
                     return file
             _remove(path)
         return None
 
-    def _believed(self, data: bytes, chunk: Chunk) -> pq.ParquetFile | None:
+    def _verified(self, data: bytes, chunk: Chunk) -> pq.ParquetFile | None:
         try:
             file = pq.ParquetFile(pa.BufferReader(data))
             found = json.loads(records.metadata(file)[_KEY])
@@ -128,7 +129,7 @@ def _name(chunk: Chunk, data: bytes) -> str:
 
 
 def too_many_chunks(events: int, chunk_events: int) -> str | None:
-    """What to say where so many events of one file make more chunks than any job can have."""
+    """A message where the events of a file would make more than MAX_CHUNKS chunks; None otherwise."""
     if (chunks := -(-events // chunk_events)) <= MAX_CHUNKS:
         return None
     return f"{events} events in chunks of {chunk_events} are {chunks} chunks; expected at most {MAX_CHUNKS}"

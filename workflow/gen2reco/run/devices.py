@@ -1,4 +1,4 @@
-"""Where a stage runs: on the CPU, or on a GPU that must be there."""
+"""The device of a stage: the CPU, or a GPU, which must be usable."""
 
 import os
 
@@ -6,8 +6,8 @@ from gen2reco.errors import InfrastructureError
 
 
 def usable_device(device: str, allow_cpu: bool, what: str) -> str:
-    """The device asked for, or the CPU where that is allowed instead of a GPU that is not there. Raises
-    InfrastructureError telling `what` has no GPU."""
+    """The wanted device, or the CPU where no GPU can be used and `allow_cpu` is set. Raises InfrastructureError, whose
+    text `what` begins, where no GPU can be used."""
     if device == "cpu" or gpu_visible():
         return device
     if allow_cpu:

@@ -1,4 +1,5 @@
-"""What a learned backend leaves to another one: counted by reason, said in one line, refused where it is all of a run.
+"""Events or particles that a learned backend leaves to a fallback: counted by reason, reported in one line, refused
+where all of a run fall back.
 
 Reasons are facts of the sidecar, `fallback_reasons`: {reason: {"count": events or particles, "energy": GeV}}.
 """
@@ -11,11 +12,11 @@ from gen2reco.errors import InputError
 
 Reasons = dict[str, dict[str, float]]
 CHANCE = 3
-"""Fewer than this may all be outside a model's range by chance."""
+"""Fewer events or particles than this may all be outside a model's range by chance."""
 
 
 def by_reason(reasons: Iterable[str], energy: np.ndarray | None = None) -> Reasons:
-    """Count what falls back, with its energy (n,) GeV where there is one."""
+    """Count events or particles by the reason of their fallback, with the sum of their `energy`, (n,) float, GeV."""
     names, which = np.unique(np.array(list(reasons), str), return_inverse=True)
     counts = [{"count": int(n)} for n in np.bincount(which, minlength=len(names))]
     if energy is not None:
@@ -24,17 +25,17 @@ def by_reason(reasons: Iterable[str], energy: np.ndarray | None = None) -> Reaso
 
 
 def number(reasons: Reasons) -> int:
-    """How many events or particles fell back."""
+    """The number of events or particles that fell back."""
     return sum(int(one["count"]) for one in reasons.values())
 
 
 def energy(reasons: Reasons) -> float:
-    """Their energy, GeV."""
+    """Energy of the particles that fell back, GeV."""
     return sum(one.get("energy", 0.0) for one in reasons.values())
 
 
 def sentence(reasons: Reasons) -> str:
-    """Reasons in words, the most frequent first, with their numbers where there are several."""
+    """The reasons as text, the most frequent first, with their counts where there are several."""
     if len(reasons) == 1:
         return next(iter(reasons))
     order = sorted(reasons.items(), key=lambda item: (-item[1]["count"], item[0]))
@@ -42,11 +43,11 @@ def sentence(reasons: Reasons) -> str:
 
 
 def refuse_all(who: str, of: str, every: int, reasons: Reasons, remedy: str) -> None:
-    """Raises InputError where all of more than a few fell back."""
+    """Raises InputError where all of at least CHANCE events or particles fell back."""
     if CHANCE <= every == number(reasons):
         raise InputError(f"{who}: the model knows none of {every} {of}, because of {sentence(reasons)}; {remedy}")
 
 
 def reasons_of(facts: Mapping) -> Reasons:
-    """The reasons in the facts of a chunk, a shard or a sidecar."""
+    """The fallback reasons among the facts of a chunk, a shard or a sidecar."""
     return facts.get("fallback_reasons", {})

@@ -1,7 +1,7 @@
-"""Finished files of a running campaign, kept beside the output until their sample is verified.
+"""Keep finished files of a running campaign under a second name until their sample is verified.
 
-Snakemake removes the outputs of a job before it starts it again: when one stage of a group of jobs fails, those of the
-stages before it too. A second name of the same file (a hard link, no space) brings them back at once.
+Snakemake removes the outputs of a job before it starts it again; when one stage of a group fails, those of the earlier
+stages too. A second name of the same file (a hard link, which takes no space) restores them at once.
 """
 
 import json
@@ -16,7 +16,7 @@ from gen2reco.run.sidecar import check_rows, read_facts, sidecar_path
 
 
 def keep(output: Path, partial: Path, events: range) -> None:
-    """Give a finished file and its sidecar a second name in its folder of chunks, and remove those."""
+    """Give a finished file and its sidecar a second name in the folder of its chunks, and remove the chunks."""
     try:
         for file in (output, sidecar_path(output)):
             draft = partial / f".{uuid.uuid4().hex}"
@@ -24,14 +24,14 @@ def keep(output: Path, partial: Path, events: range) -> None:
             put_in_place(draft, _done(partial, events, file.suffix))
         for chunk in partial.glob("[0-9]*.parquet"):
             chunk.unlink(missing_ok=True)
-    except OSError:  # a filesystem without hard links, or a twin that tidied up
+    except OSError:  # a filesystem without hard links, or another run of this job that removed the folder
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def bring_back(output: Path, partial: Path, events: range, made_by: str) -> dict | None:
-    """The file made before, under its name again, whole and with its sidecar; None if there is none to be believed.
+    """Restore the finished file and its sidecar under their names, and return its facts; None if there is no valid one.
 
-    `made_by`: what fixes its bytes, which its sidecar must tell as well.
+    `made_by`: digest of everything that decides its bytes, which must equal that in its sidecar.
     """
     done, facts_file = (_done(partial, events, suffix) for suffix in (output.suffix, ".json"))
     draft = output.with_name(f".{output.name[:50]}.{uuid.uuid4().hex}.tmp")

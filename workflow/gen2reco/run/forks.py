@@ -1,4 +1,4 @@
-"""Run chunks in forked children: fresh engine state each, several at once, no shared interpreter lock."""
+"""Run chunks in forked child processes, several at once: each starts with fresh engine state."""
 
 import ctypes
 import json
@@ -105,7 +105,7 @@ def _finish(pid: int, pipe: int, chunk: Chunk, usage: dict[str, Any], oom_kills:
 
 
 def _death(status: int, chunk: Chunk, oom_kills: int) -> str:
-    """How a child ended that left no message; `oom_kills`: the kernel's count when the children were started."""
+    """How a child ended that sent no message; `oom_kills`: the kernel's count when the children were started."""
     who = f"the process of chunk {chunk.index} (events {chunk.start} to {chunk.stop - 1})"
     if not os.WIFSIGNALED(status):
         return f"{who} ended without a word, exit code {os.WEXITSTATUS(status)}; see the lines above"
@@ -120,7 +120,7 @@ def _death(status: int, chunk: Chunk, oom_kills: int) -> str:
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel has killed since it started because memory ran out; 0 if it does not tell."""
+    """Number of processes that the kernel has killed for memory since it booted; 0 where it gives no number."""
     try:
         with Path("/proc/vmstat").open(encoding="ascii") as file:
             return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)

@@ -5,7 +5,7 @@ import time
 
 
 class Progress:
-    """Context manager; `advance(n)` after each piece of work of n units."""
+    """Context manager that shows how many of `total` units are done; call `advance(n)` after each n units."""
 
     def __init__(self, label: str, total: int, unit: str):
         self.label, self.total, self.unit, self.done = label, total, unit, 0
@@ -25,7 +25,7 @@ class Progress:
         return self
 
     def advance(self, n: int) -> None:
-        """Count n more units; a log gets a line at most every ten seconds, and one at the end."""
+        """Count n more units. A log gets a line at most every ten seconds, and one at the end."""
         self.done += n
         if self.bar:
             self.bar.advance(self.task, n)

@@ -1,4 +1,4 @@
-"""What a backend made of a chunk is checked before it is kept."""
+"""Checks of the result of a chunk before it is written."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _MISFITS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
 @contextmanager
 def blamed(backend: Backend) -> Iterator[None]:
-    """Raises InputError naming the model, where a learned backend fails on numbers or shapes that do not fit."""
+    """Raises InputError naming the model, where a learned backend fails on the numbers or shapes of its input."""
     try:
         yield
     except _MISFITS as error:
@@ -34,7 +34,7 @@ def blamed(backend: Backend) -> Iterator[None]:
 
 
 def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: Result) -> Result:
-    """The result of a chunk, if it is a valid record of its events.
+    """The result of a chunk, after checking that it is a valid record of the chunk's events.
 
     Raises InputError where values are no valid record, and Gen2recoError where rows, counts and event numbers differ.
     """
@@ -53,7 +53,7 @@ def checked(backend: Backend, chunk: Chunk, events: "pa.Table | None", result: R
 
 
 def check_plain(info: dict, who: str) -> None:
-    """Raises InputError for facts that JSON does not hold: NaN, infinity, objects."""
+    """Raises InputError for facts that JSON cannot represent: NaN, infinity, objects."""
     try:
         json.dumps(info, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -66,11 +66,11 @@ def _generated(made: np.ndarray, chunk: Chunk) -> bool:
 
 
 def _taken(made: np.ndarray, given: np.ndarray) -> bool:
-    """Whether these are the numbers of the events given, in their order, failed ones left out."""
+    """Whether the event numbers are those of the input, in its order, without those of failed events."""
     return np.array_equal(made, given if len(made) == len(given) else given[np.isin(given, made)])
 
 
 def name_of(backend: Backend) -> str:
-    """The backend in an error: its stage, its name and its model."""
+    """A backend's stage, name and model, for messages."""
     model = f" (model {backend.model_digest[:12]})" if backend.model_digest else ""
     return f"{backend.stage} backend `{backend.name}`{model}"

@@ -1,6 +1,7 @@
-"""Run one stage job: fixed chunks, resumable at the chunk, merged into one file by an atomic rename, with a sidecar.
+"""Run one job of a stage: make its fixed chunks, merge them into one file by an atomic rename, and write the sidecar.
 
-Kill it at any moment and start it again, run it twice at once, with any number of workers: the same final bytes.
+The bytes of the file do not depend on the number of workers, nor on whether the job was killed and resumed or ran twice
+at once.
 """
 
 import json
@@ -40,9 +41,9 @@ ATTEMPTS = 4
 class Job:
     """One stage of one shard. `events` numbers the events to generate; other stages take those of `source`.
 
-    `planned`: a shard of a plan, whose file can be brought back without making it again until its sample is verified,
-    and of whose input `verify` counts the failures. By hand, an input that failed is refused. `confirm` is called
-    before the file takes its place, and raises if it has none any more.
+    `planned`: a shard of a plan. Its finished file can be restored until its sample is verified, and its input may have
+    failed, which `verify` counts; a run by hand refuses such an input. `confirm` is called before the file takes its
+    place, and raises where the plan has changed.
     """
 
     backend: Backend
@@ -61,13 +62,13 @@ class Job:
 
     @property
     def record(self) -> str:
-        """What the output holds."""
+        """The record type of the output."""
         return STAGES[self.backend.stage].writes
 
 
 @dataclass
 class _Input:
-    """The events a job takes, none for generate, how they were made, and the digest of their file."""
+    """The events that a job reads (None for generate), their provenance, and the sha256 of their file."""
 
     source: records.Source | None = None
     story: dict = field(default_factory=dict)
@@ -128,7 +129,7 @@ def run(job: Job) -> dict:
 
 
 def _remove_if_empty(partial: Path) -> None:
-    """Leave no folder behind when there is no unfinished chunk in it."""
+    """Remove the folder of chunks where it is empty."""
     for folder in (partial, partial.parent):
         with suppress(OSError):
             folder.rmdir()
@@ -144,13 +145,12 @@ def _read_input(job: Job) -> _Input:
     if sidecar_path(source).resolve() == sidecar_path(job.output).resolve():
         raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
     sha256 = check_source(source, failed=job.planned)
-    sha256 = check_source(source, failed=job.planned)
     events = records.Source(source, record)
     return _Input(events.check(), events.story, sha256)
 
 
 def provenance(path: Path | str) -> dict:
-    """How a record file was made: facts by stage, as its metadata tells ({} for a file from outside)."""
+    """The provenance of a record file: facts by stage, from its metadata ({} for a file of another program)."""
     return records.Source(path).story
 
 
@@ -167,7 +167,7 @@ def _chunks(job: Job, given: _Input) -> list[Chunk]:
 
 
 def _identity(job: Job) -> dict:
-    """What fixes the bytes of the output; also what unfinished chunks must have in common to be resumed."""
+    """Everything of the job that decides the bytes of the output; chunks are resumed only if all of it agrees."""
     backend = job.backend
     return {
         "backend": backend.name,
@@ -182,7 +182,7 @@ def _identity(job: Job) -> dict:
 
 
 def _made_by(job: Job, given: _Input) -> str:
-    """Digest of all that fixes the bytes of the output but the number of events."""
+    """Digest of everything that decides the bytes of the output, except the number of events."""
     detector = job.backend.detector.digest() if job.backend.detector else None
     stage = job.backend.stage
     return digest([stage, _identity(job), given.sha256, detector, records.VERSIONS, __version__])
@@ -204,8 +204,8 @@ def _make_and_merge(
 ) -> tuple[dict, dict, dict]:
     """Make the chunks and the output file; returns the (usage, summary, counts) of its sidecar.
 
-    A chunk that is gone when it is merged is made again: a twin of this job, as runs on after its node was lost,
-    finished first and tidied up, or the disk has lost it.
+    A chunk whose file is missing when it is merged is made again: another run of this job, such as one on a node that
+    was thought lost, finished first and removed it, or the disk lost it.
     """
     usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
     for _ in range(ATTEMPTS):

@@ -1,4 +1,4 @@
-"""Seeds belong to fixed chunks of a shard: never to time, process, worker count or batch."""
+"""Seeds of the fixed chunks of a shard; they do not depend on time, process, number of workers or batch."""
 
 import hashlib
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def chunk_seed(campaign_seed: int, sample: str, stage: str, shard: int, chunk: int) -> int:
-    """A 63-bit seed, derived by SHA-256 from what names the chunk."""
+    """A 63-bit seed: SHA-256 of the campaign's seed, sample, stage, shard and chunk."""
     name = f"{campaign_seed}/{sample}/{stage}/{shard}/{chunk}".encode()
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "little") >> 1
 

@@ -1,4 +1,4 @@
-"""The sidecar beside each record file: what was done, by what, at what cost."""
+"""The sidecar of a record file: a JSON file of the same name with status, provenance and cost."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def sidecar_path(output: Path | str) -> Path:
 
 
 def write_sidecar(output: Path, facts: dict) -> None:
-    """Write the sidecar of `output` atomically, with host, code version and Slurm job added."""
+    """Write the sidecar of `output` whole or not at all, with host, code version and Slurm job added."""
     slurm = {"slurm_job_id": os.environ["SLURM_JOB_ID"]} if "SLURM_JOB_ID" in os.environ else {}
     facts = {**facts, "host": platform.node(), "code_version": __version__, **slurm}
     write_text(sidecar_path(output), json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
 
 class Sidecar(BaseModel):
-    """What every sidecar holds; backends add facts of their own."""
+    """The fields of every sidecar; backends add facts of their own."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
@@ -50,25 +50,24 @@ class Sidecar(BaseModel):
 
 
 def read_sidecar(output: Path | str) -> dict:
-    """The sidecar of a record file. Raises InputError if it is missing, damaged or none of ours."""
+    """The sidecar of a record file. Raises InputError if it is missing, damaged or of another program."""
     path = sidecar_path(output)
     if not path.exists():
-        raise InputError(f"{path}: no such file; every stage writes one beside its output")
+        raise InputError(f"{path}: no such file; every stage writes one with its output")
     return read_facts(path)
 
 
 def read_facts(path: Path) -> dict:
-    """The facts in a sidecar file. Raises InputError if it is damaged or none of ours."""
+    """The facts in a sidecar file. Raises InputError if it is damaged or of another program."""
     facts = load_json(path, MAX_TEXT)
     parse_block(facts, Sidecar, f"{path}: no sidecar of a stage, make the stage again")
     return facts
 
 
 def check_source(path: Path, failed: bool = False) -> str:
-    """The sha256 of a stage's input, compared with its sidecar; a file without one comes from outside.
+    """The sha256 of a stage's input, compared with its sidecar if it has one.
 
-    Raises InputError where the bytes are not those that the sidecar tells, or where the stage that wrote them failed
-    and `failed` does not allow it.
+    Raises InputError where the two differ, or where the status is `failed` and `failed` does not allow it.
     """
     found = file_digest(path)
     if not sidecar_path(path).exists():
@@ -92,7 +91,7 @@ def check_rows(file: Path, facts: dict) -> None:
 
 
 def is_whole(output: Path) -> bool:
-    """Whether a stage's file is there with the bytes that its sidecar tells, and did not fail."""
+    """Whether a stage's file exists, has the sha256 of its sidecar, and did not fail."""
     try:
         return sidecar_path(output).exists() and bool(check_source(output))
     except InputError:
@@ -100,12 +99,12 @@ def is_whole(output: Path) -> bool:
 
 
 def failure(facts: dict) -> str:
-    """How many events of a stage failed, and why, from its sidecar."""
+    """A text on how many events of a stage failed and why, from its sidecar."""
     text = f"{facts.get('events_failed', 0)} of {facts['events_in']} events cannot be processed"
     reasons = facts.get("failure_reasons", {})
     return text + (": " if reasons else "") + "; ".join(f"{reason} ({n})" for reason, n in reasons.items())
 
 
 def peak_memory_mb() -> int:
-    """The largest resident set of this process so far, in MB."""
+    """Peak resident memory of this process so far, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -1,4 +1,4 @@
-"""What a stage's backend is, and how one is looked up by name."""
+"""Base class of the backends of stages, and their look-up by name."""
 
 import importlib
 from collections import Counter
@@ -64,12 +64,12 @@ class Backend:
 
     @classmethod
     def own_detector(cls, options: Block) -> "Detector | None":
-        """The detector that a model was made for, where none is given and the model tells."""
+        """The detector that the model was made for, used where none is given; None if the model names none."""
         return None
 
     def accept(self, story: dict) -> None:
-        """Look at how the input was made, facts by stage ({} if unknown), before `prepare`; here, keep the properties
-        of its particles. Raises InputError."""
+        """Check the provenance of the input, facts by stage ({} if unknown), before `prepare`. The base class keeps the
+        properties of its particles. Raises InputError."""
         self.properties = Properties.of(story)
 
     def prepare(self) -> None:
@@ -89,8 +89,8 @@ class Backend:
         return total
 
     def notices(self, facts: dict) -> list[str]:
-        """Lines for the terminal on what the shard's facts (its sidecar) count: what fell back to another backend, was
-        dropped, capped or not simulated. Empty where all went as asked."""
+        """Lines for the terminal on what the shard's facts (its sidecar) count: events or particles that fell back to
+        another backend, were dropped, capped or not simulated. Empty where there are none."""
         return []
 
 

@@ -1,7 +1,7 @@
-"""The stages in the order of the road: the one table from which commands, rules, plans and costs derive theirs.
+"""The table of stages, in the order in which they run; commands, rules, plans, groups and costs derive from it.
 
 A stage of an installed package is announced as entry point of `gen2reco.stages` (docs/stages.md). Its module must
-import fast, for every command and every job of a campaign reads this table.
+import fast, because every command and every job of a campaign reads this table.
 """
 
 import re
@@ -18,24 +18,24 @@ class Stage:
     """One step of a sample, done by one of several backends: a command, a rule, and a key of a sample in a campaign."""
 
     name: str
-    """Its command, its rule, its folder and its key in a campaign; no name of another command, rule or key."""
+    """Name of its command, rule and folder, and its key in a campaign; different from all others of these."""
     reads: str | None
-    """The record that it takes; None: it makes events."""
+    """The record that it reads; None for a stage that makes events."""
     writes: str
-    """The record that it makes."""
+    """The record that it writes."""
     backend: str
-    """Backend of the command where none is named."""
+    """The backend that the command uses by default."""
     help: str
-    """What the command does, a sentence."""
+    """One sentence for the command line: what the command does."""
     step: str
-    """What becomes of what, a sentence for the campaign reference."""
+    """One sentence for the campaign reference: what is turned into what."""
     publishes: bool = False
-    """Whether a sample that ends with it is written to ntuples."""
+    """Whether its output is written to ntuples where it is the last stage of a sample."""
 
     @property
     def spans(self) -> tuple[str, ...]:
-        """The stages of the chain that it does in a single step; none where it does one step of the chain, or where it
-        reads and writes the same record."""
+        """The stages of the chain that it replaces; none for a stage of the chain, and for one that reads and writes
+        the same record."""
         steps = chain(self.reads, self.writes)
         return steps if len(steps) > 1 else ()
 
@@ -85,9 +85,9 @@ _BUILT_IN = (
     ),
 )
 RECORDS = tuple(dict.fromkeys(stage.writes for stage in _BUILT_IN))
-"""The records in the order of the road."""
+"""The records in the order in which they are made."""
 CHAIN = tuple({stage.writes: stage.name for stage in reversed(_BUILT_IN)}[record] for record in RECORDS)
-"""The stages that make these records one after the other."""
+"""The stages that make these records step by step."""
 FIRST = CHAIN[0]
 """The stage that every sample begins with."""
 
@@ -102,7 +102,7 @@ def _place(record: str | None) -> int:
 
 
 def _announced() -> Iterator[Stage]:
-    """The stages of installed packages, by name; one that cannot be used is left out, with a line on stderr."""
+    """The stages of installed packages, sorted by name; one that cannot be used is left out, with a line on stderr."""
     for entry in sorted(entry_points(group="gen2reco.stages"), key=lambda entry: entry.name):
         try:
             stage = entry.load()
@@ -113,7 +113,7 @@ def _announced() -> Iterator[Stage]:
 
 
 def _check(name: str, stage: object) -> None:
-    """Raises ValueError for what cannot be a stage beyond those of this package."""
+    """Raises ValueError for what cannot be a stage of another package."""
     if not isinstance(stage, Stage) or stage.name != name:
         raise ValueError(f"expected a Stage named `{name}`")
     if not re.fullmatch("[a-z0-9_]+", name) or name in RESERVED or is_built_in(name):
@@ -136,7 +136,7 @@ def _table() -> dict[str, Stage]:
 
 
 STAGES = _table()
-"""Name → stage, in the order of the road."""
+"""Name → stage, in the order in which they run."""
 
 
 def rule_name(stage: str, device: str) -> str:
@@ -145,24 +145,24 @@ def rule_name(stage: str, device: str) -> str:
 
 
 def chains_to(record: str) -> list[tuple[str, ...]]:
-    """The ways from particles to a record: by each stage that spans others, then step by step."""
+    """The chains of stages from particles to a record: each stage that spans others, then the chain step by step."""
     spanning = [(stage.name,) for stage in STAGES.values() if stage.spans and stage.writes == record]
     return [*spanning, chain(RECORDS[0], record)]
 
 
 def in_order(names: Collection[str]) -> list[str]:
-    """Some of the stages, in the order of the road."""
+    """The given stages in the order in which they run."""
     return [name for name in STAGES if name in names]
 
 
 def exclude(one: str, other: str) -> bool:
-    """Whether a sample can have only one of two stages, because one of them spans the other or part of it."""
+    """Whether a sample can have only one of two stages, because one does work of the other."""
     a, b = STAGES[one], STAGES[other]
     return _place(a.reads) < _place(b.writes) and _place(b.reads) < _place(a.writes)
 
 
 def clash(names: Collection[str]) -> str | None:
-    """What is wrong with the stages of a sample, where one spans others of them."""
+    """A message where a stage of a sample does work of another one; None if all is well."""
     for name in in_order(names):
         if (spans := STAGES[name].spans) and any(exclude(name, other) for other in names if other != name):
             return f"`{name}` spans {spans[0]} to {spans[-1]}; give one or the other"
@@ -170,7 +170,8 @@ def clash(names: Collection[str]) -> str | None:
 
 
 def gap(names: Collection[str]) -> str | None:
-    """What is missing of the stages of a sample, of which each must read what the one before it writes."""
+    """A message where a sample lacks a stage, because each must read what the one before it writes; None if all is
+    well."""
     if FIRST not in names:
         return f"`{FIRST}` names no backend; every sample starts with one"
     record = None

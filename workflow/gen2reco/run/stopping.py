@@ -1,4 +1,4 @@
-"""How a job is asked to stop: at once by Ctrl-C, after the chunk at work by SIGTERM and SIGUSR1."""
+"""Signals that stop a job: Ctrl-C at once, SIGTERM and SIGUSR1 after the current chunk."""
 
 import os
 import signal
@@ -10,26 +10,26 @@ from gen2reco.errors import InfrastructureError
 
 
 class Interrupted(InfrastructureError):
-    """Asked to stop (SIGTERM, SIGUSR1): finished chunks are kept, a restart goes on from them."""
+    """A job was stopped by SIGTERM or SIGUSR1; it resumes from its finished chunks when started again."""
 
 
 @contextmanager
 def stop_requested() -> Iterator[list[str]]:
-    """A list that receives the signal's name when the job is asked to stop."""
-    asked: list[str] = []
+    """Yield a list that receives the name of SIGTERM or SIGUSR1 when one arrives."""
+    received: list[str] = []
     wanted, here = (signal.SIGTERM, signal.SIGUSR1), os.getpid()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def receive(number: int, frame: FrameType | None) -> None:
         if os.getpid() == here:  # not a forked child, which finishes its chunk
-            asked.append(signal.Signals(number).name)
-            os.write(2, f"{asked[-1]}: stops after the chunk at work\n".encode())
+            received.append(signal.Signals(number).name)
+            os.write(2, f"{received[-1]}: stops after the chunk at work\n".encode())
 
     try:
-        old = {number: signal.signal(number, ask) for number in wanted}
+        old = {number: signal.signal(number, receive) for number in wanted}
     except ValueError:  # not the main thread
         old = {}
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -37,7 +37,8 @@ def stop_requested() -> Iterator[list[str]]:
 
 @contextmanager
 def interrupts_noted() -> Iterator[list[int]]:
-    """A list that Ctrl-C is noted in, as it may come between the start of a child and the record of it."""
+    """Yield a list that notes Ctrl-C, which could otherwise come between the start of a child and the note of its
+    id."""
     noted: list[int] = []
     try:
         old = signal.getsignal(signal.SIGINT)
