@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from gen2reco.campaign.campaign import Sample
+from gen2reco.cli import COMMANDS
 from gen2reco.events import records
 from gen2reco.run import stage_table
 from gen2reco.run.stage_table import RECORDS, STAGES, Stage, chains_to, clash, exclude, gap, in_order
@@ -85,10 +87,16 @@ def test_a_stage_excludes_what_it_spans_and_nothing_else(further):
     assert excluded["tag"] == excluded["pile"] == excluded["generate"] == set()
 
 
+def test_the_names_of_commands_and_keys_are_taken():
+    commands = {name.replace("-", "_") for name in COMMANDS.keys() - STAGES.keys()}
+    assert commands | (Sample.model_fields.keys() - STAGES.keys()) <= stage_table.TAKEN
+
+
 REFUSED = {
     "expected a Stage named `tag`": ("tag", stage("tags", "objects", "objects")),
     "expected a Stage named `tagged`": ("tagged", "objects"),
     "its name is taken": ("fuse", stage("fuse", "particles", "objects")),
+    "its name is taken, or": ("events", stage("events", "objects", "objects")),
     "or holds other than": ("Tag", stage("Tag", "objects", "objects")),
     "reads None and writes hits, expected two of": ("some", stage("some", None, "hits")),
     "writes tags, expected two of": ("some", stage("some", "objects", "tags")),

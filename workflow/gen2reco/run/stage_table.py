@@ -112,11 +112,19 @@ def _announced() -> Iterator[Stage]:
             print(f"gen2reco: stage `{entry.name}` ({entry.value}) is left out: {error}", file=sys.stderr)
 
 
+TAKEN = (
+    RESERVED
+    | {"calibrate_rates", "check", "docs", "export", "export_model", "recover", "show", "status", "submit", "train"}
+    | {"tune", "verify", "all", "events", "like", "shard_events"}
+)
+"""Names that no stage may have: of other commands and rules, and of other keys of a sample."""
+
+
 def _check(name: str, stage: object) -> None:
     """Raises ValueError for what cannot be a stage of another package."""
     if not isinstance(stage, Stage) or stage.name != name:
         raise ValueError(f"expected a Stage named `{name}`")
-    if not re.fullmatch("[a-z0-9_]+", name) or name in RESERVED or is_built_in(name):
+    if not re.fullmatch("[a-z0-9_]+", name) or name in TAKEN or is_built_in(name):
         raise ValueError("its name is taken, or holds other than lower-case letters, digits and underscores")
     if not {stage.reads, stage.writes} <= set(RECORDS):
         raise ValueError(f"reads {stage.reads} and writes {stage.writes}, expected two of {', '.join(RECORDS)}")
