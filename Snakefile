@@ -12,7 +12,7 @@ include: "workflow/rules/track.smk"
 
 
 rule all:
-    """Everything the campaign asks for: ntuples, reports, and its story in MLflow."""
+    """All results of the campaign: ntuples, reports, and its runs in MLflow."""
     default_target: True
     input:
         published_files(),

@@ -28,14 +28,14 @@ COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
 STAGE_RULES = [(stage, device) for stage in STAGES for device in ("cpu", "cuda")]
 ENVIRONMENT = "gen2reco-env"  # by name: Snakemake copies a file away from the checkout that it installs
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    # Unused then, but Snakemake would ask conda, which may not be there, for one by name.
+    # Unused then, but for a name Snakemake would call conda, which may be missing.
     ENVIRONMENT = os.path.join(workflow.basedir, "envs", "gen2reco.yaml")
 
-# Slurm's warning ahead of a time limit is for the stage, which sets its own handler.
+# Slurm's signal ahead of a time limit is handled by the stage itself.
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# The software of the driver, unless conda or Apptainer bring it. By `exec`, a signal to a job reaches the stage.
+# Jobs use the driver's environment, unless conda or Apptainer bring one. With `exec`, signals reach the stage.
 if workflow.deployment_settings.deployment_method:
     shell.prefix("exec ")
 else:
@@ -65,12 +65,12 @@ def sidecar(stage):
 
 
 def log_file(stage):
-    """Where a job of a stage logs."""
+    """The log file of a stage's job, with wildcards."""
     return f"{FOLDER}/logs/{stage}/{{sample}}-{{shard}}.log"
 
 
 def benchmark_file(stage):
-    """Where Snakemake notes time and memory of a job."""
+    """The file in which Snakemake records time and memory of a job, with wildcards."""
     return f"{FOLDER}/benchmarks/{stage}/{{sample}}-{{shard}}.tsv"
 
 

@@ -1,5 +1,5 @@
 rule track:
-    """Replay what happened into MLflow; a server that is away delays the story, never the physics."""
+    """Replay the campaign into MLflow; a server that cannot be reached delays the replay and fails nothing."""
     input:
         report_files(),
         published_files(),

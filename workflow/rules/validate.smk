@@ -1,5 +1,5 @@
 rule verify:
-    """Check that a sample is whole: every shard valid, its bytes as its sidecar says, failures within tolerance."""
+    """Check that a sample is whole: every shard valid, its sha256 that of its sidecar, failures within tolerance."""
     input:
         shard_files,
     output:
