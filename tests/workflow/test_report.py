@@ -11,6 +11,7 @@ from html import escape, unescape
 
 import pytest
 from synthetic_samples import write_sample
+from verdict_table import ORDER, expected, shown
 
 from gen2reco.config.validation import Validation
 from gen2reco.events import records, schemas
@@ -82,6 +83,21 @@ def test_numbers_that_are_known(metrics):
     assert pick(metrics, "simulate", "cost/speed_up", "wrong")["value"] == pytest.approx(100)
     assert pick(metrics, "particles", "events/w1_scalar_pt", "wrong")["value"] == 0
     assert pick(metrics, "clusters", "particles/efficiency", "twin")["value"] == 1
+
+
+def test_every_cell_shows_the_gravest_metric_of_its_kind_in_its_colour(metrics, compared):
+    cells = shown((compared / "report.html").read_text())
+    assert cells == expected(metrics)
+    assert {colour for _, _, colour, _ in cells} == set(ORDER), "these samples show every colour"
+
+
+@pytest.mark.parametrize("candidate", ["twin", "wrong"])
+def test_the_summary_is_the_worst_of_a_candidates_headlines(metrics, compared, candidate):
+    own = [m["verdict"] for m in metrics if m["headline"] and m["samples"][-1] == candidate and m["verdict"]]
+    leads = (compared / "report.html").read_text().split('<p class="lead">')[1:]
+    (lead,) = [text.partition("</p>")[0] for text in leads if f"<b>{candidate}</b>" in text]
+    assert f'<span class="badge {max(own, key=ORDER.index)}">' in lead
+    assert f"{own.count('fail')} fail, {own.count('attention')} attention" in lead
 
 
 def test_identities_have_a_section_of_their_own(metrics, compared):
