@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-full test-cluster lint docs ui clean
+.PHONY: run test test-full test-cluster mutants lint docs ui clean
 
 run: .venv/.ready
 	snakemake --cores all --config campaign=$(CAMPAIGN)
@@ -18,6 +18,10 @@ test-full: .venv/.ready
 
 test-cluster: .venv/.ready
 	GEN2RECO_FULL_TESTS=1 pytest tests/cluster
+
+mutants: .venv/.ready
+	python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e ".[test,mutants]"
+	python benchmarks/mutants.py --record $(if $(SEED),--seed $(SEED)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: .venv/.ready
 	ruff check .

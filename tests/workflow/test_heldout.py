@@ -54,7 +54,7 @@ def held_out(tmp_path_factory):
 
 
 def test_a_model_is_judged_on_the_events_of_the_held_out_sample(held_out, tmp_path, monkeypatch):
-    """A model with energies too high by 0.3: its metrics say so; its shards hold the same particles, each drawn anew."""
+    """A model of energies too high by 0.3: its metrics say so; its shards hold the same particles, each drawn anew."""
     monkeypatch.setitem(simulate.BACKENDS, "distorted", "test_heldout:Distorted")
     (tmp_path / "model").write_text("1")
     rows = judge("simulate", tmp_path / "model", held_out, tmp_path / "work", "distorted")
