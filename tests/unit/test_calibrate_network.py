@@ -19,6 +19,7 @@ from gen2reco.calibrate.predict import KIND, load_network, predict
 from gen2reco.calibrate.targets import make_targets
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import incident_energy
 from gen2reco.run.model_folder import open_model, save_model
 from gen2reco.run.stage import Chunk
@@ -241,14 +242,24 @@ def test_objects_are_valid_and_strange_ones_flagged(folder):
     assert ak.num(out.objects).tolist() == [3, 0, 1] == ak.num(out.out_of_range).tolist()
     assert out.out_of_range[0].tolist() == [False] * 3 and out.out_of_range[2].tolist() == [True]
     assert made.info["objects_out_of_range"] == 1 and made.info["network_evaluations"] == 4
-    p = sum(ak.to_numpy(ak.flatten(out.objects[f"p_{name}"])) for name in records_identities())
-    assert np.allclose(p, 1.0, atol=1e-5)
-
-
-def records_identities():
-    from gen2reco.events.schemas import IDENTITIES
-
-    return IDENTITIES
+    chances = np.stack([ak.to_numpy(ak.flatten(out.objects[f"p_{name}"])) for name in IDENTITIES], axis=1)
+    assert (chances >= 0).all() and np.allclose(chances.sum(axis=1), 1.0, atol=1e-5)
+    flat = {name: ak.to_numpy(ak.flatten(out.objects[name])) for name in out.objects.fields}
+    neutral = [
+        22,
+        11,
+        13,
+        211,
+        130,
+    ]  # by identity; the charged pion's track makes it 211, an electron's or muon's -11, -13
+    tracked = np.isclose(flat["energy_raw"], 51.0, atol=1e-3)
+    wanted = np.array(neutral)[chances.argmax(axis=1)] * np.where(tracked & (chances.argmax(axis=1) < 3), -1, 1)
+    assert np.abs(flat["pdg"]).tolist() == np.abs(wanted).tolist() and tracked.sum() == 1
+    assert np.sort(flat["energy_raw"]).tolist() == pytest.approx([5.0, 9.0, 51.0, 5000.0], rel=1e-4)
+    assert (flat["energy"] > 0).all() and (flat["energy_sigma"] > 0).all()
+    at = {5.0: (2.1, 0.6), 9.0: (-1.8, 0.0), 51.0: (2.0, 0.5), 5000.0: (2.9, 0.5)}
+    for raw, eta, phi in zip(flat["energy_raw"], flat["eta"], flat["phi"]):
+        assert (eta, phi) == pytest.approx(min(at.items(), key=lambda one: abs(one[0] - raw))[1], abs=0.06)
 
 
 def test_chunks_do_not_change_the_answer(folder):

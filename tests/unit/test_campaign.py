@@ -193,15 +193,6 @@ def test_licence_and_promotion_touch_no_digest_and_need_no_new_revision(campaign
     assert {**after, "licence": "CC-BY-4.0", "files": 0, "checksum": 0} == {**before, "files": 0, "checksum": 0}
 
 
-def test_an_unsized_sample_keeps_its_shard_size_when_extended(campaign):
-    def unsized(events):
-        return lambda d: (d["samples"]["a"].pop("shard_events"), d["samples"]["a"].update(events=events))
-
-    before = make_plan(campaign(unsized(100)))[0].lock["samples"]["a"]["shard_events"]
-    after = make_plan(campaign(unsized(10**6)))[0].lock["samples"]["a"]["shard_events"]
-    assert after == before
-
-
 BLOCKS = {
     "generate": (set_in("samples", "a", "generate", "chunk_events", value=7), ["generate"]),
     "process": (set_in("samples", "a", "generate", "process", value={**GUN, "species": [11]}), ["generate"]),

@@ -218,6 +218,10 @@ def test_written_events_read_the_same(tmp_path, name, partons):
     for i, j in zip(*order):
         assert found[j] == pytest.approx(expected[i], rel=1e-6)
         assert all(found[j][name] == expected[i][name] for name in ("px", "py", "pz", "energy"))
+    with pyhepmc.open(tmp_path / name) as file:
+        (theirs,) = file
+    last = sorted((p.momentum.px, p.pid, p.momentum.pz, p.momentum.e) for p in theirs.particles if p.status == 1)
+    assert last == [(p["px"], p["pdg"], p["pz"], p["energy"]) for p in (expected[i] for i in order[0])]
 
 
 def test_beams_and_cross_section_come_from_the_metadata(tmp_path):

@@ -101,7 +101,7 @@ def test_auc_of_gaussians(shift, expected):
     found, n = two_sample_auc(a, b, np.arange(1200), np.arange(1200) + 5000, most=600, seed=1)
     assert n == 600
     assert found.value == pytest.approx(expected, abs=4 * found.uncertainty)
-    assert found.floor == pytest.approx(0.5, abs=4 * found.uncertainty)
+    assert 0 < abs(found.floor - 0.5) < 4 * found.uncertainty
 
 
 def test_pairs_of_one_event_share_a_fold():
@@ -123,7 +123,7 @@ def test_frechet_distance_of_shifted_gaussians():
     b[:, 0] += 0.3
     apart, _ = frechet.with_floor(frechet.frechet_physics_distance, a, np.clip(b, -1, 2), 1)
     assert n == 2000
-    assert same.value < 0.005 and same.floor < 0.005
+    assert same.value < 0.005 and same.floor == apart.floor < 0.005
     assert apart.value == pytest.approx(0.09, rel=0.25)
 
 
