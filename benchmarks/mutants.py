@@ -35,6 +35,8 @@ LIBRARIES = (
 )  # fmt: skip
 NOT_USED = ("core/RemoveDecorator", "core/NoOp")
 TITLE = "## tests: mutants"
+LONGEST = 240.0
+"""Seconds after which a mutant counts as killed at the latest."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def main() -> None:
             usual[tuple(tests)] = seconds
         file = copy / PACKAGE / mutant.module
         file.write_text(mutant.mutated, encoding="utf-8")
-        survived, seconds, how = tested(copy, tests, 5 * usual[tuple(tests)] + 10)
+        survived, seconds, how = tested(copy, tests, min(5 * usual[tuple(tests)] + 10, LONGEST))
         file.write_text(mutant.source, encoding="utf-8")
         shutil.copystat(REPOSITORY / PACKAGE / mutant.module, file)
         killed += not survived

@@ -257,14 +257,14 @@ def fragments_of(c: LayerClusters, seed: int) -> Fragments:
 
 
 def tracks_at(c: LayerClusters, label: np.ndarray, seed: int) -> Tracks:
-    """Straight tracks at a third of the fragments, as many mirrored into the other endcap, some of the other event."""
+    """Straight tracks at a third of the fragments, others back to back with them, or of the other event."""
     rng, rows = np.random.default_rng(seed), []
     for k in range(label.max() + 1):
         s = shape_of(c, label == k)
         kind = rng.integers(6)
         if kind > 2:
             continue
-        direction = s.centre / abs(s.centre[2]) * [1, 1, 1 if kind != 1 else -1]
+        direction = s.centre / abs(s.centre[2]) * (1 if kind != 1 else -1)
         at = direction * FACE + [*rng.normal(0, 8, 2), 0]
         rows.append((s.event if kind != 2 else 1 - s.event, *(20 * direction), *at))
     columns = [np.array(column) for column in zip(*sorted(rows, key=lambda row: row[0]))]
@@ -303,15 +303,17 @@ def soft(event, side, energy, layers=range(20, 24), at=(700.0, 100.0)):
 
 
 @pytest.mark.parametrize(
-    ("side", "event", "aside", "kept"),
-    [(1, 0, 0.0, True), (-1, 0, 0.0, False), (1, 1, 0.0, False), (1, 0, 10.0, True), (1, 0, 30.0, False)],
-    ids=["through it", "in the other endcap", "of another event", "near", "past it"],
-)
-def test_a_soft_trackster_stays_where_a_track_points_at_it(side, event, aside, kept):
-    """Of 0.2 GeV, below the smallest energy of 0.5 GeV; the other endcap holds its mirror image and the track."""
+    ("sign", "event", "aside", "kept"),
+    [((1, 1), 0, 0.0, True), ((1, -1), 0, 0.0, False), ((-1, -1), 0, 0.0, False), ((1, 1), 1, 0.0, False),
+     ((1, 1), 0, 10.0, True), ((1, 1), 0, 30.0, False)],
+    ids=["through it", "mirrored", "back to back", "of another event", "near", "past it"],
+)  # fmt: skip
+def test_a_soft_trackster_stays_where_a_track_points_at_it(sign, event, aside, kept):
+    """Of 0.2 GeV, below the smallest energy of 0.5 GeV; signs are those of the track's x and y, and of its z: the line
+    of one that flies back to back leads through the trackster too, but backwards."""
     c = clusters_of(soft(0, 1, 0.2) + soft(1, 1, 5.0, at=(-700.0, 0.0)))
     fragments = Fragments(c.event.copy(), np.zeros(2, int))
-    slope = np.array([700.0, 100.0]) / GEOMETRY.z[0]
+    slope, side = sign[0] * np.array([700.0, 100.0]) / GEOMETRY.z[0], sign[1]
     at = (slope[0] * FACE + aside, slope[1] * FACE, side * FACE)
     track = Tracks(np.array([event]), *(np.array([float(value)]) for value in (*slope, side, *at)))
     label, _ = link(c, fragments, track, GEOMETRY, Linking())
