@@ -10,7 +10,7 @@ import numpy as np
 from gen2reco import __version__
 from gen2reco.config.validation import Validation
 from gen2reco.statistics.measured import pull
-from gen2reco.validate.costs import CHAINS, chain_seconds, cost_table
+from gen2reco.validate.costs import chain_seconds, cost_table
 from gen2reco.validate.event_choice import pick
 from gen2reco.validate.figures import planes
 from gen2reco.validate.figures.display import display
@@ -174,7 +174,7 @@ def _pull(a: Metric | None, b: Metric | None) -> float | None:
 def _planes(samples: list[Sample], sections: list[Section]) -> Iterator[Picture]:
     """Trade-off planes at hits and objects, and quality against evaluations, where times and AUCs are known."""
     levels, reference, curve = {}, {}, []
-    for section in (section for section in sections if section.record in CHAINS):
+    for section in (section for section in sections if section.record in ("hits", "objects")):
         time = chain_seconds(samples[0], section.record)
         points = [p for part in section.parts for p in _points(part, samples, section.record)]
         if points and time is not None:
