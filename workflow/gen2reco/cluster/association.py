@@ -48,7 +48,8 @@ def energy_shares(
     total = np.concatenate([cluster_energy, hit_energy[alone]]).astype(np.float64)
     width = int(particle.max(initial=0)) + 1
     pair, inverse = np.unique(cell_of_hit[hit] * width + particle, return_inverse=True)
-    return Shares(pair // width, pair % width, np.bincount(inverse, energy, len(pair)), total)
+    shared = np.bincount(inverse, energy, len(pair)).astype(np.float64, copy=False)
+    return Shares(pair // width, pair % width, shared, total)
 
 
 def associate(cell_label: NDArray, shares: Shares) -> Associations:
@@ -71,7 +72,7 @@ def associate(cell_label: NDArray, shares: Shares) -> Associations:
         particle=particle,
         reco_to_sim=_ratio_left(covered, reco[trackster] if len(pair) else covered),
         sim_to_reco=_ratio_left(found, particle_norm[particle] if len(pair) else found),
-        shared_energy=np.bincount(inverse, shares.energy[inside], len(pair)),
+        shared_energy=np.bincount(inverse, shares.energy[inside], len(pair)).astype(np.float64, copy=False),
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import field_validator
 
 from gen2reco.config.block import Block, load_block
 from gen2reco.config.clustering import Clustering
+from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.run.stage import Backend, Chunk, Result
 
@@ -29,6 +30,9 @@ class Clue(Backend):
         def _read(cls, value: Any) -> Any:
             return load_block(value, Clustering) if isinstance(value, str) else value
 
+    options: Options
+    detector: Detector
+
     def prepare(self) -> None:
         """Load or compile the kernels."""
         from gen2reco.cluster.compiled_kernels import load
@@ -36,7 +40,7 @@ class Clue(Backend):
         for name in ("plain", "tracksters", "shapes"):
             load(name)
 
-    def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
+    def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Cluster one chunk of events. Raises InputError for hits that the detector cannot have made."""
         from gen2reco.cluster.columns import clusters_table, flatten
         from gen2reco.cluster.reconstruct import reconstruct

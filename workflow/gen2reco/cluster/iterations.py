@@ -1,5 +1,6 @@
 """The iterations: each runs CLUE3D on the layer clusters that are left, and claims those of tracksters it accepts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,7 +49,7 @@ class Fragments:
 
 def iterate(clusters: LayerClusters, tracks: Tracks, geometry: Geometry, config: Clustering) -> Fragments:
     """Run all iterations in order."""
-    label, found = np.full(len(clusters), -1, np.int64), []
+    label, found = np.full(len(clusters), -1, np.int64), list[int]()
     for iteration in config.iterations:
         free = np.flatnonzero((label < 0) & _takes_part(clusters, iteration))
         rest = clusters.take(free)
@@ -110,7 +111,7 @@ def along_tracks(clusters: LayerClusters, tracks: Tracks, iteration: Iteration) 
     return label, len(tracks)
 
 
-def pairs(event: NDArray, other: NDArray):
+def pairs(event: NDArray, other: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
     """Yield index arrays (i, j) of pairs in one event: first each with its event's first other, then the second ..."""
     if not len(other):
         return

@@ -1,5 +1,6 @@
 """Layer clusters: CLUE on every layer of every endcap of a run of events, in one call."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from gen2reco.config.clustering import LayerClustering
 from gen2reco.detector.geometry import Geometry
 
 NO_TIME = -1.0
+RunClue = Callable[..., tuple[Clusters, NDArray[np.int32]]]
+"""CLUE on groups of points, called as `numba_points.clue_groups`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class LayerClusters:
 
 
 def cluster_layers(
-    hits: Hits, geometry: Geometry, config: LayerClustering, run_clue=clue_groups
+    hits: Hits, geometry: Geometry, config: LayerClustering, run_clue: RunClue = clue_groups
 ) -> tuple[LayerClusters, NDArray[np.int64]]:
     """Layer clusters of all events, and per hit the number of its layer cluster in the run, -1 for outliers.
 
@@ -71,7 +74,6 @@ def cluster_layers(
     points = np.column_stack([hits.x[order], hits.y[order]]).astype(np.float32)
     energy = hits.energy[order].astype(np.float32)
     radius = config.density_radius
-    found: Clusters
     found, counts = run_clue(
         points, energy, np.append(starts, len(key)), radius, min_density, radius * config.outlier_factor, radius
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from gen2reco.cluster.iterations import Fragments, Tracks, iterate
-from gen2reco.cluster.layers import Hits, LayerClusters, cluster_layers
+from gen2reco.cluster.layers import Hits, LayerClusters, RunClue, cluster_layers
 from gen2reco.cluster.linking import link
 from gen2reco.cluster.numba_points import clue_groups
 from gen2reco.config.clustering import Clustering
@@ -27,7 +27,7 @@ class Reconstruction:
 
 
 def reconstruct(
-    hits: Hits, tracks: Tracks, geometry: Geometry, config: Clustering, run_clue=clue_groups
+    hits: Hits, tracks: Tracks, geometry: Geometry, config: Clustering, run_clue: RunClue = clue_groups
 ) -> Reconstruction:
     """Layer clusters, iterations, linking; any number of events at once."""
     clusters, hit_cluster = cluster_layers(hits, geometry, config.layers, run_clue)

@@ -110,7 +110,15 @@ def score(events: pa.Table, face: float, iteration: int | None = None) -> tuple[
     surplus = np.ones(n, bool)
     surplus[best[best >= 0]] = False
     eta = flat(lists["eta"]) if final else np.full(n, np.nan)
-    fields = (event_of(lists), flat(lists["energy"]), eta, nearest, linked == 0, linked > 1, surplus)
+    fields: tuple[NDArray, ...] = (
+        event_of(lists),
+        flat(lists["energy"]),
+        eta,
+        nearest,
+        linked == 0,
+        linked > 1,
+        surplus,
+    )
     return particles, TracksterScores(*(values[chosen] for values in fields))
 
 
@@ -136,7 +144,7 @@ def _score_particles(
     pure = np.bincount(particle, scores["sim_to_reco"] < PURE, n)
     x, y, z = entries
     hit = deposited > 0
-    fields = (
+    fields: tuple[NDArray, ...] = (
         event_of(data["particles"]),
         pdg.astype(np.int64),
         truth,

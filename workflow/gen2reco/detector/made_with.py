@@ -11,7 +11,7 @@ from gen2reco.events import records
 
 def stated_detector(story: Mapping[str, Mapping]) -> Detector | None:
     """The detector of the last stage that states one, from the facts by stage of a file; None if none does."""
-    for facts in reversed(story.values()):
+    for facts in reversed(list(story.values())):
         if facts.get("detector"):
             return Detector.model_validate(facts["detector"])
     return None

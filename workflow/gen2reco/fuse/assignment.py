@@ -102,4 +102,4 @@ class Assignment:
         root = np.where(self.taker(assigned) >= 0, self.taker(assigned), np.arange(len(assigned)))
         for _ in range(4):
             root = root[root]
-        return np.bincount(root, self.energy, len(assigned))
+        return np.bincount(root, self.energy, len(assigned)).astype(np.float64, copy=False)

@@ -10,7 +10,7 @@ from gen2reco.run.stage import Backend, Chunk
 from gen2reco.simulate.geant4 import Geant4
 from gen2reco.simulate.learned_showers import Learned
 
-SIMULATORS = {"geant4": Geant4, "ml": Learned}
+SIMULATORS: dict[str, type[Backend]] = {"geant4": Geant4, "ml": Learned}
 VERSION = Geant4.version + Learned.version + Clue.version + Dnn.version
 """Of all that a chain may do: versions only rise, so the sum changes with each."""
 

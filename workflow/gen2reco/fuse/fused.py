@@ -1,7 +1,7 @@
 """The `fused` backend: particles straight to calibrated objects, by one network evaluation an event."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import awkward as ak
 import numpy as np
@@ -67,6 +67,9 @@ class Fused(Backend):
         clustering and calibration behind Geant4 or the learned showers, kept with their objects marked `out_of_range`,
         or an error. Left out: behind Geant4, but a run in which no event is the model's is refused."""
 
+    options: Options
+    detector: Detector
+
     def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
         self.calibration = Dnn(Dnn.Options(model=options.calibration), detector)
@@ -79,9 +82,9 @@ class Fused(Backend):
         self.model_digest, self.domain = self.model.digest, Domain.of(self.config.domain)
 
     @classmethod
-    def own_detector(cls, options: Options) -> Detector:
+    def own_detector(cls, options: Block) -> Detector:
         """The detector that the model was trained for."""
-        return _opened(options).parsed(FusedConfig).detector
+        return _opened(cast(Fused.Options, options)).parsed(FusedConfig).detector
 
     def prepare(self) -> None:
         """Import torch and load the weights."""
@@ -95,7 +98,7 @@ class Fused(Backend):
         jets = self.calibration.jet_model
         self.jet_scale = JetScale(jets) if jets else None
 
-    def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
+    def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Objects and jets of one chunk; what no simulation takes is counted. Raises InputError for an event outside
         the domain where `outside` is `refuse`."""
         data = records.awkward(events.select(["particles"]))

@@ -14,7 +14,8 @@ from gen2reco.run.model_folder import Bounds, ModelConfig
 
 N_CODES = 2 * len(IDENTITIES)
 """An object's code: its identity, and len(IDENTITIES) more if it has the particle's track."""
-INPUTS = ("particles", "energy", "hardest", "density")
+Score = Literal["particles", "energy", "hardest", "density"]
+INPUTS: tuple[Score, ...] = ("particles", "energy", "hardest", "density")
 """Scores of an event's particles at the face: how many, their energy, that of the hardest, and the largest energy of a
 particle's neighbourhood (within the second ring), GeV; each is bounded by the largest of the training."""
 SPECIES = {
@@ -94,9 +95,7 @@ class FeatureConfig(ModelConfig):
 class DomainConfig(ModelConfig):
     """Bounds of an event's scores."""
 
-    largest: dict[Literal["particles", "energy", "hardest", "density"], float] = Field(
-        min_length=len(INPUTS), max_length=len(INPUTS)
-    )
+    largest: dict[Score, float] = Field(min_length=len(INPUTS), max_length=len(INPUTS))
     """Of INPUTS."""
     edges: list[float] = Field(min_length=2, max_length=1000)
     """Bins of an event's energy, GeV."""

@@ -107,7 +107,7 @@ class FusedModel(nn.Module):
         groups, surplus = particles.groups(assigned), np.zeros(len(assigned), np.float32)
         kinds = [np.array(kinds_of(c), np.int64) for c in self.configurations] + [np.zeros(0, np.int64)] * N_NEIGHBOURS
         size = np.array([len(k) for k in kinds])[assigned]
-        owners, all_kinds, numbers = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros((0, len(NUMBERS)))]
+        drawn = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, len(NUMBERS))))]
         for some in (now[size[now] > 0] for now in rounds):
             if not len(some):
                 continue
@@ -117,9 +117,8 @@ class FusedModel(nn.Module):
             owner = np.repeat(some, size[some])
             x[:, 0] += np.log(groups[owner])
             surplus[some] = surplus_of(owner, np.exp(x[:, 0]), groups)[some]
-            for parts, part in zip((owners, all_kinds, numbers), (owner, kind, x)):
-                parts.append(part)
-        owner, kind, x = (np.concatenate(parts) for parts in (owners, all_kinds, numbers))
+            drawn.append((owner, kind, x))
+        owner, kind, x = (np.concatenate(columns) for columns in zip(*drawn))
         order = np.argsort(owner, kind="stable")
         return Items(owner[order], kind[order], x[order].astype(np.float32))
 

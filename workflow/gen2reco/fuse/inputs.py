@@ -117,7 +117,8 @@ def _tracks_of(found: AtFace, tracks: ak.Array) -> tuple[NDArray, NDArray, NDArr
     pt, eta, phi = (ak.to_numpy(ak.flatten(origin[name])) for name in ("pt", "eta", "phi"))
     momentum = np.hypot(pt, ak.to_numpy(ak.flatten(tracks.pz)).astype(np.float64))
     place = place_of(event_of(tracks), ak.to_numpy(ak.flatten(tracks.particle)), found.event, found.particle)
-    return tuple(np.append(column, 0.0)[place] for column in (momentum, eta, phi))
+    momentum, eta, phi = (np.append(column, 0.0)[place] for column in (momentum, eta, phi))
+    return momentum, eta, phi
 
 
 def place_of(event: NDArray, particle: NDArray, of_event: NDArray, of_particle: NDArray) -> NDArray[np.int64]:
@@ -156,7 +157,7 @@ def features_of(e: Entering, config: FeatureConfig) -> Features:
     ratio = np.clip(np.log(np.where(tracked, e.momentum, 1.0) / e.energy), -2, 2) * tracked
     along, across = in_frame(e.outward, e.slope)
     size, place = _standard(log_energy, config.log_energy), _standard(radius, config.radius)
-    own = [
+    columns = [
         *_one_hot(e.species, config),
         size,
         size**2 - 1,
@@ -170,7 +171,7 @@ def features_of(e: Entering, config: FeatureConfig) -> Features:
         *np.log1p(rings).reshape(len(e), 2 * n_rings).T,
         np.log(e.energy / (e.energy + around)),
     ]
-    own = np.stack(own, 1, dtype=np.float32, casting="unsafe")
+    own = np.stack(columns, 1, dtype=np.float32, casting="unsafe")
     return Features(own, _pairs(e, neighbours, log_energy, config), neighbours, around)
 
 

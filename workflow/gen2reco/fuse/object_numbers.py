@@ -111,7 +111,7 @@ def object_columns(items: Items, e: Entering, detector: Detector, offset: float)
     none = np.zeros(len(items))
     momentum = np.where(has_track, e.momentum[items.owner], 0.0)
     charge = np.where(has_track, e.charge[items.owner], 0)
-    return columns, Summary(raw, none, none, eta, phi, momentum, charge)
+    return columns, Summary(raw, none, none.astype(np.int64), eta, phi, momentum, charge)
 
 
 def _directions(items: Items, e: Entering, detector: Detector, scale: float) -> tuple[NDArray, NDArray]:

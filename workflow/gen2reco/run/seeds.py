@@ -17,4 +17,5 @@ def streams(seed: int) -> "tuple[np.random.Generator, np.random.Generator, np.ra
     """A chunk's generators for showers, readout and tracks: a simulator's draws never shift those of the others."""
     import numpy as np
 
-    return tuple(np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+    showers, readout, tracks = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+    return showers, readout, tracks

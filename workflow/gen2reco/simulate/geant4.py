@@ -45,6 +45,9 @@ class Geant4(Backend):
         keep_deposits: bool = False
         """Keep the noise-free deposits of each cell and particle, the training data of learned simulations."""
 
+    options: Options
+    detector: Detector
+
     def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
         self.geometry = Geometry(detector)

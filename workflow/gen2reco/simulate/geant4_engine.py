@@ -5,6 +5,7 @@ Lengths in mm, energies in MeV, times in ns are Geant4's own units.
 """
 
 from array import array
+from typing import Any
 
 import geant4_pybind as g4
 import numpy as np
@@ -83,7 +84,8 @@ class _Volumes(g4.G4VUserDetectorConstruction):
     def __init__(self, geometry: Geometry, shift: float):
         super().__init__()
         self.geometry, self.shift = geometry, shift
-        self.kept, self.sensitive = [], []  # Geant4 does not own what Python made
+        self.kept: list[Any] = []  # Geant4 does not own what Python made
+        self.sensitive: list[Any] = []
 
     def Construct(self):
         g, half = self.geometry, float(self.geometry.r_max[-1]) + 50.0
@@ -112,7 +114,7 @@ class _Volumes(g4.G4VUserDetectorConstruction):
             self.SetSensitiveDetector(volume, self.silicon)
 
 
-def _material(name: str, material: Material):
+def _material(name: str, material: Material) -> Any:
     nist = g4.G4NistManager.Instance()
     if material.geant4 is not None:
         return nist.FindOrBuildMaterial(material.geant4)
@@ -129,7 +131,7 @@ class _Silicon(g4.G4VSensitiveDetector):
         super().__init__("silicon")
         self.steps = array("d")
 
-    def ProcessHits(self, step, history) -> bool:
+    def ProcessHits(self, step: Any, history: Any) -> bool:
         deposit = step.GetTotalEnergyDeposit()
         if deposit > 0.0:
             before = step.GetPreStepPoint()
@@ -149,12 +151,12 @@ class _Gun(g4.G4VUserPrimaryGeneratorAction):
     def load(self, at_face: AtFace, seeds: NDArray, shift: float, silicon: _Silicon) -> None:
         table = g4.G4ParticleTable.GetParticleTable()
         kinds = {int(code): table.FindParticle(int(code)) for code in np.unique(at_face.pdg)}
-        self.silicon, self.starts = silicon, []
+        self.silicon, self.starts = silicon, list[int]()
         columns = (at_face.pdg, at_face.position, at_face.momentum * 1e3, at_face.time, seeds)
         rows = zip(*(column.tolist() for column in columns))
         self.queue = ((kinds[pdg], x, y, z - shift - _START, p, time, s) for pdg, (x, y, z), p, time, s in rows)
 
-    def GeneratePrimaries(self, event) -> None:
+    def GeneratePrimaries(self, event: Any) -> None:
         kind, x, y, z, momentum, time, seeds = next(self.queue)
         g4.G4Random.setTheSeeds([*seeds, 0])  # zero ends the list
         self.starts.append(len(self.silicon.steps))

@@ -63,6 +63,9 @@ class Learned(Backend):
         keep_deposits: bool = False
         """Keep the noise-free deposits of each cell and particle."""
 
+    options: Options
+    detector: Detector
+
     def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
         self.model = open_model(RELEASE if options.model == "release" else located(options.model), "showers")
@@ -99,7 +102,9 @@ class Learned(Backend):
         valid = self.range.valid(incidence(at_face))
         if not valid.all() and self.fallback == "refuse":
             at = int(np.argmin(valid))
-            raise InputError(f"event {events['event'][int(at_face.event[at])].as_py()}: {self._refusal(at_face[[at]])}")
+            raise InputError(
+                f"event {events['event'][int(at_face.event[at])].as_py()}: {self._refusal(at_face[at : at + 1])}"
+            )
         shower_stream, reference_stream = streams(chunk.seed)[0].spawn(2)
         inside = at_face if self.fallback == "nearest" else at_face[valid]
         deposits, facts = self.deposits(inside, shower_stream), self._facts(at_face[~valid], len(inside))

@@ -70,8 +70,8 @@ def read_showers(path: Path, detector: Detector) -> Showers:
     if len(np.unique(at_face.event)) < len(at_face):
         raise InputError(f"{path}: events with several particles at the calorimeter; expected single particles")
     deposits = events.deposits[at_face.event]
-    cells = columns(deposits, ("cell", "energy", "time"))
-    return _sorted(incidence(at_face), sizes(deposits), *cells.values(), Geometry(detector))
+    cell, energy, time = columns(deposits, ("cell", "energy", "time")).values()
+    return _sorted(incidence(at_face), sizes(deposits), cell, energy, time, Geometry(detector))
 
 
 def joined(parts: list[Showers]) -> Showers:
@@ -82,7 +82,9 @@ def joined(parts: list[Showers]) -> Showers:
     return Showers(inc, first, *(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
-def _sorted(inc: Incidence, counts: NDArray, cell: NDArray, energy: NDArray, time: NDArray, geometry: Geometry):
+def _sorted(
+    inc: Incidence, counts: NDArray, cell: NDArray, energy: NDArray, time: NDArray, geometry: Geometry
+) -> Showers:
     owner = np.repeat(np.arange(len(inc)), counts)
     cells = decode(cell)
     mips = energy / geometry.gev_per_mip[cells.layer - 1]

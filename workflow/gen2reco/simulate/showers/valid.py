@@ -50,7 +50,7 @@ class Range:
         """Why particles that are not valid are outside: (n,)."""
         species = np.array([f"species {code}" for code in inc.pdg.tolist()], str)
         tests = [~np.isin(inc.pdg, self.species), inc.energy < self.energy[0], inc.energy > self.energy[1]]
-        texts = [species, self.soft, f"energies above {self.energy[1]:g} GeV"]
+        texts = [species, *(np.array(text) for text in (self.soft, f"energies above {self.energy[1]:g} GeV"))]
         return np.select(tests, texts, f"slopes outside {self.steepness[0]:g} to {self.steepness[1]:g}")
 
     def without_stand_in(self) -> str:
