@@ -158,7 +158,7 @@ def events(path: str, repeat: int, pile_up_hits: int = 200_000) -> None:
 
     def whole(part):
         flat = flatten(part, geometry)
-        return clusters_table(part, flat, reconstruct(flat.hits, flat.tracks, geometry, config), geometry, config)
+        return clusters_table(part, flat, reconstruct(flat.hits, flat.tracks, geometry, config), geometry)
 
     whole(table)
     together = seconds(lambda: whole(table), repeat) / len(table)

@@ -48,7 +48,7 @@ class Clue(Backend):
         geometry, config = Geometry(self.detector), self.options.clustering
         flat = flatten(events, geometry)
         found = reconstruct(flat.hits, flat.tracks, geometry, config, self._clue())
-        table = clusters_table(events, flat, found, geometry, config)
+        table = clusters_table(events, flat, found, geometry)
         info = {
             "hits": len(flat.hits),
             "layer_clusters": len(found.clusters),

@@ -12,12 +12,15 @@ from gen2reco.cluster.iterations import Tracks
 from gen2reco.cluster.layers import Hits
 from gen2reco.cluster.reconstruct import Reconstruction
 from gen2reco.cluster.tracksters import measure
-from gen2reco.config.clustering import Clustering
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.lists import event_of, offsets, per_event
 from gen2reco.events.schemas import SHAPES
+
+LAYER_CLUSTER = ("layer", "x", "y", "z", "energy", "time", "size")
+TRACKSTER = ("iteration", "energy", "x", "y", "z", "eta", "phi", "time")
+"""Fields of the record, those of a trackster before its shape variables."""
 
 
 class Flat(NamedTuple):
@@ -67,57 +70,58 @@ def flatten(events: pa.Table, geometry: Geometry, source: str = "hits") -> Flat:
     )
 
 
-def clusters_table(
-    events: pa.Table, flat: Flat, found: Reconstruction, geometry: Geometry, config: Clustering
-) -> pa.Table:
+def clusters_table(events: pa.Table, flat: Flat, found: Reconstruction, geometry: Geometry) -> pa.Table:
     """The `clusters` record of a run of events."""
-    n, own = flat.n_events, found.clusters
-    label = found.cluster_trackster
-    n_tracksters = int(label.max(initial=-1)) + 1
-    shape = measure(own, label, n_tracksters, geometry)
-    fragment_event = np.zeros(found.fragments.n, np.int64)
-    claimed = found.fragments.label >= 0
-    fragment_event[found.fragments.label[claimed]] = own.event[claimed]
-    fragment_energy = np.bincount(found.fragments.label[claimed], own.energy[claimed], found.fragments.n)
+    n, own, label = flat.n_events, found.clusters, found.cluster_trackster
     shares = energy_shares(found.hit_cluster, flat.hits.energy, own.energy, flat.hit, flat.particle, flat.energy)
+    fragment_event, fragment_energy = _fragments(found)
+    shape = measure(own, label, int(label.max(initial=-1)) + 1, geometry)
+    shape["iteration"] = _iterations(found, fragment_energy, len(shape["event"]))
     first = {
         "clusters": _first(own.event, n),
         "tracksters": _first(shape["event"], n),
         "fragments": _first(fragment_event, n),
         "particles": _first(flat.particle_event, n),
     }
-    iteration = np.zeros(n_tracksters, np.int64)
-    leading = np.argsort(fragment_energy, kind="stable")
-    leading = leading[found.fragment_trackster[leading] >= 0]
-    iteration[found.fragment_trackster[leading]] = found.fragments.iteration[leading]
-    lead = ("energy", "x", "y", "z", "eta", "phi", "time")
-    columns = {name: events[name] for name in ("event", "weight", "particles", "tracks")}
-    columns["layer_clusters"] = per_event(
-        own.event, n, {name: getattr(own, name) for name in ("layer", "x", "y", "z", "energy", "time", "size")}
-    )
-    columns["hit_cluster"] = per_event(
-        flat.hits.event, n, _placed(found.hit_cluster, first["clusters"], flat.hits.event)
-    )
-    columns["tracksters"] = per_event(
-        shape["event"], n, {"iteration": iteration, **{name: shape[name] for name in (*lead, *SHAPES)}}
-    )
-    columns["cluster_trackster"] = per_event(own.event, n, _placed(label, first["tracksters"], own.event))
-    columns["associations"] = _association_lists(associate(label, shares), "trackster", first, flat, n)
+    fragments = {
+        "iteration": found.fragments.iteration,
+        "trackster": _placed(found.fragment_trackster, first["tracksters"], fragment_event),
+        "energy": fragment_energy,
+    }
+    hit_cluster = _placed(found.hit_cluster, first["clusters"], flat.hits.event)
     deposited = np.bincount(flat.particle, flat.energy, len(flat.particle_event))
-    columns["deposited"] = per_event(flat.particle_event, n, deposited)
-    columns["fragments"] = per_event(
-        fragment_event,
-        n,
-        {
-            "iteration": found.fragments.iteration,
-            "trackster": _placed(found.fragment_trackster, first["tracksters"], fragment_event),
-            "energy": fragment_energy,
-        },
-    )
-    columns["fragment_associations"] = _association_lists(
-        associate(found.fragments.label, shares), "fragment", first, flat, n
-    )
+    columns = {
+        **{name: events[name] for name in ("event", "weight", "particles", "tracks")},
+        "layer_clusters": per_event(own.event, n, {name: getattr(own, name) for name in LAYER_CLUSTER}),
+        "hit_cluster": per_event(flat.hits.event, n, hit_cluster),
+        "tracksters": per_event(shape["event"], n, {name: shape[name] for name in (*TRACKSTER, *SHAPES)}),
+        "cluster_trackster": per_event(own.event, n, _placed(label, first["tracksters"], own.event)),
+        "associations": _association_lists(associate(label, shares), "trackster", first, flat, n),
+        "deposited": per_event(flat.particle_event, n, deposited),
+        "fragments": per_event(fragment_event, n, fragments),
+        "fragment_associations": _association_lists(
+            associate(found.fragments.label, shares), "fragment", first, flat, n
+        ),
+    }
     return records.table("clusters", columns)
+
+
+def _fragments(found: Reconstruction) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Event and energy (GeV) of each fragment: (n_fragments,) each."""
+    fragments, own = found.fragments, found.clusters
+    claimed = fragments.label >= 0
+    event = np.zeros(fragments.n, np.int64)
+    event[fragments.label[claimed]] = own.event[claimed]
+    return event, np.bincount(fragments.label[claimed], own.energy[claimed], fragments.n)
+
+
+def _iterations(found: Reconstruction, energy: NDArray, n_tracksters: int) -> NDArray[np.int64]:
+    """The iteration of the fragment of most energy in each trackster: (n_tracksters,)."""
+    rising = np.argsort(energy, kind="stable")
+    rising = rising[found.fragment_trackster[rising] >= 0]
+    iteration = np.zeros(n_tracksters, np.int64)
+    iteration[found.fragment_trackster[rising]] = found.fragments.iteration[rising]  # the last, of most energy, stays
+    return iteration
 
 
 def _association_lists(found: Associations, name: str, first: dict, flat: Flat, n: int) -> ak.Array:

@@ -87,7 +87,7 @@ def evaluate(samples: Sequence[pa.Table], geometry: Geometry, config: Clustering
     for events in samples:
         flat = flatten(events, geometry)
         result = reconstruct(flat.hits, flat.tracks, geometry, config)
-        table = clusters_table(events, flat, result, geometry, config)
+        table = clusters_table(events, flat, result, geometry)
         for name, more in counts(*score(table, geometry.detector.front_face)).items():
             before = found.get(name, Count(0, 0))
             found[name] = Count(before.passed + more.passed, before.tried + more.tried)
