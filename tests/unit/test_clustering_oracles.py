@@ -154,6 +154,7 @@ def test_shapes_are_the_sums_they_say(seed):
     c = blobs(seed + 10, 6)
     label = np.random.default_rng(seed).integers(-1, 3, len(c)) + 3 * (2 * c.event + (c.z > 0))
     label = np.where(label % 3 == 2, -1, label)
+    label[[0, -1]] = 99, 100  # of one layer cluster each
     label = np.unique(label, return_inverse=True)[1] - 1
     found = measure(c, label, label.max() + 1, GEOMETRY)
     for k in range(label.max() + 1):
@@ -163,6 +164,15 @@ def test_shapes_are_the_sums_they_say(seed):
         own = (s.event, s.energy, s.em, s.width, s.first, s.last, s.top, s.energy - s.em)
         names = ("event", "energy", "energy_em", "sigma_r", "first_layer", "last_layer", "shower_max", "energy_had")
         assert [found[name][k] for name in names] == pytest.approx(own)
+        at, share = np.stack([c.x, c.y, c.z], axis=1)[label == k], c.energy[label == k] / s.energy
+        spread = np.sort(np.linalg.eigvalsh((at - s.centre).T @ (share[:, None] * (at - s.centre))))[::-1]
+        assert [found[f"eigenvalue_{i}"][k] for i in (1, 2, 3)] == pytest.approx(
+            np.maximum(spread, 0), rel=1e-6, abs=1e-6
+        )
+        eta, phi = np.arcsinh(s.centre[2] / np.hypot(*s.centre[:2])), np.arctan2(s.centre[1], s.centre[0])
+        across = np.sqrt(share @ (at[:, 2] - s.centre[2]) ** 2)
+        names = ("eta", "phi", "sigma_z", "n_layer_clusters")
+        assert [found[name][k] for name in names] == pytest.approx([eta, phi, across, (label == k).sum()])
         timed = (label == k) & (c.time >= 0)
         mean = np.average(c.time[timed], weights=c.energy[timed]) if timed.any() else -1.0
         assert found["time"][k] == pytest.approx(mean)
