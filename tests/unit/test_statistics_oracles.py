@@ -342,3 +342,14 @@ def test_the_frechet_distance_of_gaussians_in_closed_form(scale):
     found = frechet.frechet_physics_distance(x, y, seed=1, most=4000)
     largest = np.percentile(x, 99.5, axis=0)[0]
     assert found.value == pytest.approx((0.05**2 + (0.1 - 0.1 * scale) ** 2) / largest**2, rel=0.15)
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.05])
+def test_the_uncertainty_of_the_frechet_distance_is_its_scatter(apart):
+    """Of one pair of samples, drawn from again with other seeds."""
+    rng = np.random.default_rng(15)
+    x, y = rng.normal(0.5, 0.1, (600, 2)), rng.normal(0.5 + apart, 0.1, (600, 2))
+    found = [frechet.frechet_physics_distance(x, y, seed=seed, points=5) for seed in range(30)]
+    values = np.array([one.value for one in found])
+    assert np.mean([one.uncertainty for one in found]) == pytest.approx(values.std(), rel=0.5) or not apart
+    assert values.min() >= 0 and np.mean([one.uncertainty for one in found]) < 0.01
