@@ -78,6 +78,17 @@ def test_a_sidecar_says_who_made_what_of_what(tmp_path, monkeypatch):
     assert story.items() >= (own | {"info": {"made": 10}}).items()
 
 
+def test_sidecars_and_stories_are_sorted_text_with_one_fact_a_line(tmp_path):
+    """So that files of equal facts are equal bytes, and a person finds a fact by its name."""
+    write_sidecar(tmp_path / "plain.parquet", {"b": 1, "a": {"d": 2, "c": [3]}})
+    lines = (tmp_path / "plain.json").read_text().split("\n")
+    facts = [line for line in lines if line.startswith(' "')]
+    assert facts == sorted(facts) and lines[:3] == ["{", ' "a": {', '  "c": ['] and lines[-2:] == ["}", ""]
+    run(job(tmp_path, Inline))
+    text = records.Source(tmp_path / "out.parquet").metadata["gen2reco.provenance"]
+    assert text == json.dumps(json.loads(text), sort_keys=True)
+
+
 def identity(folder, **given) -> str:
     folder.mkdir(exist_ok=True)
     options = given.pop("options", {})
@@ -215,3 +226,8 @@ def test_what_counts_as_a_change_of_a_plan(case):
     assert changes(lock(a=A, b=B), lock(**new)) == expected
     reseeded = copy.deepcopy(lock(**new)) | {"seed": 2}
     assert changes(lock(a=A, b=B), reseeded) == ["seed", *expected]
+
+
+def test_a_new_sample_hides_no_change_of_those_after_it():
+    smaller = (B[0] - 1, *B[1:])
+    assert changes(lock(b=B), lock(a=A, b=smaller)) == ["samples.b.events (smaller)"]

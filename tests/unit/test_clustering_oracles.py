@@ -117,6 +117,21 @@ def test_ties_of_clue3d_are_broken_as_defined(seed):
         assert len(set(c.event[mine])) == len(set(np.sign(c.z[mine]))) == 1
 
 
+@pytest.mark.parametrize("first", [-20.0, 20.0])
+@pytest.mark.parametrize("middle", [5, 6, 4])
+def test_between_two_equal_seeds_the_later_one_is_followed(first, middle):
+    """Seeds of one energy on layer 5, 20 mm to either side of a weak layer cluster: by the order of the table."""
+    rows = [
+        (0, 5, first, 0.0, 1, 3.0, -1.0, 2),
+        (0, 5, -first, 0.0, 1, 3.0, -1.0, 2),
+        (0, middle, 0.0, 0.0, 1, 0.1, -1.0, 2),
+    ]
+    c = clusters_of([(event, layer, x, y + 700.0, *rest) for event, layer, x, y, *rest in rows])
+    found, n = clue3d(c, Iteration(name="x", density_radius=10.0, seed_distance=25.0, min_density=0.5))
+    assert n == 2
+    assert found[c.energy < 1] == found[c.energy > 1][1] != found[c.energy > 1][0]
+
+
 class Shape(NamedTuple):
     """What linking asks of a group of layer clusters."""
 

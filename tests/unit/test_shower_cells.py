@@ -131,9 +131,12 @@ def test_tables_are_the_quantiles_of_their_section_distance_and_energy():
     assert (made.delays == 0).all(dim=-1).sum() == made.delays[..., 0].numel() - 8, "bins without deposits have none"
 
 
-def test_the_likelihoods_are_those_of_their_distributions():
-    """Occupancy by logistic, energy by a mixture of Gaussians in ln(MIP), halo by Poisson, per row."""
+@pytest.mark.parametrize("bias", [0.0, 9.0, -20.0])
+def test_the_likelihoods_are_those_of_their_distributions(bias):
+    """Occupancy by logistic, energy by a mixture of Gaussians in ln(MIP), halo by Poisson, per row; its mean is held
+    between exp(-12) and exp(6)."""
     made = model()
+    made.halo.bias.data += bias
     rng = torch.Generator().manual_seed(1)
     features = torch.randn(3, cells.N_LAYER + N + 2, generator=rng)
     counts = torch.tensor([4, 0, 3])
@@ -156,6 +159,6 @@ def test_the_likelihoods_are_those_of_their_distributions():
                 torch.distributions.Normal(mean, log_width.clamp(-4.0, 1.5).exp()),
             )
             energy -= mixed.log_prob(log_mips[i].double()).item()
-    rate = made.halo(known).exp()
+    rate = made.halo(known).clamp(-12.0, 6.0).exp()
     poisson = -(torch.distributions.Poisson(rate).log_prob(halo) + torch.lgamma(halo + 1)).sum().item()
     assert found == pytest.approx([occupancy / 3, energy / 3, poisson / 3], rel=1e-4)

@@ -178,6 +178,19 @@ def test_rates_in_bins_by_hand():
         assert (found.down[k], found.up[k]) == pytest.approx((p - low, high - p))
 
 
+@pytest.mark.parametrize(
+    ("weight", "value"), [([-1.0, 3.0], 0.0), ([3.0, -1.0], 1.0), ([2.0, -0.5], 1.0), ([1.0, 3.0], 0.25)]
+)
+def test_rates_of_negative_weights_stay_between_none_and_all(weight, value):
+    """The first of two passes: shares of -1/2, 3/2 and 4/3 are none and all, with an interval within them."""
+    passed, weight = np.array([True, False]), np.array(weight)
+    assert binomial.rate(passed, weight).value == value
+    found = binomial.binned_rate(passed, weight, np.array([0.2, 0.6]), np.array([0.0, 1.0]))
+    assert found.value[0] == value and 0 <= found.down[0] <= value and 0 <= found.up[0] <= 1 - value
+    assert max(found.down[0], found.up[0]) > 0
+    assert found.x[0] == pytest.approx(np.average([0.2, 0.6], weights=np.maximum(weight, 0)))
+
+
 # --- areas and identities
 
 
