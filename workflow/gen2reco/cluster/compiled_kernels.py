@@ -8,7 +8,7 @@ from gen2reco.jit import compiled
 _SOURCES = {
     "plain": ("groups", "tree", "tiles"),
     "cyclic": ("groups", "tree", "tiles"),
-    "tracksters": ("tiles",),
+    "clue3d": ("tiles",),
     "shapes": (),
 }
 """Kernel module: the modules in `kernels/` that its compiled code comes from."""

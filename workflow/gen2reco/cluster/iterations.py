@@ -86,7 +86,7 @@ def clue3d(clusters: LayerClusters, iteration: Iteration) -> tuple[NDArray[np.in
     density, higher = np.empty(n, np.float32), np.empty(n, np.int32)
     label, counts = np.empty(n, np.int32), np.empty(len(starts), np.int32)
     f = np.float32
-    load("tracksters").cluster_endcaps(
+    load("clue3d").cluster_endcaps(
         (clusters.x[order] / z).astype(f), (clusters.y[order] / z).astype(f), z.astype(f),
         clusters.layer[order].astype(np.int32), clusters.energy[order].astype(f), offsets,
         f(iteration.density_radius), iteration.sibling_layers, f(iteration.kernel), f(iteration.min_density),
