@@ -1,7 +1,9 @@
 """Shards of a plan: none repeats another, none depends on how long it is, extension keeps sizes, damage is found."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +190,26 @@ def test_verify_counts_failed_shards_against_the_tolerance(plan, failed, allowed
         return
     with pytest.raises(Gen2recoError, match=f"{failed} of 3 shards failed"):
         verify_sample(made, "a")
+
+
+def test_the_state_of_a_stage_counts_shards_and_tells_rate_and_end(plan):
+    """Of seven shards of ten events: three done in 8 s each, one failed, one at work; two more wait for it."""
+    made = plan(70)
+    for shard in range(4):
+        energies(made, "a", shard)
+        changes = {"status": "failed" if shard == 3 else "ok", "wall_seconds": 8.0}
+        state(**changes)(made.file("a", "generate", shard), made)
+    partial = made.file("a", "generate", 4).parent / ".partial" / "00004.parquet-0123456789abcdef"
+    partial.mkdir(parents=True)
+    found = stage_states(made, "a", "generate")
+    assert found == {"done": 3, "failed": 1, "running": 1, "waiting": 2, "failed_shards": [3],
+                     "events_per_second": 30 / 24, "seconds_left": 3 * 8.0}  # fmt: skip
+    long_ago = time.time() - 901
+    os.utime(partial, (long_ago, long_ago))
+    idle = stage_states(made, "a", "generate")
+    assert ("running" in idle, idle["waiting"], idle["seconds_left"]) == (False, 3, 24.0)
+    nothing = stage_states(made, "b", "generate")
+    assert nothing == {"waiting": 7, "failed_shards": [], "events_per_second": None, "seconds_left": None}
 
 
 def test_seeds_of_chunks_are_even_and_independent():
