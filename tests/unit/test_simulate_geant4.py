@@ -82,6 +82,8 @@ def test_the_endcaps_are_mirror_images(simulate, tmp_path):
         found.append([np.asarray(a)[order] for a in (*cells[1:], deposits.energy, deposits.time)])
     for up, down in zip(*found):
         assert up == pytest.approx(down, rel=1e-5, abs=1e-5)
+    *_, energy, time = found[0]  # what both have wrong would not show
+    assert energy.sum() == pytest.approx(3.0, rel=0.4) and np.median(time) == pytest.approx(0.1, abs=0.3)
 
 
 def test_a_shower_does_not_depend_on_what_comes_after_it(simulate, tmp_path):
