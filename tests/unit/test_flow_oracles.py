@@ -31,18 +31,18 @@ def averaged_by_hand(tmp_path) -> tuple[dict, dict]:
     """(last weights, their exponential moving average) of a training, from its checkpoint at every step."""
     made = network()
     average = {name: value.clone() for name, value in made.state_dict().items()}
-    seen = []
+    steps = []
 
     def watch(step, _):
         fast = {name.removeprefix("network0."): value for name, value in load_file(path).items() if "network0" in name}
         decay = min(SETTINGS.average, step / (9 + step))
         for name, value in fast.items():
             average[name] = decay * average[name] + (1 - decay) * value
-        seen.append(fast)
+        steps.append(fast)
 
     path = tmp_path / "checkpoint.safetensors"
     train([Part(made, matching(made, data()))], SETTINGS, tmp_path, watch)
-    return seen[-1], average
+    return steps[-1], average
 
 
 @pytest.mark.parametrize("way", ["train", "work"])

@@ -322,7 +322,7 @@ def test_bins_that_hold_a_share_are_the_fewest():
 
 
 def test_deviation_and_distance_of_profiles_by_hand():
-    """Means 8, 4, 0.2 of the reference: the last bin lies beyond 95 %, so that its factor of nine is not seen."""
+    """Means 8, 4, 0.2 of the reference: the last bin lies beyond 95 %, so that its factor of nine does not count."""
     a = np.tile([8.0, 4.0, 0.2], (4, 1))
     b = a * np.array([1.1, 0.7, 9.0])
     own, rng = units(np.zeros(4)), np.random.default_rng(12)

@@ -64,6 +64,10 @@ VALUES = {
     "response in bins": lambda r, a, b: (
         response.binned_response(a.values, a.weight, a.block[:, 0], np.array([0.0, 12, 90]), 2, r).response
     ),
+    "resolution": lambda r, a, b: response.response(a.values, a.weight, 2, r)[1].value,
+    "resolution in bins": lambda r, a, b: (
+        response.binned_response(a.values, a.weight, a.block[:, 0], np.array([0.0, 12, 90]), 2, r).resolution
+    ),
     "rate": lambda r, a, b: binomial.rate(a.values > 1.2, a.weight).value,
     "rate in bins": lambda r, a, b: binomial.binned_rate(a.values > 1.2, a.weight, a.block[:, 0], EDGES * 9).value,
     "deviation of profiles": lambda r, a, b: (
@@ -74,33 +78,26 @@ VALUES = {
     ),
     "confusion": lambda r, a, b: confusion(a),
     "reliability": lambda r, a, b: identities.reliability(a.answers, np.linspace(0.3, 1.0, 4)).value,
+    "calibration": lambda r, a, b: identities.calibration_error(a.answers, 2, r).value,
     "area of the ROC curve": lambda r, a, b: identities.roc_area(a.answers, 1).value,
 }
 """What integer weights and repeated rows give alike."""
-SMALLEST_INTERVAL = {
-    "resolution": lambda r, a, b: response.response(a.values, a.weight, 2, r)[1].value,
-    "resolution in bins": lambda r, a, b: (
-        response.binned_response(a.values, a.weight, a.block[:, 0], np.array([0.0, 12, 90]), 2, r).resolution
-    ),
-}
-"""The smallest interval that holds a share ends at a row: alike to about one row."""
 
 
 def threes(rng, n):
     return rng.integers(1, 4, n)
 
 
-@pytest.mark.parametrize("metric", [*VALUES, *SMALLEST_INTERVAL])
+@pytest.mark.parametrize("metric", VALUES)
 def test_integer_weights_are_repeated_rows(metric):
     a, b = rows(400, 1, threes), rows(300, 2, threes)
-    find = {**VALUES, **SMALLEST_INTERVAL}[metric]
+    find = VALUES[metric]
     many = [one.take(np.repeat(np.arange(len(one.values)), one.weight.astype(int))) for one in (a, b)]
     many = [one._replace(weight=np.ones(len(one.values))) for one in many]
     weighted, repeated = (find(np.random.default_rng(3), *pair) for pair in ((a, b), many))
     plain = find(np.random.default_rng(3), *(one._replace(weight=np.ones(len(one.values))) for one in (a, b)))
-    assert weighted == pytest.approx(repeated, rel=0.015 if metric in SMALLEST_INTERVAL else 1e-9, nan_ok=True)
-    if metric in VALUES:
-        assert plain != pytest.approx(repeated, rel=1e-4, nan_ok=True), "this sample's weights change nothing"
+    assert weighted == pytest.approx(repeated, rel=1e-9, nan_ok=True)
+    assert plain != pytest.approx(repeated, rel=1e-4, nan_ok=True), "this sample's weights change nothing"
 
 
 MEASURED = {
