@@ -11,7 +11,7 @@ class FusedRecipe(Block):
     """A training of the fused model."""
 
     sizes: FusedSizes = FusedSizes()
-    """FusedSizes of the networks."""
+    """Sizes of the networks."""
     reference_weight: int = Field(default=3, ge=1)
     """How many times a particle counts whose shower Geant4 made, compared with one of a learned shower."""
     common_energy: float = Field(default=5.0, gt=0)

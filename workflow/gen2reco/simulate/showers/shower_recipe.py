@@ -13,7 +13,7 @@ class ShowerRecipe(Block):
     families: list[str] = ["electromagnetic", "hadron", "muon"]
     """Families of species to train, of electromagnetic, hadron, muon."""
     sizes: ShowerSizes = ShowerSizes()
-    """ShowerSizes of the networks."""
+    """Sizes of the networks."""
     start: Training = Training(steps=1500, batch=512)
     """Training of the start layer, and of which layers have cells."""
     quantiles: Training = Training(steps=2500, batch=512)
