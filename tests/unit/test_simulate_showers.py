@@ -22,7 +22,7 @@ from gen2reco.flow.trainings import make_model
 from gen2reco.run.model_folder import open_model
 from gen2reco.run.stage import Chunk, make_backend
 from gen2reco.simulate.learned_showers import RELEASE
-from gen2reco.simulate.showers import data, layer_model
+from gen2reco.simulate.showers import data, layer_model, shower_training
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidence, incidence
 from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig
 from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
@@ -321,6 +321,19 @@ def test_species_of_a_config_are_checked(species, message, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=message):
         open_model(folder, "showers").parsed(ShowersConfig)
+
+
+def test_the_room_for_candidates_grows(training_record, detector, monkeypatch):
+    geometry = Geometry(detector)
+    showers = data.read_showers(training_record, detector)
+    whole = layer_model.true_whole(showers, geometry)
+    rows = np.ascontiguousarray(np.argwhere(whole.cells > 0)[:300])
+    enough = shower_training._candidates(showers, whole, rows, geometry)
+    monkeypatch.setattr(shower_training, "ROOM", 1)
+    grown = shower_training._candidates(showers, whole, rows, geometry)
+    assert len(grown.role) < len(enough.role)
+    for a, b in zip(enough.of(np.arange(300)), grown.of(np.arange(300))):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_training_data_must_be_single_particles_with_deposits(training_record, learned, detector, tmp_path):

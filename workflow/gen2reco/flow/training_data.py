@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gen2reco.config.block import digest
 from gen2reco.config.detector import Detector
+from gen2reco.detector.made_with import stated_detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.run import fallback
@@ -43,12 +44,12 @@ class DataFiles:
         two differ."""
         found: dict[str, tuple[Path, Detector]] = {}
         for path, story in zip(self.paths, self.provenance):
-            stated = next((facts["detector"] for facts in story.values() if facts.get("detector")), None)
+            stated = stated_detector(story)
             if stated is None:
                 raise InputError(
                     f"{path}: does not say with which detector it was made; make it by `gen2reco simulate`"
                 )
-            found.setdefault(digest(stated), (path, Detector.model_validate(stated)))
+            found.setdefault(stated.digest(), (path, stated))
         (first, detector), *others = found.values()
         if others:
             raise InputError(f"{first} and {others[0][0]} were made with different detectors; train on files of one")

@@ -38,7 +38,7 @@ def train_fused(pairs: Pairs, detector: Detector, recipe: FusedRecipe, work: Wor
         )
     torch.manual_seed(recipe.choice.seed)
     known, choice = vocabulary(pairs.configurations, recipe.rarest)
-    fate = np.where((choice == 0) & (pairs.taken >= 0), len(known) + pairs.taken, choice)
+    assigned = np.where((choice == 0) & (pairs.taken >= 0), len(known) + pairs.taken, choice)
     model = FusedModel(known, recipe.sizes, FeatureConfig.of(detector))
     hard = np.clip(pairs.entering.energy / recipe.common_energy, 1, recipe.hard_weight)
     rare = np.where(
@@ -47,8 +47,8 @@ def train_fused(pairs: Pairs, detector: Detector, recipe: FusedRecipe, work: Wor
         np.where(pairs.reference, recipe.reference_weight, 1),
     )
     weight = np.round(hard * rare).astype(np.int64)
-    _train_choice(model, pairs, fate, np.repeat(np.arange(len(fate)), weight), recipe, work)
-    _train_objects(model, pairs, fate, weight, recipe, work)
+    _train_choice(model, pairs, assigned, np.repeat(np.arange(len(assigned)), weight), recipe, work)
+    _train_objects(model, pairs, assigned, weight, recipe, work)
     return model
 
 
@@ -74,10 +74,10 @@ Trained on {len(pairs.items)} objects of {int(pairs.event.max()) + 1} events, wi
 
 
 def vocabulary(configurations: list[tuple[int, ...]], rarest: int) -> tuple[list[tuple[int, ...]], NDArray[np.int64]]:
-    """Configurations that are seen often enough, commonest first, and which of them each particle has: that of a rare
-    one without its last objects."""
-    seen = Counter(configurations)
-    known = [c for c, count in seen.most_common() if count >= rarest or not c]
+    """Configurations that occur at least `rarest` times, commonest first, and which of them each particle has (n,); a
+    rarer one counts as the longest known one that it starts with."""
+    counted = Counter(configurations)
+    known = [c for c, count in counted.most_common() if count >= rarest or not c]
     known = known if () in known else [(), *known]
     place = {c: i for i, c in enumerate(known)}
 
@@ -86,16 +86,17 @@ def vocabulary(configurations: list[tuple[int, ...]], rarest: int) -> tuple[list
             c = c[:-1]
         return place[c]
 
-    found = {c: nearest(c) for c in seen}
+    found = {c: nearest(c) for c in counted}
     return known, np.array([found[c] for c in configurations], np.int64)
 
 
 def _train_choice(
-    model: FusedModel, pairs: Pairs, fate: NDArray, weighted: NDArray, recipe: FusedRecipe, work: Work
+    model: FusedModel, pairs: Pairs, assigned: NDArray, weighted: NDArray, recipe: FusedRecipe, work: Work
 ) -> None:
     particles = Assignment(pairs.entering.energy, pairs.features.neighbours, model.codes)
-    features = particles.features(with_flag(pairs.features, pairs.reference), fate, np.arange(len(fate)), earlier=True)
-    own, pair, wanted = (torch.from_numpy(a) for a in (*features, fate))
+    inputs, every = with_flag(pairs.features, pairs.reference), np.arange(len(assigned))
+    features = particles.features(inputs, assigned, every, earlier=True)
+    own, pair, wanted = (torch.from_numpy(a) for a in (*features, assigned))
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         at = torch.from_numpy(weighted[draw.indices(len(weighted))])
@@ -107,14 +108,14 @@ def _train_choice(
 
 
 def _train_objects(
-    model: FusedModel, pairs: Pairs, fate: NDArray, weight: NDArray, recipe: FusedRecipe, work: Work
+    model: FusedModel, pairs: Pairs, assigned: NDArray, weight: NDArray, recipe: FusedRecipe, work: Work
 ) -> None:
     particles = Assignment(pairs.entering.energy, pairs.features.neighbours, model.codes)
-    groups = np.maximum(particles.groups(fate), 1e-3)
+    groups = np.maximum(particles.groups(assigned), 1e-3)
     surplus = surplus_of(pairs.items.owner, pairs.energy, groups)
-    some, data = _sets(model, pairs, fate, np.log(groups))
+    some, data = _sets(model, pairs, assigned, np.log(groups))
     weighted = np.repeat(np.arange(len(some)), weight[some])
-    own, pair = object_features(particles, with_flag(pairs.features, pairs.reference), fate, surplus, some)
+    own, pair = object_features(particles, with_flag(pairs.features, pairs.reference), assigned, surplus, some)
     x, mask, kinds = torch.from_numpy(data.x), torch.from_numpy(defined(data.kinds)), torch.from_numpy(data.kinds)
     marginals, encoder = model.objects.marginals, model.objects.encoder
     marginals.fit_scale(x, mask)
@@ -141,14 +142,14 @@ def _train_objects(
     work.distil("", model.teacher, model.student, data, recipe.teacher, recipe.distillation, chosen)
 
 
-def _sets(model: FusedModel, pairs: Pairs, fate: NDArray, log_energy: NDArray) -> tuple[NDArray, SetData]:
-    """Particles that have objects, all of them as their configuration says, and those objects; energies are told as
-    multiples of those of the particles in them, log_energy (n,)."""
+def _sets(model: FusedModel, pairs: Pairs, assigned: NDArray, log_energy: NDArray) -> tuple[NDArray, SetData]:
+    """Particles that have objects, all of them as their configuration says, and those objects, with energies relative
+    to those of the particles in them, log_energy (n,)."""
     known = [*model.configurations, *[()] * N_NEIGHBOURS]
-    own = [own == known[c] and bool(own) for own, c in zip(pairs.configurations, fate)]
+    own = [own == known[c] and bool(own) for own, c in zip(pairs.configurations, assigned)]
     some, items = np.flatnonzero(own), pairs.items
     at = np.isin(items.owner, some)
-    counts = np.bincount(items.owner[at], minlength=len(fate))[some, None]
+    counts = np.bincount(items.owner[at], minlength=len(assigned))[some, None]
     x = items.numbers[at]
     x[:, 0] -= log_energy[items.owner[at]]
     return some, SetData(x, items.kind[at], counts, np.zeros((len(some), 1, 0), np.float32))

@@ -38,7 +38,7 @@ class Pairs:
 
 
 def load_pairs(paths: list[Path], detector: Detector) -> tuple[Pairs, str]:
-    """The pairs of objects files, with the clusters files that they were made of beside them (`cluster` next to
+    """The pairs of objects files and the clusters files that they were made of (in the folder `cluster` next to
     `calibrate`), and the digest of their calibration. Raises InputError where they are not of one calibration `dnn`."""
     parts, calibrations = [], {}
     for path in paths:
@@ -95,7 +95,9 @@ def _owners(
     return owner[keep], code[keep], {k: v[keep] for k, v in flat.items()}, owner
 
 
-def _taken(data: ak.Array, found: cand.Candidates, e: Entering, of_object: NDArray, near: NDArray) -> NDArray[np.int64]:
+def _taken(
+    data: ak.Array, found: cand.Candidates, e: Entering, of_object: NDArray, neighbours: NDArray
+) -> NDArray[np.int64]:
     """Place among its neighbours of the particle whose object holds most of each particle, -1 for none: (n,)."""
     a, event = ak.flatten(data.associations), event_of(data.associations)
     trackster = flat_index(ak.to_numpy(a.trackster).astype(np.int64), data.tracksters, event)
@@ -105,7 +107,7 @@ def _taken(data: ak.Array, found: cand.Candidates, e: Entering, of_object: NDArr
     order = order[particle[order] >= 0]
     taker = np.full(len(e), -1)
     taker[particle[order]] = of_object[found.of_trackster[trackster[order]]]  # the last, of most energy, stays
-    hit = (near == taker[:, None]) & (taker >= 0)[:, None]
+    hit = (neighbours == taker[:, None]) & (taker >= 0)[:, None]
     return np.where(hit.any(1), hit.argmax(1), -1)
 
 
@@ -135,8 +137,8 @@ def joined(parts: list[Pairs]) -> Pairs:
         *(all_of(lambda p, k=k: getattr(p.entering, k)) for k in list(Entering.__annotations__)[:-1]),
         np.concatenate([*(p.entering.first[:-1] + s for p, s in zip(parts, starts)), [sum(sizes)]]),
     )
-    near = [(p.features.neighbours, s) for p, s in zip(parts, starts)]
-    neighbours = np.concatenate([np.where(at >= 0, at + s, -1) for at, s in near]).astype(np.int32)
+    shifted = [np.where(p.features.neighbours >= 0, p.features.neighbours + s, -1) for p, s in zip(parts, starts)]
+    neighbours = np.concatenate(shifted).astype(np.int32)
     own, pair, around = (all_of(lambda p, k=k: getattr(p.features, k)) for k in ("own", "pair", "around"))
     inputs = Features(own, pair, neighbours, around)
     items = Items(

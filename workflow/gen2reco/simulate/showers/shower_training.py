@@ -29,6 +29,9 @@ from gen2reco.simulate.showers.shower_model import KIND, FamilyModel
 from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
 from gen2reco.simulate.showers.valid import covered
 
+ROOM = 400
+"""Candidates of a layer for which memory is taken at first; doubled where it is not enough."""
+
 
 def load_showers(paths: list[Path], detector: Detector) -> Showers:
     """All showers of hits records. Raises InputError for events of several particles or without deposits."""
@@ -81,12 +84,12 @@ def _train_layers(
     rng = np.random.default_rng(recipe.teacher.seed)
     x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng))
     start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
-    told = model.condition(known, start)
+    condition = model.condition(known, start)
     model.fit_scale(x, mask)
-    _train_marginals(model, known, start, told, x, mask, recipe, work)
+    _train_marginals(model, known, start, condition, x, mask, recipe, work)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
-    model.fit_whitening(x, mask, told, noise)
-    data = objectives.VectorData(model.inward(x, mask, told, noise).numpy(), told.numpy())
+    model.fit_whitening(x, mask, condition, noise)
+    data = objectives.VectorData(model.inward(x, mask, condition, noise).numpy(), condition.numpy())
     chosen = np.arange(recipe.pairs) % len(data)
     work.distil("", model.teacher, model.student, data, recipe.teacher, recipe.distillation, chosen)
 
@@ -95,13 +98,13 @@ def _train_marginals(
     model: LayerModel,
     known: Tensor,
     start: Tensor,
-    told: Tensor,
+    condition: Tensor,
     x: Tensor,
     mask: Tensor,
     recipe: ShowerRecipe,
     work: Work,
 ) -> None:
-    """What is drawn before the flow (start layers, which layers have cells), and the quantiles."""
+    """Train what is drawn before the flow (start layers, which layers have cells), and the quantiles."""
 
     def batch(draw: Draw, *columns: Tensor) -> list[Tensor]:
         at = torch.from_numpy(draw.indices(len(x)))
@@ -113,11 +116,11 @@ def _train_marginals(
         return loss, {"nll": loss.item()}
 
     def occupied_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        loss = model.occupied_loss(*batch(draw, mask, told))
+        loss = model.occupied_loss(*batch(draw, mask, condition))
         return loss, {"nll": loss.item()}
 
     def quantiles_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        loss = model.quantiles_loss(*batch(draw, x, mask, told))
+        loss = model.quantiles_loss(*batch(draw, x, mask, condition))
         return loss, {"loss": loss.item()}
 
     work.fit("start", model.start, start_loss, recipe.start)
@@ -137,42 +140,46 @@ def _train_cells(
     rows = layer_rows(showers.incidence, context, whole)
     rng = np.random.default_rng(recipe.cells.seed)
     chosen = np.sort(rng.permutation(len(rows.shower))[: recipe.rows])
-    seen = _looked(showers, whole, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
-    told = torch.from_numpy(rows.features[chosen])
+    cells = _candidates(showers, whole, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
+    features = torch.from_numpy(rows.features[chosen])
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        at = draw.indices(len(told))
-        occupancy, energy, halo = model.loss(*(torch.as_tensor(a).to(draw.device) for a in (told[at], *seen.of(at))))
+        at = draw.indices(len(features))
+        columns = (torch.as_tensor(column).to(draw.device) for column in (features[at], *cells.of(at)))
+        occupancy, energy, halo = model.loss(*columns)
         return occupancy + energy + halo, {"occupancy": occupancy.item(), "energy": energy.item(), "halo": halo.item()}
 
     work.fit("cells", model, objective, recipe.cells)
     model.fit_tables(showers, whole, geometry)
 
 
-class _Looked:
-    """Candidates of the chosen layers, one layer after the other; see `kernels.candidate_cells`."""
+class _Candidates:
+    """Candidate cells of the chosen layers, one layer after the other, in room for n; see `kernels.candidate_cells`."""
 
     def __init__(self, n_rows: int, n: int):
         self.first = np.zeros(n_rows + 1, np.int64)
-        self.seen = np.zeros((n, sampler.N_FEATURES), np.float32)
+        self.features = np.zeros((n, sampler.N_FEATURES), np.float32)
         self.role, self.log_mips = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         self.halo = np.zeros((n_rows, 2), np.float32)
 
     def of(self, rows: NDArray) -> tuple[NDArray, ...]:
-        """Number of candidates of the chosen rows, what they are told, what they hold, and the rows' halo."""
+        """Number of candidates of the chosen rows, their features, what they hold, and the rows' halo."""
         at, counts = members(self.first, rows)
-        return counts, self.seen[at], self.role[at], self.log_mips[at], self.halo[rows]
+        return counts, self.features[at], self.role[at], self.log_mips[at], self.halo[rows]
 
 
-def _looked(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -> _Looked:
-    out = _Looked(len(rows), 400 * len(rows) + 20_000)
+def _candidates(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -> _Candidates:
     cells, _ = showers.per_layer(geometry.n_layers)
     edges = showers.first[:-1, None] + np.concatenate([np.zeros((len(cells), 1), int), np.cumsum(cells, 1)], 1)
     seeds = np.random.default_rng(0).integers(0, 2**32, len(rows))
-    done = jit.load("gen2reco.simulate.showers.kernels.candidate_cells", ("maths", "window")).candidates(
-        seeds, edges, axis_points(showers.incidence, geometry), np.ascontiguousarray(showers.incidence.slope),
-        np.exp(whole.radii), geometry.detector.cell_size, geometry.r_min, geometry.r_max, showers.ix, showers.iy,
-        showers.mips, rows, out.first, out.seen, out.role, out.log_mips, out.halo,
-    )  # fmt: skip
-    assert done == len(rows), "more candidates than room was made for"
+    kernel = jit.load("gen2reco.simulate.showers.kernels.candidate_cells", ("maths", "window")).candidates
+    room, done = ROOM * (len(rows) + 50), -1
+    while done < len(rows):
+        out = _Candidates(len(rows), room)
+        done = kernel(
+            seeds, edges, axis_points(showers.incidence, geometry), np.ascontiguousarray(showers.incidence.slope),
+            np.exp(whole.radii), geometry.detector.cell_size, geometry.r_min, geometry.r_max, showers.ix, showers.iy,
+            showers.mips, rows, out.first, out.features, out.role, out.log_mips, out.halo,
+        )  # fmt: skip
+        room *= 2
     return out
