@@ -171,6 +171,14 @@ def test_checkpoints_belong_to_their_data_and_recipe(tmp_path):
         make(other)
 
 
+def test_a_model_is_judged_on_one_sample(command, tmp_path):
+    for sample in ("train", "held_out", "other"):
+        hits(tmp_path / "data", sample, 0, GEANT4)
+    with pytest.raises(InputError, match=r"data/held_out: a model is judged on one sample, and that is data/other"):
+        command("train", "showers", "data", "models/m", "--other", "data/other")
+    assert not (tmp_path / "models").exists()
+
+
 def plugin(repository, folder):
     """Install what docs/trainings.md prints; returns its commands."""
     text = (repository / "docs/trainings.md").read_text()

@@ -145,12 +145,14 @@ def _fallbacks(stories: list[dict[str, dict]]) -> list[str]:
             for reason, one in fallback.reasons_of(facts["info"]).items():
                 known = reasons.setdefault(reason, {"count": 0, "energy": 0.0})
                 reasons[reason] = {key: known[key] + one.get(key, 0) for key in known}
-    return [
-        f"{stage} by `{backend}` left {fallback.number(reasons)} ({fallback.energy(reasons):.4g} GeV) to its fallback, "
-        f"because of {fallback.sentence(reasons)}"
-        for (stage, backend), reasons in total.items()
-        if reasons
-    ]
+    return [f"{stage} by `{backend}` left {_left(reasons)}" for (stage, backend), reasons in total.items() if reasons]
+
+
+def _left(reasons: fallback.Reasons) -> str:
+    """How many events or particles went to a fallback, with their energy where it is known, and why."""
+    energy = fallback.energy(reasons)
+    amount = f"{fallback.number(reasons)} ({energy:.4g} GeV)" if energy else str(fallback.number(reasons))
+    return f"{amount} to its fallback, because of {fallback.sentence(reasons)}"
 
 
 def _failed(path: Path) -> int:
