@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from repository import REPOSITORY
+from repository import FULL, REPOSITORY
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `slow` are skipped unless GEN2RECO_FULL_TESTS is set, as `make test-full` sets it."""
+    for item in items:
+        if not FULL and item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run by make test-full"))
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,6 @@ sys.path.insert(0, str(HERE))
 from production import Production  # noqa: E402
 from slurm_cluster import Cluster, why_not  # noqa: E402
 
-FULL = bool(os.environ.get("GEN2RECO_FULL_TESTS"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs the quick half; the other half, marked slow, is run by `make test-cluster`."""
-    for item in items:
-        if HERE in Path(item.fspath).parents and "slow" in item.keywords and not FULL:
-            item.add_marker(pytest.mark.skip(reason="the other half of the fault suite: make test-cluster"))
-
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:

@@ -1,6 +1,6 @@
 """Geant4 showers against the plausibility figures of this build; tolerances are about three standard errors.
 
-The whole table takes some two CPU minutes (`slow`); a first look at 10 GeV runs always. Normal incidence.
+The whole table takes some two CPU minutes and is `slow`; a first look at 10 GeV runs always. Normal incidence.
 """
 
 import os
