@@ -105,7 +105,7 @@ def test_electromagnetic_resolution(full):
 @pytest.mark.parametrize(("beam", "x0"), [(PHOTON_10, 6.9), (PHOTON_50, 8.6), (PHOTON_100, 9.2)])
 def test_shower_maximum(full, geometry, beam, x0):
     """Maximum of a parabola through the seven layers around the highest."""
-    depth, profile = geometry.depth_x0[:26], full[f"{beam}/layers"].mean(axis=0)[:26]
+    depth, profile = geometry.depth_in("radiation_length")[:26], full[f"{beam}/layers"].mean(axis=0)[:26]
     near = slice(max(profile.argmax() - 3, 0), profile.argmax() + 4)
     a, b, _ = np.polyfit(depth[near], profile[near], 2)
     assert -b / (2 * a) == pytest.approx(x0, abs=0.8)

@@ -252,7 +252,6 @@ def test_questions_to_pythia8():
     lines = ["partonlevel:MPI off", "JETMATCHING:MERGE = on", "Merging:doDynamicMerging = on", "Tune:pp = 14"]
     pythia = pythia_engine.settings_of([*lines, "HiggsSM:ff2Hff(t:WW) = on", "TimeShower:alphaSvalue = 0.12"])
     assert not pythia_engine.interactions(pythia)
-    assert pythia_engine.matches(pythia)
     assert not pythia_engine.merges(pythia)
     assert pythia_engine.hard_processes(pythia) == ["HiggsSM:ff2Hff(t:WW)"]
     assert pythia_engine.changed(pythia) == {

@@ -57,7 +57,9 @@ def test_no_cell_outside_the_layers_or_the_annulus(geometry):
 def test_depths_and_weights_of_the_hgcal_stack(geometry):
     assert geometry.n_layers == 47 and geometry.electromagnetic.sum() == 26
     assert (np.diff(geometry.z) > 0).all() and geometry.z[0] > 3200.0
-    assert 24.0 < geometry.depth_x0[25] < 27.0  # CMS-TDR-019: 25-27 X0, 1.3-1.7 lambda, 8.5-10 lambda
+    assert (
+        24.0 < geometry.depth_in("radiation_length")[25] < 27.0
+    )  # CMS-TDR-019: 25-27 X0, 1.3-1.7 lambda, 8.5-10 lambda
     assert 1.3 < geometry.depth_lambda[25] < 1.7
     assert 8.5 < geometry.depth_lambda[-1] < 10.0
     assert geometry.dedx[26:].min() > 3 * geometry.dedx[:25].max()

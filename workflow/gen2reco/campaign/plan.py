@@ -68,11 +68,6 @@ class Plan:
         """The record file of a shard."""
         return record_file(self.folder, self.owner(sample, stage), stage, shard)
 
-    def own_shards(self, stage: str) -> list[tuple[str, int]]:
-        """Every (sample, shard) of the samples that own this stage."""
-        owners = [s for s in self.samples if stage in self.stages(s) and self.owner(s, stage) == s]
-        return [(sample, shard) for sample in owners for shard in range(self.shards(sample))]
-
 
 def read_plan(path: Path | str) -> Plan:
     """Read a lock file. Raises InputError if it is missing, damaged, edited or of another version."""

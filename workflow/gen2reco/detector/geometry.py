@@ -109,16 +109,12 @@ class Geometry:
         return np.concatenate([np.full(s.layers, s.electromagnetic) for s in self.detector.sections])
 
     @cached_property
-    def depth_x0(self) -> NDArray[np.float64]:
-        """Radiation lengths in front of each silicon plane, at normal incidence: (n_layers,)."""
-        return self._in_front("radiation_length")
-
-    @cached_property
     def depth_lambda(self) -> NDArray[np.float64]:
         """Interaction lengths in front of each silicon plane, at normal incidence: (n_layers,)."""
-        return self._in_front("interaction_length")
+        return self.depth_in("interaction_length")
 
-    def _in_front(self, length: str) -> NDArray[np.float64]:
+    def depth_in(self, length: str) -> NDArray[np.float64]:
+        """Depth of each silicon plane in units of a length of the materials, at normal incidence: (n_layers,)."""
         depth, at_silicon = 0.0, []
         for slab in self.slabs:
             if slab.sensitive:

@@ -117,11 +117,6 @@ def interactions(pythia: "pythia8mc.Pythia") -> bool:
     return pythia.flag("PartonLevel:MPI") and pythia.flag("PartonLevel:all")
 
 
-def matches(pythia: "pythia8mc.Pythia") -> bool:
-    """Whether jets are matched to partons after the shower (MLM, FxFx), which vetoes events."""
-    return pythia.flag("JetMatching:merge")
-
-
 def merges(pythia: "pythia8mc.Pythia") -> bool:
     """Whether events are merged (CKKW-L, UMEPS, NL3, UNLOPS), which vetoes or reweights them."""
     switches = (entry.name for key, entry in pythia.settings.getFlagMap("merging:do").items())
