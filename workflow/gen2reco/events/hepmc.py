@@ -58,7 +58,7 @@ class HepmcFile:
                 f"{path}: is no HepMC3 or HepMC2 ASCII file; expected a line HepMC::Asciiv3-START_EVENT_LISTING or "
                 f"HepMC::IO_GenEvent-START_EVENT_LISTING, found: {found}"
             )
-        self.format = kinds.pop()
+        (self.format,) = (kind for kind in kinds if kind)
         self.weight_names = self._one_set_of_names([mark.start() for mark in runs])
         self._check_sections([mark.start() for mark in runs])
 
@@ -186,7 +186,7 @@ def _final(event: HepmcEvent) -> NDArray[np.int64]:
 
 def _particles(event: HepmcEvent, chosen: NDArray) -> tuple[np.ndarray, ...]:
     """Columns of the chosen particles, with the places of their production vertices."""
-    known = event.place.any(axis=1)
+    known = np.asarray(event.place.any(axis=1))
     before = _before(event)
     for _ in range(len(known).bit_length()):  # vertices without a place take their mother's
         before = np.where(known[before] | (before < 0), before, before[before])

@@ -54,7 +54,7 @@ def _weight_names(events: pa.Table, facts: dict) -> list[str]:
     return [name if name not in names[:i] else f"{name}#{i}" for i, name in enumerate(names)]
 
 
-def _compressed(raw: IO[bytes], path: Path) -> AbstractContextManager[IO[bytes]]:
+def _compressed(raw: IO[bytes], path: Path) -> AbstractContextManager:
     return gzip.GzipFile("", "wb", 6, raw, mtime=0) if path.suffix == ".gz" else nullcontext(raw)
 
 

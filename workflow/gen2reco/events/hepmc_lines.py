@@ -142,7 +142,9 @@ def _attributes(event: HepmcEvent, lines: list[bytes]) -> None:
 
 def _hepmc2(lines: list[bytes]) -> HepmcEvent:
     n_vertices, weights = _head2(lines[0])
-    index, place, rows, flows, producer = {}, [], [], {}, []
+    index: dict[int, int] = {}
+    rows: list[bytes] = []
+    place, flows, producer = [], {}, []
     wanted = 0
     for line in lines[1:]:
         if line.startswith(b"V"):
@@ -158,7 +160,7 @@ def _hepmc2(lines: list[bytes]) -> HepmcEvent:
             if not index or len(colours) != 2 * int(match[12]):
                 raise Broken(_line(line))
             wanted -= 1
-            flows[len(rows)] = [dict(zip(colours[::2], colours[1::2])).get(index, 0) for index in (1, 2)]
+            flows[len(rows)] = [dict(zip(colours[::2], colours[1::2])).get(colour, 0) for colour in (1, 2)]
             rows.append(match[0][1 : match.start(12)])
             producer.append(len(index) - 1)
     if wanted > 0 or len(index) != n_vertices:
@@ -188,7 +190,10 @@ def _head2(line: bytes) -> tuple[int, list[float]]:
 
 def _section2(lines: list[bytes]) -> tuple[float, float] | None:
     try:
-        return tuple(float(word) for word in lines[-1].split()[1:3]) if lines else None
+        if not lines:
+            return None
+        value, error = map(float, lines[-1].split()[1:3])
+        return value, error
     except ValueError:
         raise Broken(_line(lines[-1])) from None
 

@@ -47,7 +47,8 @@ def read_run(header: str, path: Path) -> LheRun:
         processes = tuple((row[0], row[1], row[2], int(row[3])) for row in rows[1 : 1 + count])
         if len(processes) < count or count < 1:
             raise IndexError
-        (a, b), energies, pdf, strategy = map(int, first[:2]), tuple(first[2:4]), tuple(map(int, first[4:8])), first[8]
+        (a, b), energies, strategy = map(int, first[:2]), (first[2], first[3]), first[8]
+        pdf = (int(first[4]), int(first[5]), int(first[6]), int(first[7]))
     except (IndexError, ValueError, OverflowError):
         raise InputError(
             f"{path}: <init> is incomplete; expected a line of 10 numbers, then 4 for each process"

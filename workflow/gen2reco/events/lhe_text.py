@@ -162,7 +162,9 @@ def _next(lines: Iterator[str]) -> str:
 
 def _weights_and_scales(text: str) -> tuple[list[tuple[str, float]], list[float], str]:
     """The weights in <rwgt>, those in <weights>, and the element <scales>."""
-    named, listed, scales = [], [], ""
+    named: list[tuple[str, float]] = []
+    listed: list[float] = []
+    scales = ""
     for tag in tags(text, "wgt", "weights", "scales"):
         if tag.closing:
             continue

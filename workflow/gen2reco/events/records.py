@@ -162,7 +162,8 @@ class Source:
 
     def _forget(self, group: int = 0, rows: int = ROWS) -> None:
         """Begin again at a row group, to read by so many rows: the events kept are those of [_first, _next)."""
-        self._process, self._parts = os.getpid(), []
+        self._process = os.getpid()
+        self._parts: list[pa.Table] = []
         self._first = self._next = int(self._starts[min(group, len(self._starts) - 1)])
         self._stream = self._read_from(group, max(rows, 1))
 

@@ -189,7 +189,7 @@ def _of_pdg(code: int) -> ParticleProperties | None:
             return None
         return ParticleProperties(name=f"nucleus {code}", charge=pdgid.Z, coloured=False, visible=True)
     coloured = bool(p.pdgid.is_quark or p.pdgid.is_diquark or code == 21)
-    values = {"name": p.name, "charge": p.three_charge / 3, "mass": None if p.mass is None else p.mass / 1000}
+    values = {"name": p.name, "charge": (p.three_charge or 0) / 3, "mass": None if p.mass is None else p.mass / 1000}
     lifetime = p.lifetime if p.lifetime is not None and np.isfinite(p.lifetime) else None
     visible = bool(p.three_charge) or code == 22 or coloured or _strong(code)
     return ParticleProperties(**values, coloured=coloured, visible=visible, lifetime=lifetime)
