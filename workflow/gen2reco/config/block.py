@@ -15,6 +15,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from gen2reco.config import strict_yaml
 from gen2reco.errors import InputError
@@ -120,7 +121,7 @@ def parse_block(data: Any, model: type[BlockT], source: str) -> BlockT:
         raise InputError(f"{source}: " + "; ".join(found) + (f"; and {more} more" if more else "")) from None
 
 
-def _explain(error: dict, model: type[BaseModel]) -> str:
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> str:
     where = ".".join(_cut(str(part)) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         similar = difflib.get_close_matches(str(error["loc"][-1]), sorted(_known_keys(model)), n=1, cutoff=0.0)
@@ -134,7 +135,7 @@ def _cut(text: str) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def _message(error: dict) -> str:
+def _message(error: ErrorDetails) -> str:
     if error["type"] == "string_pattern_mismatch" and "a-z0-9_" in error["ctx"]["pattern"]:
         return "expected lower-case letters, digits and underscores only"
     return re.sub(r"^\w+ should (be|have)", "expected", error["msg"].removeprefix("Value error, "))

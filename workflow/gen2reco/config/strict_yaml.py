@@ -78,7 +78,7 @@ class _Reader:
             raise _error(further, "a second document begins; expected one")
         return value
 
-    def _value(self, event: Event, key: str) -> Any:
+    def _value(self, event: Any, key: str) -> Any:
         """The value that begins with an event; `key` names it in messages."""
         if isinstance(event, AliasEvent):
             if event.anchor not in self.anchors:
@@ -114,14 +114,15 @@ class _Reader:
         return found
 
     def _mapping(self) -> dict:
-        own, merged, lines = {}, {}, {}
+        own, merged = {}, {}
+        lines: dict[tuple, int] = {}
         while not isinstance(event := next(self.events), MappingEndEvent):
             merge = isinstance(event, ScalarEvent) and event.implicit[0] and event.value == "<<"
             key = "<<" if merge else self._key(event)
             if (key, merge) in lines:
                 hint = "give it a list, `<<: [*a, *b]`" if merge else "keep one of them"
                 raise _error(event, f"key `{key}` stands here and in line {lines[key, merge]} of one block; {hint}")
-            lines[key, merge] = event.start_mark.line + 1
+            lines[key, merge] = _line(event)
             value = self._value(next(self.events), str(key))
             if merge:
                 merged = _merged(event, value)
@@ -177,4 +178,8 @@ def _short(key: str, text: str) -> str:
 
 
 def _error(event: Event, message: str) -> StrictYamlError:
-    return StrictYamlError(f"line {event.start_mark.line + 1}: {message}")
+    return StrictYamlError(f"line {_line(event)}: {message}")
+
+
+def _line(event: Any) -> int:
+    return event.start_mark.line + 1
