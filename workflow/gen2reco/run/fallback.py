@@ -18,7 +18,7 @@ CHANCE = 3
 def by_reason(reasons: Iterable[str], energy: np.ndarray | None = None) -> Reasons:
     """Count events or particles by the reason of their fallback, with the sum of their `energy`, (n,) float, GeV."""
     names, which = np.unique(np.array(list(reasons), str), return_inverse=True)
-    counts = [{"count": int(n)} for n in np.bincount(which, minlength=len(names))]
+    counts: list[dict[str, float]] = [{"count": int(n)} for n in np.bincount(which, minlength=len(names))]
     if energy is not None:
         counts = [c | {"energy": float(e)} for c, e in zip(counts, np.bincount(which, energy, len(names)))]
     return dict(zip(names.tolist(), counts))

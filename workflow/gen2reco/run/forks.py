@@ -32,7 +32,8 @@ def run_forked(
     that dies of a signal is an InfrastructureError that names it. New chunks stop being started once `stopping` is not
     empty.
     """
-    todo, running, oom_kills = list(reversed(chunks)), {}, _oom_kills()
+    todo, oom_kills = list(reversed(chunks)), _oom_kills()
+    running: dict[int, tuple[int, Chunk]] = {}
     usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
     try:
         with interrupts_noted() as interrupts:

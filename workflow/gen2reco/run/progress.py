@@ -2,6 +2,10 @@
 
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
 
 
 class Progress:
@@ -10,16 +14,16 @@ class Progress:
     def __init__(self, label: str, total: int, unit: str):
         self.label, self.total, self.unit, self.done = label, total, unit, 0
         self.started = self.printed = time.monotonic()
-        self.bar = None
+        self.bar: Bar | None = None
 
     def __enter__(self) -> "Progress":
         if self.total and sys.stderr.isatty():
+            from rich import progress
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bar = Bar(*columns, console=Console(stderr=True))
+            columns = (progress.TextColumn("{task.description}"), progress.BarColumn())
+            counted = (progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+            self.bar = progress.Progress(*columns, *counted, console=Console(stderr=True))
             self.bar.start()
             self.task = self.bar.add_task(self.label, total=self.total)
         return self

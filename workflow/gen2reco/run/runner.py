@@ -139,6 +139,7 @@ def _read_input(job: Job) -> _Input:
     record = STAGES[job.backend.stage].reads
     if record is None:
         return _Input()
+    assert job.source is not None, "a stage that reads a record has a source"
     source = Path(job.source)
     if source.resolve() == Path(job.output).resolve():
         raise InputError(f"{job.output}: input and output are the same file; name another output")
