@@ -136,7 +136,8 @@ def _with_option(request: Request, name: str, value: str, tasks: int) -> tuple[R
         case "cpus-per-task" | "mincpus":
             return replace(request, cpus=max(request.cpus, int(value))), []
         case "partition" | "account" | "qos" | "constraint":
-            return replace(request, **{name: value}), []
+            text: dict[str, Any] = {name: value}
+            return replace(request, **text), []
         case "nodelist":
             return replace(request, nodes=frozenset(words.hosts(value))), []
         case "exclude":

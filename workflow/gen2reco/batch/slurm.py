@@ -199,7 +199,8 @@ class _Fields:
     """The fields of a line of scontrol; `unread` lists those that could not be read."""
 
     def __init__(self, fields: dict[str, str]):
-        self.fields, self.unread = fields, []
+        self.fields = fields
+        self.unread: list[str] = []
 
     def read(self, key: str, read: Callable[[str], Any], default: Any) -> Any:
         """The value of a field; the default where it is missing or cannot be read."""

@@ -29,7 +29,7 @@ class Gres(NamedTuple):
 
     name: str
     type: str
-    count: int
+    count: int  # type: ignore[assignment] # hides the tuple's method of that name, which nobody calls
 
 
 def minutes(text: str) -> float | None:
@@ -40,11 +40,10 @@ def minutes(text: str) -> float | None:
     match = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,9})(?::(\d{1,9}))?(?::(\d{1,9}))?", text)
     if match is None:
         raise ValueError(f"`{text}` is no time of Slurm's")
-    days, *parts = (int(part) if part is not None else None for part in match.groups())
-    if days is None and parts[2] is None:
-        return parts[0] + (parts[1] or 0) / 60
-    hours, minute, second = (part or 0 for part in parts)
-    return (days or 0) * 1440 + hours * 60 + minute + second / 60
+    days, hours, minute, second = (int(part or 0) for part in match.groups())
+    if match[1] is None and match[4] is None:
+        return hours + minute / 60
+    return days * 1440 + hours * 60 + minute + second / 60
 
 
 def megabytes(text: str) -> int:
@@ -79,8 +78,8 @@ def _gres(entry: str) -> Gres:
         r"\d{1,15}[kKmMgGtTpP]?", count or "1"
     ):
         raise ValueError(f"`{entry}` is no generic resource, expected NAME[[:TYPE]:COUNT]")
-    number, unit = re.fullmatch(r"(\d+)(\D?)", count or "1").groups()
-    return Gres(name, kind, int(number) * _UNITS[unit.upper()])
+    number = (count or "1").rstrip("kKmMgGtTpP")
+    return Gres(name, kind, int(number) * _UNITS[(count or "1")[len(number) :].upper()])
 
 
 def tres(text: str) -> dict[str, str]:
