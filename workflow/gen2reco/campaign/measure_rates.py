@@ -122,8 +122,9 @@ def measure_stage(task: Task) -> dict:
 
     backend = make_backend(task.stage, task.choice.backend, task.choice.options, task.detector)
     backend.device = task.choice.device
-    source = records.read(task.source, STAGES[task.stage].reads) if task.source else None
-    size = task.choice.chunk_events
+    reads = STAGES[task.stage].reads
+    source = records.read(task.source, reads) if task.source and reads else None
+    size = task.choice.chunk_events or backend.chunk_events
     if source is not None:
         size = max(1, min(size, source.num_rows // 4))
     backend.prepare()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
 from gen2reco.config.detector import Detector
@@ -65,7 +64,7 @@ def _row(name: str, field: FieldInfo) -> str:
     if field.is_required():
         default = "required"
     else:
-        value = field.default if field.default is not PydanticUndefined else field.default_factory()
+        value = field.get_default(call_default_factory=True)
         plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         text = json.dumps(plain, default=lambda v: v.model_dump(mode="json") if isinstance(v, BaseModel) else str(v))
         default = f"`{text}`" if len(text) <= 60 else "see the shipped file"
@@ -90,7 +89,8 @@ def _kind(annotation: object) -> str:
     if origin is dict:
         return f"map of {_kind(args[0])} to {_kind(args[1])}"
     names = {str: "text", int: "integer", float: "number", bool: "true/false", dict: "map"}
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    known = [word for kind, word in names.items() if kind is annotation]
+    return known[0] if known else str(getattr(annotation, "__name__", annotation))
 
 
 def _inner(model: type[BaseModel]) -> list[type[BaseModel]]:
