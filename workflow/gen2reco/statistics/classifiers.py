@@ -55,7 +55,8 @@ def _floor(x: NDArray, events: NDArray, weight: NDArray, n: int, seed: int) -> f
     """AUC of n units against n others of the same sample."""
     shuffled = np.random.default_rng([seed, 1]).permutation(np.unique(events))
     picked = _first(events, shuffled, 2 * n)
-    return _auc(*((x[half], events[half], weight[half]) for half in (picked[:n], picked[n:])), seed)[0]
+    first, second = ((x[half], events[half], weight[half]) for half in (picked[:n], picked[n:]))
+    return _auc(first, second, seed)[0]
 
 
 def _first(events: NDArray, order: NDArray, n: int) -> NDArray[np.int64]:

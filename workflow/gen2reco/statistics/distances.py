@@ -35,8 +35,8 @@ def wasserstein_measured(a: Units, b: Units, resamples: int, rng: np.random.Gene
         drawn.append(_distance(x, np.hstack([first, -second])[:, order]))
         null = resampled_weights(a, a.n_events, count, rng) - resampled_weights(a, b.n_events, count, rng)
         floors.append(_distance(own_x, null[:, own_order]))
-    drawn, floors = np.concatenate(drawn) / scale, np.concatenate(floors) / scale
-    return Measured(value, float(drawn.std()), float(floors.mean()), float(floors.std()))
+    drawn_all, floor = np.concatenate(drawn) / scale, np.concatenate(floors) / scale
+    return Measured(value, float(drawn_all.std()), float(floor.mean()), float(floor.std()))
 
 
 def separation_measured(a: Units, b: Units, edges: NDArray, resamples: int, rng: np.random.Generator) -> Measured:
@@ -50,8 +50,8 @@ def separation_measured(a: Units, b: Units, edges: NDArray, resamples: int, rng:
         first, second = _fill(first, bins_a, n_bins), _fill(second, bins_b, n_bins)
         drawn.append(separation(first, second))
         floors.append(separation(first, _fill(resampled_weights(a, n_b, count, rng), bins_a, n_bins)))
-    drawn, floors = np.concatenate(drawn), np.concatenate(floors)
-    return Measured(float(separation(p, q)), float(drawn.std()), float(floors.mean()), float(floors.std()))
+    drawn_all, floor = np.concatenate(drawn), np.concatenate(floors)
+    return Measured(float(separation(p, q)), float(drawn_all.std()), float(floor.mean()), float(floor.std()))
 
 
 def shift_measured(a: Units, b: Units, statistic: str, resamples: int, rng: np.random.Generator) -> Measured:

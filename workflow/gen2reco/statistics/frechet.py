@@ -1,5 +1,7 @@
 """Fréchet and kernel physics distances, as defined in arXiv:2211.10295 and used by jetnet."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +51,9 @@ def kernel_physics_distance(
     return Measured(float(middle), float((high - low) / 2))
 
 
-def with_floor(distance, reference: NDArray, candidate: NDArray, seed: int) -> tuple[Measured, int]:
+def with_floor(
+    distance: Callable[..., Measured], reference: NDArray, candidate: NDArray, seed: int
+) -> tuple[Measured, int]:
     """A distance with its floor between halves of the reference; all parts are cut to the same size, also returned."""
     n = min(len(reference) // 2, len(candidate))
     order = np.random.default_rng(seed).permutation(len(reference))[: 2 * n]

@@ -90,12 +90,13 @@ def _resampled(ratio: NDArray, chance: NDArray, resamples: int, rng: np.random.G
     """Means and widths of bootstrap samples, in batches that bound the memory."""
     equal = np.ptp(chance) < 1e-9 * chance.max()
     n = len(ratio) if equal else max(5, round(effective_number(chance)))
-    parts = []
+    means, widths = [], []
     for count in batches(resamples, len(ratio), budget=4_000_000):
         size = (count, n)
         drawn = ratio[rng.integers(0, len(ratio), size) if equal else rng.choice(len(ratio), size, p=chance)]
-        parts.append((drawn.mean(-1), sigma_eff(drawn)))
-    return tuple(np.concatenate(part) for part in zip(*parts))
+        means.append(drawn.mean(-1))
+        widths.append(sigma_eff(drawn))
+    return np.concatenate(means), np.concatenate(widths)
 
 
 def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -110,7 +111,8 @@ def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) 
             (w @ u.values, float(sigma_eff(u.values, w))) for u, w in ((a, first), (b, second))
         )
         shifts.append((mean_b / mean_a - 1, width_b * mean_a / (width_a * mean_b) - 1))
-    return tuple(map(float, np.nanstd(shifts, axis=0)))
+    response, resolution = np.nanstd(shifts, axis=0)
+    return float(response), float(resolution)
 
 
 def binned_response(
