@@ -5,6 +5,7 @@ import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,7 +49,7 @@ def _job_options(command: Callable) -> Callable:
 def stage_command(stage: Stage) -> click.Command:
     """The command of a stage: one that makes events takes a process, all others a record file."""
 
-    def command(output: Path, **given: object) -> None:
+    def command(output: Path, **given: Any) -> None:
         execute(stage, output, **given)
 
     decorate = _takes_a_process if stage.reads is None else _takes_a_record
@@ -102,7 +103,7 @@ def execute(
         from gen2reco.campaign.job import planned_device, planned_job
 
         job = planned_job(plan, stage.name, sample, shard, output, source, workers)
-        job.backend.device = planned_device(plan, stage.name, sample)
+        job.backend.device = planned_device(plan, stage.name, sample or "")
         job.planned = True
     else:
         given = pin_option(_parse_options(options))

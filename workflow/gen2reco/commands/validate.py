@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -95,7 +95,7 @@ def _scan(many: str) -> Callable:
 @validate.command()
 @_scan("evaluations=1,2,4,8,25,50")
 @click.option("--backend", default="ml", show_default=True, help="The learned simulation.")
-def showers(backend: str, **given: object) -> None:
+def showers(backend: str, **given: Any) -> None:
     """Quality and time of the learned simulation against network evaluations, on the particles of REFERENCE."""
     _scan_stage("simulate", backend, **given)
 
@@ -103,7 +103,7 @@ def showers(backend: str, **given: object) -> None:
 @validate.command()
 @_scan("evaluations=1,2,4,8,25")
 @click.option("--backend", default="fused", show_default=True, help="The learned simulation and reconstruction.")
-def fused(backend: str, **given: object) -> None:
+def fused(backend: str, **given: Any) -> None:
     """Quality and time of particles straight to objects against network evaluations, on the events of REFERENCE."""
     _scan_stage("fuse", backend, **given)
 
