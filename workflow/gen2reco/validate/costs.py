@@ -57,6 +57,7 @@ def cost_metrics(samples: list[Sample]) -> list[Metric]:
     for stage, rows in cost_table(samples).items():
         for row in rows:
             cost = row.cost
+            wanted: list[tuple[str, str, float, tuple[str, ...]]]
             wanted = [("seconds_per_event", "seconds per event", cost.seconds_per_event, (row.sample,))]
             if cost.network_evaluations:
                 evaluations = ("evaluations_per_event", "network evaluations per event", row.evaluations_per_event)

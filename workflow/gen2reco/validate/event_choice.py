@@ -24,7 +24,9 @@ def pick(samples: list[Sample]) -> tuple[int, dict[str, Hits]] | None:
             best = max(best, (int(bright.max()), -shard, -int(bright.argmax())))
     if best[0] < 0:
         return None
-    number = int(_shard(samples[0], "clusters", -best[1], ["event"]).event[-best[2]])
+    chosen = _shard(samples[0], "clusters", -best[1], ["event"])
+    assert chosen is not None, "it was read before"
+    number = int(chosen.event[-best[2]])
     found = {s.name: hits for s in holding if (hits := _hits(s, -best[1], -best[2], number)) is not None}
     return (number, found) if samples[0].name in found else None
 
@@ -49,5 +51,5 @@ def _hits(sample: Sample, shard: int, row: int, number: int) -> Hits | None:
     if len(label) != len(of_event):
         return None
     trackster = np.append(ak.to_numpy(cluster.cluster_trackster).astype(np.int64), -1)[label]
-    position = (ak.to_numpy(of_event[name]).astype(np.float64) for name in ("x", "y", "z", "energy"))
-    return Hits(*position, trackster, ak.to_numpy(cluster.tracksters.energy).astype(np.float64))
+    x, y, z, energy = (ak.to_numpy(of_event[name]).astype(np.float64) for name in ("x", "y", "z", "energy"))
+    return Hits(x, y, z, energy, trackster, ak.to_numpy(cluster.tracksters.energy).astype(np.float64))

@@ -1,13 +1,14 @@
 """List columns of a record laid flat, with the row of each entry."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
 
-class FlatList(NamedTuple):
+@dataclass(frozen=True)
+class FlatList:
     """A list column laid flat: the fields (n,), the row of each entry (n,), and entries per row (rows,)."""
 
     fields: dict[str, NDArray]

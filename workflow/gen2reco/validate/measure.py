@@ -143,20 +143,20 @@ def _classified(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Obse
 
 
 def _distances(ruler: Ruler, name: str, quantity: Quantity, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
-    units = [table.units(quantity.name) for table in (a, b)]
+    units_a, units_b = units = [table.units(quantity.name) for table in (a, b)]
     if min(len(u.values) for u in units) < FEWEST or np.ptp(np.concatenate([u.values for u in units])) == 0:
         return
     settings, n, label = ruler.settings, min(len(u.values) for u in units), f"{name}/{{}}_{quantity.name}"
-    scaled = [u._replace(values=np.log(np.maximum(u.values, 1e-12))) if quantity.log else u for u in units]
+    scaled_a, scaled_b = (u._replace(values=np.log(np.maximum(u.values, 1e-12))) if quantity.log else u for u in units)
     rng = ruler.rng(label)
-    w1 = distances.wasserstein_measured(*scaled, settings.resamples, rng)
+    w1 = distances.wasserstein_measured(scaled_a, scaled_b, settings.resamples, rng)
     yield ruler.metric(label.format("w1"), f"W1/σ {quantity.label}", w1, n, settings.wasserstein, above_floor=True)
     bins = histogram_edges(quantity, units)
-    apart = distances.separation_measured(*units, bins, settings.resamples, rng)
+    apart = distances.separation_measured(units_a, units_b, bins, settings.resamples, rng)
     yield ruler.metric(label.format("separation"), f"separation power {quantity.label}", apart, n)
     if quantity.moments:
         for moment, limits in (("mean", settings.mean), ("width", settings.width)):
-            shift = distances.shift_measured(*units, moment, settings.resamples, rng)
+            shift = distances.shift_measured(units_a, units_b, moment, settings.resamples, rng)
             title = f"{quantity.label}: {moment}, relative shift"
             yield ruler.metric(label.format(moment), title, shift, n, limits, headline=moment == "mean")
 
@@ -206,14 +206,14 @@ def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
 
 def _responses(ruler: Ruler, name: str, what: Response, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     settings = ruler.settings
-    units = [table.units(what.name) for table in (a, b)]
+    units_a, units_b = units = [table.units(what.name) for table in (a, b)]
     n = min(len(u.values) for u in units)
     if n < 20:
         return
     rng = ruler.rng(f"{name}/shift")
     of_each = [response.response(u.values, u.weight, settings.resamples, rng) for u in units]
-    same = np.array_equal(*(np.unique(u.event) for u in units))
-    errors = response.paired_errors(*units, settings.resamples, rng) if same else (None, None)
+    same = np.array_equal(np.unique(units_a.event), np.unique(units_b.event))
+    errors = response.paired_errors(units_a, units_b, settings.resamples, rng) if same else (None, None)
     for i, (tag, title, limits) in enumerate(
         (
             ("response", f"response {what.label}, relative shift", settings.mean),
@@ -224,9 +224,9 @@ def _responses(ruler: Ruler, name: str, what: Response, a: ObservableTable, b: O
         yield ruler.metric(f"{name}/shift_{tag}", title, shift, n, limits, headline=True)
     x = a.values[what.energy][np.isfinite(a.values[what.name])]
     edges = bin_edges("energy", x, settings)
-    bins = [bin_response(ruler, name, what.energy, table, what.name, edges) for table in (a, b)]
-    if len(edges) > 2 and None not in bins:
-        yield from _worst_bins(ruler, name, *bins)
+    bins_a, bins_b = (bin_response(ruler, name, what.energy, table, what.name, edges) for table in (a, b))
+    if len(edges) > 2 and bins_a and bins_b:
+        yield from _worst_bins(ruler, name, bins_a, bins_b)
 
 
 def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned) -> Iterator[Metric]:

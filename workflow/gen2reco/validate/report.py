@@ -106,7 +106,7 @@ def render(
 
 
 def _verdict_rows(section: Section, candidates: list[str]) -> list[VerdictRow]:
-    rows = []
+    rows: list[VerdictRow] = []
     for part in section.parts:
         own = []
         for candidate in candidates:
@@ -145,7 +145,7 @@ def _summary(candidate: str, metrics: list[Metric]) -> dict:
     return {
         "name": candidate,
         "verdict": verdict,
-        "words": _WORDS.get(verdict, "shares too few events with the reference to judge"),
+        "words": _WORDS.get(verdict or "", "shares too few events with the reference to judge"),
         "counts": {v: sum(m.verdict == v for m in own) for v in (FAIL, ATTENTION, PASS)},
         "too_few": sum(m.reason.startswith(TOO_FEW) for m in own),
         "worst": max(beyond, key=excess, default=None),
@@ -213,8 +213,8 @@ def _points(part: Part, samples: list[Sample], level: str) -> list[Point]:
         time = made if level == "particles" else chain_seconds(sample, level)
         aucs = [m for m in part.metrics if "/auc_" in m.name and m.headline and m.samples[-1] == sample.name]
         per_event = cost.network_evaluations / cost.events if cost and cost.events else 0.0
-        for m in aucs if time else []:
-            if math.isfinite(m.value):
+        for m in aucs:
+            if time and math.isfinite(m.value):
                 what = m.title.removeprefix("classifier AUC, ").rpartition(" (")[0]
                 points.append(
                     Point(i, f"{part.title}: {what}", time, m.value, m.uncertainty, m.floor, per_event or np.nan)

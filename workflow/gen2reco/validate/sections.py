@@ -107,7 +107,8 @@ def _check_detectors(samples: list[Sample]) -> None:
 
 def observed(observables: RecordObservables, sample: Sample, settings: Validation) -> dict[str, ObservableTable]:
     """Tables by part of a sample at one record, read shard by shard."""
-    record, found = observables.record, {}
+    record = observables.record
+    found: dict[str, list[ObservableTable]] = {}
     with Progress(f"read {sample.name} {record}", len(sample.shards[record]), "shards") as progress:
         for events in sample.events(record, observables.columns, settings.max_events, observables.optional):
             for name, table in observables.observe(events, sample.detector, settings, sample.properties).items():
@@ -124,7 +125,8 @@ def _part(
     names: list[str | None],
     settings: Validation,
 ) -> Part:
-    metrics, floors = [], {}
+    metrics: list[Metric] = []
+    floors: dict[str, dict[int, float]] = {}
     for sample, table in zip(samples, tables):
         metrics += measure.absolute(part, Ruler(record, (sample.name,), settings), table)
     for sample, table in zip(samples[1:], tables[1:]):

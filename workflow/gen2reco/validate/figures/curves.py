@@ -1,12 +1,15 @@
 """Response, resolution and rates against energy, eta and distance."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gen2reco.statistics.binomial import BinnedRate
 from gen2reco.statistics.response import Binned, Terms
 from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, mplhep_style, points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 AXES = {
     "energy": ("true energy [GeV]", True),
@@ -25,12 +28,12 @@ class ResponseCurve(NamedTuple):
     terms: Terms | None = None
 
 
-def responses(curves: dict[str, list[ResponseCurve]], names: list[str], label: str) -> Image:
+def responses(curves: dict[str, list[ResponseCurve]], names: list[str | None], label: str) -> Image:
     """Response and resolution against each variable: a column a variable, fitted terms drawn over energy."""
     with mplhep_style():
         board = Board(1, len(curves), 15.6, 5.0, 0.5, across=2)
         for column, (over, of_samples) in enumerate(curves.items()):
-            top, bottom = board.panel(0, column)
+            top, bottom = board.two_panels(0, column)
             for curve in of_samples:
                 _one_response(top, bottom, curve, names[curve.sample])
             top.axhline(1, color="#999999", lw=0.8, ls=":")
@@ -48,7 +51,7 @@ def responses(curves: dict[str, list[ResponseCurve]], names: list[str], label: s
         return image(board.figure)
 
 
-def _one_response(top, bottom, curve: ResponseCurve, name: str) -> None:
+def _one_response(top: "Axes", bottom: "Axes", curve: ResponseCurve, name: str | None) -> None:
     b = curve.binned
     points(top, curve.sample, b.x, b.response, b.response_error, name)
     fitted = None if curve.terms is None else _terms_label(curve.terms)
@@ -71,7 +74,7 @@ def _terms_label(terms: Terms) -> str:
     )
 
 
-def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], names: list[str]) -> Image:
+def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], names: list[str | None]) -> Image:
     """Rates (label, curves by variable): a row a variable, a column a rate."""
     variables = list(dict.fromkeys(over for _, curves in table for over in curves))
     with mplhep_style():
@@ -92,7 +95,7 @@ def rates(table: list[tuple[str, dict[str, list[tuple[int, BinnedRate]]]]], name
         return image(board.figure)
 
 
-def _scale(axes, all_binned: list[BinnedRate]) -> None:
+def _scale(axes: "Axes", all_binned: list[BinnedRate]) -> None:
     """From 0 for small rates, to 1 for large ones, never a magnified nothing."""
     values = np.concatenate([b.value for b in all_binned])
     low, high = np.nanmin(values, initial=1.0), np.nanmax(values, initial=0.0)

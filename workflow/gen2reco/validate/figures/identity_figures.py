@@ -1,11 +1,16 @@
 """Confusion tables and reliability of identities."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.statistics.binomial import BinnedRate
 from gen2reco.validate.figures.style import Board, Image, colour, image, mplhep_style, points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ACROSS = 3
 _SHORT = {"photon": "γ", "electron": "e", "muon": "μ", "charged_hadron": "h±", "neutral_hadron": "h⁰"}
@@ -24,7 +29,7 @@ def draw(tables: dict[int, NDArray], curves: dict[int, BinnedRate], names: list[
         return image(board.figure)
 
 
-def _confusion(axes, table: NDArray, sample: int) -> None:
+def _confusion(axes: "Axes", table: NDArray, sample: int) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     kinds = np.flatnonzero(np.isfinite(table).any(axis=1))
@@ -42,7 +47,7 @@ def _confusion(axes, table: NDArray, sample: int) -> None:
     axes.set_ylabel("true kind")
 
 
-def _reliability(axes, curves: dict[int, BinnedRate], names: list[str | None]) -> None:
+def _reliability(axes: "Axes", curves: dict[int, BinnedRate], names: list[str | None]) -> None:
     axes.plot([0, 1], [0, 1], color="#999999", lw=0.9, ls=":")
     for sample, curve in curves.items():
         spread = np.stack([curve.down, curve.up])

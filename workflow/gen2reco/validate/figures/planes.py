@@ -1,8 +1,11 @@
 """Trade-off planes (quality against time) and quality against network evaluations."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, marker, mplhep_style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Point(NamedTuple):
@@ -69,7 +72,7 @@ def evaluations(points: list[Point], names: list[str]) -> Image:
         return image(board.figure)
 
 
-def _floor(axes, points: list[Point]) -> None:
+def _floor(axes: "Axes", points: list[Point]) -> None:
     floors = [p.floor for p in points if p.floor == p.floor]
     if floors:
         axes.axhspan(min(floors) - 0.01, max(floors) + 0.01, color=colour(0), alpha=0.15, lw=0)
@@ -77,7 +80,7 @@ def _floor(axes, points: list[Point]) -> None:
                   fontsize=8.5, color=colour(0))  # fmt: skip
 
 
-def _legend(axes, points: list[Point], series: list[str], names: list[str]) -> None:
+def _legend(axes: "Axes", points: list[Point], series: list[str], names: list[str]) -> None:
     from matplotlib.lines import Line2D
 
     samples = sorted({p.sample for p in points})

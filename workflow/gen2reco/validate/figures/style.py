@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,13 @@ class Board:
         main.tick_params(labelbottom=False)
         return main, below
 
-    def _axes(self, x: float, y: float, height: float, **more) -> "Axes":
+    def two_panels(self, row: int, column: int) -> "tuple[Axes, Axes]":
+        """The main axes of a panel and its ratio axes, on a board that has them."""
+        main, below = self.panel(row, column)
+        assert below is not None
+        return main, below
+
+    def _axes(self, x: float, y: float, height: float, **more: Any) -> "Axes":
         width, full = self.size
         return self.figure.add_axes((x / width, y / full, self.width / width, height / full), **more)
 
@@ -154,7 +160,7 @@ def image(figure: "Figure", *, raster: bool = False) -> Image:
     return Image(text, "svg")
 
 
-def points(axes: "Axes", index: int, x: NDArray, y: NDArray, error: NDArray, label: str | None, **more) -> None:
+def points(axes: "Axes", index: int, x: NDArray, y: NDArray, error: NDArray, label: str | None, **more: Any) -> None:
     """Points with error bars in the colour and marker of a sample, shifted so that samples do not hide each other."""
     good = np.isfinite(x) & np.isfinite(y)
     error = np.asarray(error)[..., good]

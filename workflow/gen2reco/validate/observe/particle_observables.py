@@ -169,7 +169,7 @@ def _sums(particles: FlatList, basic: dict, events: int) -> dict[str, NDArray]:
     visible = ~basic["invisible"]
     vector = [np.bincount(row[visible], basic["momenta"][visible, i], events) for i in (0, 1)]
     n_charged = np.bincount(row[charged], minlength=events)
-    vertex = np.sqrt(sum(particles[name].astype(np.float64) ** 2 for name in ("vx", "vy", "vz")))
+    vertex = np.linalg.norm(particles.vectors("vx", "vy", "vz"), axis=1)
     return {
         "leading_x": largest(visible),
         "leading_charged_x": largest(charged),

@@ -22,7 +22,7 @@ _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 def layer_edges(geometry: Geometry) -> NDArray[np.float64]:
     """Edges (n_layers + 1,) of bins that hold a layer each."""
-    return np.arange(geometry.n_layers + 1) + 0.5
+    return np.arange(geometry.n_layers + 1, dtype=np.float64) + 0.5
 
 
 class Cells(NamedTuple):
