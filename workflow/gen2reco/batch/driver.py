@@ -157,7 +157,8 @@ def _requests(workflow: "Workflow") -> list["Request"]:
     from gen2reco.batch.profile import job_name
     from gen2reco.batch.request import Request
 
-    kinds, visited = {}, set()
+    kinds: dict[str, Any] = {}
+    visited = set()
     for job in workflow.dag.needrun_jobs():
         whole = workflow.dag.get_job_group(job) or job
         if workflow.is_local(job.rule) or id(whole) in visited:

@@ -2,12 +2,12 @@
 
 import ast
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_CHARACTERS, MAX_NUMBER, MAX_POWER = 500, 1e18, 64
 
-_BINARY = {
+_BINARY: dict[type[ast.operator], Callable] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -16,8 +16,8 @@ _BINARY = {
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
 }
-_UNARY = {ast.UAdd: operator.pos, ast.USub: operator.neg, ast.Not: operator.not_}
-_COMPARE = {
+_UNARY: dict[type[ast.unaryop], Callable] = {ast.UAdd: operator.pos, ast.USub: operator.neg, ast.Not: operator.not_}
+_COMPARE: dict[type[ast.cmpop], Callable] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
@@ -25,7 +25,7 @@ _COMPARE = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_CALLS = {"min": min, "max": max, "int": int, "float": float, "round": round, "abs": abs}
+_CALLS: dict[str, Callable] = {"min": min, "max": max, "int": int, "float": float, "round": round, "abs": abs}
 
 
 def evaluate(text: str, names: Mapping[str, int]) -> int | float | str | None:
@@ -49,10 +49,10 @@ def _value(node: ast.expr, names: Mapping[str, int]) -> Any:
         case ast.UnaryOp(op=op, operand=operand):
             return _bounded(_UNARY[type(op)](_number(operand, names)))
         case ast.BinOp(op=op, left=left, right=right):
-            left, right = _number(left, names), _number(right, names)
-            if isinstance(op, ast.Pow) and abs(right) > MAX_POWER:
+            first, second = _number(left, names), _number(right, names)
+            if isinstance(op, ast.Pow) and abs(second) > MAX_POWER:
                 raise ValueError("the exponent is too large")
-            return _bounded(_BINARY[type(op)](left, right))
+            return _bounded(_BINARY[type(op)](first, second))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return _COMPARE[type(op)](_value(left, names), _value(right, names))
         case ast.IfExp(test=test, body=body, orelse=orelse):

@@ -29,7 +29,7 @@ def stage_states(plan: Plan, sample: str, stage: str) -> dict:
     """Shards of one stage of a sample by state, the failed ones, the rate in events/s and the seconds left."""
     folder = plan.file(sample, stage, 0).parent
     running = _running(folder)
-    states, failed, facts = Counter(), [], []
+    states, failed, facts = Counter[str](), [], []
     for shard in range(plan.shards(sample)):
         file = plan.file(sample, stage, shard)
         state = shard_state(file, running)
@@ -83,7 +83,8 @@ def _cluster_notes(plan: Plan) -> list[str]:
 def failed_files(plan: Plan) -> tuple[list[str], list[str]]:
     """Files to make again, because they failed or belong to another configuration, and the last files of their
     shards."""
-    remake, targets = {}, []
+    remake: dict[str, None] = {}
+    targets = []
     for sample in plan.samples:
         for shard in range(plan.shards(sample)):
             files = {stage: plan.file(sample, stage, shard) for stage in plan.stages(sample)}

@@ -1,6 +1,6 @@
 """The campaign file: which samples to make, each stage by which backend, and what to compare."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -67,11 +67,10 @@ class _Size(Block):
         return self
 
 
-_CHOICES = create_model(
-    "_CHOICES",
-    __base__=Block,
-    **{stage.name: (StageChoice | None, Field(default=None, description=stage.step)) for stage in STAGES.values()},
-)
+_FIELDS: dict[str, Any] = {
+    stage.name: (StageChoice | None, Field(default=None, description=stage.step)) for stage in STAGES.values()
+}
+_CHOICES: Any = create_model("_CHOICES", __base__=Block, **_FIELDS)
 """A field for each stage of the table."""
 
 
@@ -180,7 +179,7 @@ def comparisons(campaign: Campaign) -> list[Comparison]:
     return [Comparison(reference=name, candidates=[o for o in like[name] if o != name]) for name in like]
 
 
-def lineage(samples: dict[str, Sample], name: str) -> list[str]:
+def lineage(samples: Mapping[str, Any], name: str) -> list[str]:
     """A sample, the sample it is like, the one that is like, and so on. Raises ValueError for a circle or an unknown
     name."""
     line, last = {name: None}, name
@@ -210,7 +209,7 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
     chains: dict[str, dict[str, StageChoice]] = {}
     for name in parents_first(samples):
         own = {stage: _complete_choice(path, name, stage, choice) for stage, choice in samples[name].choices.items()}
-        inherited = chains.get(samples[name].like, {})
+        inherited = chains.get(samples[name].like or "", {})
         chain = {stage: choice for stage, choice in inherited.items() if not any(exclude(stage, o) for o in own)} | own
         if problem := gap(chain):
             raise InputError(f"{path}: samples.{name}: {problem}")

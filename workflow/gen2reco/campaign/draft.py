@@ -51,7 +51,7 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
         "detector": detector.model_dump(mode="json"),
         "samples": _samples(loaded, chains, named, old if not new_revision else None),
     }
-    lock = {
+    lock: dict[str, Any] = {
         "version": LOCK_VERSION,
         "name": campaign.name,
         "revision": old["revision"] if old else 1,
@@ -79,9 +79,10 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
 
 
 def _samples(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> dict[str, dict]:
-    campaign, entries, made = loaded.campaign, {}, {}
+    campaign, made = loaded.campaign, {}
+    entries: dict[str, dict] = {}
     for name in parents_first(campaign.samples):
-        like = entries.get(campaign.samples[name].like)
+        like = entries.get(campaign.samples[name].like or "")
         stages: dict[str, dict] = {}
         for stage, choice in chains[name].items():
             key = (stage, choice.model_dump_json())
@@ -98,9 +99,10 @@ def _samples(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> dic
 
 def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:
     """The sample whose files hold the stage: that of the sample this one is like, if all stages so far agree."""
-    theirs = like["stages"].get(stage) if like else None
-    agree = all(done["owner"] == like["stages"][s]["owner"] for s, done in before.items()) if theirs else False
-    return theirs["owner"] if agree and theirs["digest"] == entry["digest"] else name
+    stages = like["stages"] if like else {}
+    if stage not in stages or any(done["owner"] != stages[s]["owner"] for s, done in before.items()):
+        return name
+    return stages[stage]["owner"] if stages[stage]["digest"] == entry["digest"] else name
 
 
 def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict | None, kept: dict | None) -> dict:
@@ -109,7 +111,8 @@ def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict |
     size = like["shard_events"] if like else sample.shard_events
     if size is None:
         size = kept["shard_events"] if kept else shard_events(stages, campaign.job_minutes)
-    events = like["events"] if sample.events is None else sample.events
+    events = like["events"] if like and sample.events is None else sample.events
+    assert events is not None, "a sample that is like no other states its events"
     if like and (events > like["events"] or sample.shard_events not in (None, size)):
         raise InputError(
             f"{where}: expected at most the {like['events']} events, in shards of {size}, of `{sample.like}`, which it "
@@ -156,7 +159,7 @@ def changes(old: dict, new: dict) -> list[str]:
 
 
 def _content(entry: dict | None) -> tuple | None:
-    return entry and (entry["digest"], entry["owner"])
+    return (entry["digest"], entry["owner"]) if entry else None
 
 
 def _files(campaign_file: Path) -> list[Path]:

@@ -178,7 +178,8 @@ def parse_process(data: dict, source: str, folder: Path | None = None) -> AnyPro
 def card_lines(path: Path) -> list[str]:
     """The settings of a Pythia8 card, line by line as Pythia8's readFile reads them: without comments, a vector in {}
     over several lines joined. Raises InputError."""
-    kept, comment, vector = [], False, []
+    kept, comment = [], False
+    vector: list[str] = []
     for number, line in enumerate(_card_text(path).split("\n"), 1):
         start = line.lstrip(_BLANK)[:2]
         if start == ("*/" if comment else "/*") and line.lstrip(_BLANK) == start:

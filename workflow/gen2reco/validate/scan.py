@@ -23,11 +23,11 @@ def scan_stage(
     """
     reads, writes = STAGES[stage].reads, STAGES[stage].writes
     for record in (reads, writes):
-        if record not in reference.shards:
+        if record is not None and record not in reference.shards:
             raise InputError(f"{reference.path}: holds no {record}; expected a sample with {reads} and {writes}")
 
     def jobs(made: Backend, name: str, folder: Path) -> list[Job]:
-        sources = enumerate(reference.shards[reads])
+        sources = enumerate(reference.shards[reads or ""])
         return [Job(made, folder / f"{n:05d}.parquet", seed, path, sample=name, shard=n) for n, path in sources]
 
     def make(chosen: dict) -> Backend:
