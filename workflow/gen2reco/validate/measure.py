@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.config.validation import Validation
 from gen2reco.statistics import binomial, distances, frechet, profiles, response
-from gen2reco.statistics.bootstrap import Units, effective_number
+from gen2reco.statistics.bootstrap import effective_number
 from gen2reco.statistics.classifiers import two_sample_auc
 from gen2reco.statistics.measured import NOT_MEASURED, Measured, half_normal
 from gen2reco.validate import identity
+from gen2reco.validate.binning import bin_edges, histogram_edges
 from gen2reco.validate.observable_tables import ObservableTable
 from gen2reco.validate.observables import PartObservables, Profile, Quantity, Rate, Response
 from gen2reco.validate.ruler import Ruler
@@ -95,16 +95,6 @@ def bin_response(
     )
 
 
-def bin_edges(over: str, x: NDArray, settings: Validation) -> NDArray:
-    """Bins for a figure over `energy`, `abs_eta` or `distance`."""
-    if over == "energy":
-        return response.energy_bins(x[x > 0])
-    if over == "distance":
-        return np.array([0.0, 30, 60, 100, 150, 200, 300, 500, 1000])
-    low, high = settings.abs_eta
-    return np.linspace(low, high, int(np.clip(len(x) // 25, 1, 6)) + 1)
-
-
 def compared(part: PartObservables, ruler: Ruler, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     """What tells candidate b from reference a: classifiers, distances, moments, profiles, responses, rates."""
     if min(len(a), len(b)) < FEWEST:
@@ -159,24 +149,6 @@ def _distances(ruler: Ruler, name: str, quantity: Quantity, a: ObservableTable, 
             shift = distances.shift_measured(units_a, units_b, moment, settings.resamples, rng)
             title = f"{quantity.label}: {moment}, relative shift"
             yield ruler.metric(label.format(moment), title, shift, n, limits, headline=moment == "mean")
-
-
-def histogram_edges(quantity: Quantity, units: list[Units], most: int = 40) -> NDArray:
-    """Bins over the central 99 % of all samples; whole numbers where the values are."""
-    values = np.concatenate([u.values for u in units])
-    if not len(values):
-        return np.array([0.0, 1.0])
-    low, high = np.percentile(values, [0.5, 99.5])
-    number = int(np.clip(2 * min(max(len(u.values), 1) for u in units) ** 0.4, 8, most))
-    whole = np.all(values == np.round(values))
-    if whole and high - low <= 60:
-        step = max(1, int(np.ceil((high - low + 1) / number)))
-        return np.arange(low - 0.5, high + step + 0.5, step)
-    if not high > low:
-        return np.array([low - 0.5, low + 0.5])
-    if quantity.log and low > 0:
-        return np.geomspace(low, high, number + 1)
-    return np.linspace(low, high, number + 1)
 
 
 def _profiles(ruler: Ruler, name: str, profile: Profile, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:

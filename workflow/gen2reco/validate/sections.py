@@ -12,6 +12,7 @@ from gen2reco.run.progress import Progress
 from gen2reco.statistics import binomial, response
 from gen2reco.validate import identity, measure
 from gen2reco.validate.all_observables import OBSERVABLES
+from gen2reco.validate.binning import bin_edges
 from gen2reco.validate.figures import curves, distributions
 from gen2reco.validate.figures.style import Image
 from gen2reco.validate.observable_tables import ObservableTable, concatenate
@@ -193,7 +194,7 @@ def _response_picture(
         x = tables[0].values[over][np.isfinite(tables[0].values[what.name])]
         if len(x) < 20:
             continue
-        edges = measure.bin_edges(over, x, ruler.settings)
+        edges = bin_edges(over, x, ruler.settings)
         for i, table in enumerate(tables):
             binned = measure.bin_response(ruler, part.name, over, table, what.name, edges) if len(table) else None
             if binned is None:
@@ -233,7 +234,7 @@ def _rates_picture(
         for over in rate.over:
             x = tables[0].values[over][np.isfinite(tables[0].values[over])]
             if len(x):
-                edges = measure.bin_edges(over, x, settings)
+                edges = bin_edges(over, x, settings)
                 by_axis[_axis(part, over)] = [
                     (i, _binned_rate(table, rate.name, over, edges)) for i, table in enumerate(tables) if len(table)
                 ]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gen2reco.statistics.bootstrap import Units, resampled_weights
 from gen2reco.statistics.distances import bin_of
+from gen2reco.validate.binning import histogram_edges
 from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, mplhep_style
-from gen2reco.validate.measure import histogram_edges
 from gen2reco.validate.observable_tables import ObservableTable
 from gen2reco.validate.observables import Profile, Quantity
 
