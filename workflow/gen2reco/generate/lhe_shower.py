@@ -155,7 +155,7 @@ class _Watch(pythia8mc.UserHooks):
     """Notes how each event ended and its process number, for Pythia8 goes on to the next one in the file where it
     cannot construct a hard process. `ends`: (status, process number) by Pythia8's count of events."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.ends: dict[int, tuple[int, int]] = {}
         self.pythia: Any = None
