@@ -27,6 +27,7 @@ lint: .venv/.ready
 	ruff check .
 	ruff format --check .
 	lint-imports --no-cache
+	mypy
 	snakefmt --check Snakefile workflow/rules
 	snakemake --lint
 
