@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gen2reco.errors import InfrastructureError, InputError, classified
-from gen2reco.events import records
+from gen2reco.events import record_columns, records
 from gen2reco.events.publish import publish_file
 from gen2reco.events.schemas import COLUMNS
 from gen2reco.events.show import show_file
@@ -201,6 +201,6 @@ def test_memory_that_runs_out_is_the_machines_fault(tmp_path, monkeypatch, error
     with pytest.raises(MemoryError) as caught:
         records.read(path, "particles")
     assert isinstance(classified(caught.value), InfrastructureError)
-    monkeypatch.setattr(records, "fit", fail)
+    monkeypatch.setattr(record_columns, "fit", fail)
     with pytest.raises(MemoryError):
         records.write(path, table("particles"), "particles")

@@ -34,7 +34,7 @@ class Validation(Block):
     max_events: PositiveInt = 50_000
     """Events read per sample and stage."""
     classifier_events: PositiveInt = 1000
-    """Largest number of units (events, showers, objects) of each sample that the classifiers see."""
+    """Largest number of units (events, showers, objects) of each sample that a classifier is trained and tested on."""
     resamples: Annotated[int, Field(ge=10)] = 100
     """Bootstrap resamples behind each uncertainty and floor."""
     seed: Annotated[int, Field(ge=0)] = 1

@@ -41,8 +41,8 @@ class EventFile:
         """Raises InputError if the file holds fewer events."""
         if stop > len(self):
             raise InputError(
-                f"{self.path}: exhausted: it holds {len(self)} events, but event {stop - 1} is asked for "
-                f"(counted from 0); ask for at most {len(self)} or give a larger file"
+                f"{self.path}: exhausted: it holds {len(self)} events, but event {stop - 1} is needed "
+                f"(counted from 0); take at most {len(self)} or give a larger file"
             )
 
     def events(self, start: int, stop: int) -> bytes:

@@ -145,12 +145,12 @@ class WeightNames:
         named: (id, weight) of <rwgt>; an id that stands twice has the names of its first and second announcement.
         listed: those of <weights>, which have the announced names if there are as many. commented: POWHEG's lines.
         """
-        seen: Counter[str] = Counter()
+        passed: Counter[str] = Counter()
         found: list[tuple[str, float]] = []
         for name, value in named:
             names = self._of.get(name, ())
-            found.append((names[seen[name]] if seen[name] < len(names) else name, value))
-            seen[name] += 1
+            found.append((names[passed[name]] if passed[name] < len(names) else name, value))
+            passed[name] += 1
         places = self.declared if len(self.declared) == len(listed) else map(str, range(len(listed)))
         found += zip(places, listed, strict=True)
         found += ((str(i), value) for i, value in enumerate(commented))

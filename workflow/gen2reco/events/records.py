@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gen2reco.errors import InputError, first_line
-from gen2reco.events.arrow import array, arrow, fit, leaves, lists, no_lists, numbers, structs
+from gen2reco.events.arrow import array, leaves, lists, no_lists, numbers, structs
 from gen2reco.events.checks import check_values, distinct
 from gen2reco.events.provenance import PROVENANCE_KEY, story_of
+from gen2reco.events.record_columns import fitted, schema_of, table_of
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS, VERSIONS
 from gen2reco.files import regular_file, whole
 
@@ -33,25 +34,10 @@ _WRITER = {
 _BUFFER = 1 << 18  # bytes of each column that are read ahead
 
 
-def schema_of(record: str, names: list[str]) -> pa.Schema:
-    """The schema of a record with those of its optional columns that are in `names`. Raises InputError if unknown."""
-    kinds = {**COLUMNS[record], **OPTIONAL[record]}
-    required = list(COLUMNS[record])
-    extra = [name for name in OPTIONAL[record] if name in names]
-    unknown = sorted(set(names) - set(kinds))
-    missing = [name for name in required if name not in names]
-    double = [name for name in names if names.count(name) > 1]
-    if unknown or missing or double:
-        problem = f"unknown column `{unknown[0]}`" if unknown else f"column `{(double or missing)[0]}` is "
-        problem += "" if unknown else "there twice" if double else "missing"
-        raise InputError(f"not a {record}/{VERSIONS[record]} record: {problem}; expected {', '.join(required)}")
-    return pa.schema([pa.field(name, kinds[name], nullable=False) for name in required + extra])
-
-
 def table(record: str, columns: Mapping[str, "ak.Array | np.ndarray | pa.Array"]) -> pa.Table:
     """Columns as a table of the record: field order and types cast to the schema. Raises InputError on a mismatch."""
     schema = schema_of(record, list(columns))
-    return _table(columns, schema)
+    return table_of(columns, schema)
 
 
 def empty(record: str) -> pa.Table:
@@ -68,7 +54,7 @@ def awkward(events: pa.Table) -> ak.Array:
 def check(events: pa.Table, record: str, source: str) -> None:
     """Check a table: the record's columns and types, no value missing, finite numbers, energies >= 0, |p| <= E,
     indices and lengths in range, no event twice. Raises InputError naming `source` and the first bad event."""
-    check_values(_fitted(events, record, source), record, source)
+    check_values(fitted(events, record, source), record, source)
 
 
 def write(path: Path | str, events: pa.Table, record: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -85,7 +71,7 @@ def write_stream(
     folder or disk refuses.
     """
     with whole(Path(path)) as temporary:
-        groups = _grouped(_fitted(events, record, path) for events in tables)
+        groups = _grouped(fitted(events, record, path) for events in tables)
         first = next(groups, empty(record))
         extra = {SCHEMA_KEY: f"{record}/{VERSIONS[record]}", **(metadata or {})}
         with pq.ParquetWriter(temporary, first.schema.with_metadata(extra), **_WRITER) as writer:
@@ -171,7 +157,7 @@ class Source:
         groups = list(range(group, len(self._starts) - 1))
         with open_file(self.path, self.record, buffer_size=_BUFFER, pre_buffer=False) as file, _reading(self.path):
             for batch in file.iter_batches(rows, groups, self._schema.names, use_threads=False):
-                yield _table({name: batch[name] for name in self._schema.names}, self._schema, f"{self.path}: ")
+                yield table_of({name: batch[name] for name in self._schema.names}, self._schema, f"{self.path}: ")
 
     def _expected(self, names: list[str]) -> pa.Schema:
         """The schema of what is read. Raises InputError for columns that are missing or unknown."""
@@ -241,33 +227,6 @@ def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         kept.append(events)
     if kept:
         yield pa.concat_tables(kept)
-
-
-def _fitted(events: pa.Table, record: str, source: Path | str) -> pa.Table:
-    """A table in the record's columns and types; nothing is copied where they are those already."""
-    try:
-        schema = schema_of(record, events.schema.names)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
-    return _table(events, schema, f"{source}: ")
-
-
-def _table(columns: "Mapping | pa.Table", schema: pa.Schema, begin: str = "") -> pa.Table:
-    return pa.table([_column(name, columns[name], schema, begin) for name in schema.names], schema=schema)
-
-
-def _column(name: str, values: "ak.Array | np.ndarray | pa.Array", schema: pa.Schema, begin: str) -> pa.Array:
-    kind = schema.field(name).type
-    try:
-        return fit(arrow(values), kind)
-    except MemoryError:
-        raise
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"{begin}column `{name}` does not fit {_named(kind)}: {first_line(error)}") from None
-
-
-def _named(kind: pa.DataType) -> str:
-    return str(kind).replace("large_list", "list").replace("item: ", "").replace(" not null", "")
 
 
 @contextmanager

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from gen2reco.events import records
+from gen2reco.events.schemas import IDENTITIES
 from gen2reco.files import whole
 
 MATCH = 0.4  # largest distance in (eta, phi) of a matched generator jet
 _P4 = "pt: float32, eta: float32, phi: float32, mass: float32"
-_IDENTITIES = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
-_PROBABILITIES = {name: "p" + name.title().replace("_", "") for name in _IDENTITIES}
+_PROBABILITIES = {name: "p" + name.title().replace("_", "") for name in IDENTITIES}
 BRANCHES = {
     "run": "uint32",
     "luminosityBlock": "uint32",

@@ -31,6 +31,7 @@ SHAPES = (
 """Trackster shape variables, all float32; how each is computed stands in `cluster/tracksters.py`."""
 
 IDENTITIES = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
+"""The kinds of particle that an object may be, in the order of the probabilities `p_…`."""
 
 
 def _list(**fields: pa.DataType) -> pa.DataType:

@@ -62,7 +62,7 @@ class _Story(BaseModel):
 
 
 class _Facts(NamedTuple):
-    """The answers for one code."""
+    """Properties of one code."""
 
     charge: int
     visible: bool
@@ -79,7 +79,7 @@ _UNKNOWN = _Facts(charge=0, visible=False, coloured=False, known=False, unseen=F
 
 
 class Properties:
-    """Properties of particles by arrays of PDG codes; the same code has the same answer everywhere."""
+    """Properties of particles by arrays of PDG codes; the same code has the same properties everywhere."""
 
     def __init__(self, own: Mapping[int, ParticleProperties] | None = None):
         self._own = {code: _facts_of(code, stated) for code, stated in (own or {}).items()}
@@ -189,10 +189,15 @@ def _of_pdg(code: int) -> ParticleProperties | None:
             return None
         return ParticleProperties(name=f"nucleus {code}", charge=pdgid.Z, coloured=False, visible=True)
     coloured = bool(p.pdgid.is_quark or p.pdgid.is_diquark or code == 21)
-    values = {"name": p.name, "charge": (p.three_charge or 0) / 3, "mass": None if p.mass is None else p.mass / 1000}
-    lifetime = p.lifetime if p.lifetime is not None and np.isfinite(p.lifetime) else None
-    visible = bool(p.three_charge) or code == 22 or coloured or _strong(code)
-    return ParticleProperties(**values, coloured=coloured, visible=visible, lifetime=lifetime)
+    charge = (p.three_charge or 0) / 3
+    return ParticleProperties(
+        name=p.name,
+        charge=charge,
+        coloured=coloured,
+        visible=charge != 0 or code == 22 or coloured or _strong(code),
+        mass=None if p.mass is None else p.mass / 1000,
+        lifetime=p.lifetime if p.lifetime is not None and np.isfinite(p.lifetime) else None,
+    )
 
 
 def _of_pythia8(code: int) -> ParticleProperties | None:
@@ -218,7 +223,7 @@ def _pythia8() -> "Pythia":
 
 @lru_cache(maxsize=4096)
 def _locked_mass(code: int) -> float:
-    """Rest energy that the calorimeter does not see, GeV; negative where annihilation adds to it."""
+    """Rest energy that the calorimeter does not measure, GeV; negative where annihilation adds to it."""
     from particle import PDGID
 
     pdgid = PDGID(code)

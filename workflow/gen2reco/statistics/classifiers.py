@@ -29,7 +29,7 @@ def two_sample_auc(
     Features are (n, k), events and weights (n,), negative weights counting as none. Units of equal event number share a
     fold, so equal-energy pairs are not split.
     The floor is the same test between halves of the reference; `floors` keeps it by the number of units for the next
-    candidate. Both see the same number of units of each class, at most `most` and half of the reference; that number
+    candidate. Both are of the same number of units of each class, at most `most` and half of the reference; that number
     is returned, for the AUC grows with it. NaN when too few.
     """
     w_a, w_b = (np.ones(len(x)) if w is None else np.maximum(w, 0.0) for x, w in

@@ -17,7 +17,7 @@ BINS = 15
 
 
 class Answers(NamedTuple):
-    """Probabilities (n, kinds), true kind (n,) and weight (n,) of units that have an answer."""
+    """Probabilities (n, kinds), true kind (n,) and weight (n,) of identified units."""
 
     probability: NDArray
     truth: NDArray
@@ -35,7 +35,10 @@ class Answers(NamedTuple):
 
 
 def confusion(truth: NDArray, guessed: NDArray, weight: NDArray, kinds: int) -> NDArray:
-    """Share of each true kind (rows) by the answer (columns: the kinds, then none): (kinds, kinds + 1), NaN of none."""
+    """Share of each true kind (rows) by the identity found (columns: the kinds, then none): (kinds, kinds + 1).
+
+    NaN in the rows of kinds that do not occur; guessed: -1 of units without an identity.
+    """
     column = np.where(guessed < 0, kinds, guessed).astype(int)
     table = np.bincount(truth.astype(int) * (kinds + 1) + column, weight, kinds * (kinds + 1))
     table = table.reshape(kinds, kinds + 1)
@@ -46,7 +49,7 @@ def confusion(truth: NDArray, guessed: NDArray, weight: NDArray, kinds: int) -> 
 def expected_calibration_error(
     confidence: NDArray, right: NDArray, weight: NDArray | None = None, bins: int = BINS
 ) -> float:
-    """Mean |frequency of right answers - confidence| over equally filled bins of the confidence (arXiv:1706.04599).
+    """Mean |frequency of right identities - confidence| over equally filled bins of the confidence (arXiv:1706.04599).
 
     confidence, weight: (n,), right: (n,) bool; weights must not be negative.
     """
@@ -80,7 +83,7 @@ def calibration_error(answers: Answers, resamples: int, rng: np.random.Generator
 
 
 def reliability(answers: Answers, edges: NDArray) -> BinnedRate:
-    """Frequency of right answers in bins of their confidence."""
+    """Frequency of right identities in bins of their confidence."""
     return binned_rate(answers.right, answers.weight, answers.confidence, edges)
 
 

@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """One record of the road; `metrics` are those of all parts."""
+    """One record of the chain; `metrics` are those of all parts."""
 
     record: str
     title: str

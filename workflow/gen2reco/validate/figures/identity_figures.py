@@ -43,7 +43,7 @@ def _confusion(axes: "Axes", table: NDArray, sample: int) -> None:
     axes.set_xticks(range(len(short) + 1), [*short, "none"])
     axes.set_yticks(range(len(kinds)), [short[kind] for kind in kinds])
     axes.tick_params(length=0, which="both")
-    axes.set_xlabel("answer")
+    axes.set_xlabel("identity found")
     axes.set_ylabel("true kind")
 
 
@@ -54,6 +54,6 @@ def _reliability(axes: "Axes", curves: dict[int, BinnedRate], names: list[str | 
         points(axes, sample, curve.x, curve.value, spread, names[sample])
     axes.set_xlim(0.2, 1.04)
     axes.set_ylim(0, 1.05)
-    axes.set_xlabel("probability of the answer")
-    axes.set_ylabel("frequency of right answers")
+    axes.set_xlabel("probability of the identity found")
+    axes.set_ylabel("frequency of right identities")
     axes.legend(loc="upper left")
