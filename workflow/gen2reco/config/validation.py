@@ -14,7 +14,7 @@ class Validation(Block):
     """Limits of the verdict, and the selection and sizes of the comparison."""
 
     auc: Limits = (0.60, 0.75)
-    """Classifier two-sample test: area under the ROC curve (0.5 = cannot be told apart)."""
+    """Classifier two-sample test: area under the ROC curve (0.5 = no difference found)."""
     wasserstein: Limits = (0.10, 0.25)
     """Wasserstein-1 distance above its floor, in standard deviations of the reference."""
     mean: Limits = (0.01, 0.03)
