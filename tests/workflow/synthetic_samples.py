@@ -21,13 +21,13 @@ KINDS = {22: 0, 211: 3}
 
 def write_sample(
     folder: Path, *, events: int = 60, seed: int = 1, scale: float = 1.0, width: float = 0.2, cpu: float = 30.0,
-    evaluations: int = 0, backend: str = "geant4",
+    evaluations: int = 0, backend: str = "geant4", detector: Detector | None = None,
 ) -> Path:  # fmt: skip
     """A sample of single photons and pions and a few crowded events; `scale` and `width` distort its energies.
 
     The particles depend on nothing but `events`, so all samples hold the same ones.
     """
-    detector = load_block(REPOSITORY / "configs/detectors/hgcal.yaml", Detector)
+    detector = detector or load_block(REPOSITORY / "configs/detectors/hgcal.yaml", Detector)
     particles = _particles(np.random.default_rng(99), events)
     rng = np.random.default_rng(seed)
     hits = _hits(particles, Geometry(detector), rng, scale, width)
@@ -36,7 +36,7 @@ def write_sample(
     tables = {
         ("generate", "particles"): records.table("particles", {**base, "partons": ak.Array([[]] * events)}),
         ("simulate", "hits"): records.table("hits", {**base, "tracks": ak.Array([[]] * events), **hits}),
-        ("cluster", "clusters"): records.table("clusters", {**base, **_clusters(particles, hits)}),
+        ("cluster", "clusters"): records.table("clusters", {**base, **_clusters(particles, hits, detector.front_face)}),
         ("calibrate", "objects"): records.table("objects", {**base, **_objects(particles, hits, rng)}),
     }
     for (stage, record), table in tables.items():
@@ -105,7 +105,7 @@ def _hits(particles: list, geometry: Geometry, rng: np.random.Generator, scale: 
             n = int(6 * np.sqrt(p["energy"])) + 10
             spread = width / np.sqrt(p["energy"]) * (1 if p["pdg"] == 22 else 3)
             total = p["energy"] * scale * max(1 + spread * rng.normal(), 0.1)
-            layer = np.clip(rng.gamma(5, 2 if p["pdg"] == 22 else 4, n).astype(int) + 1, 1, 47)
+            layer = np.clip(rng.gamma(5, 2 if p["pdg"] == 22 else 4, n).astype(int) + 1, 1, geometry.n_layers)
             z = geometry.z[layer - 1]
             r, turn = rng.exponential(15, n), rng.uniform(0, 2 * np.pi, n)
             x, y = z * p["px"] / p["pz"] + r * np.cos(turn), z * p["py"] / p["pz"] + r * np.sin(turn)
@@ -121,7 +121,7 @@ def _hits(particles: list, geometry: Geometry, rng: np.random.Generator, scale: 
     return {"hits": ak.Array(all_hits), "contributions": ak.Array(all_links)}
 
 
-def _clusters(particles: list, hits: dict) -> dict:
+def _clusters(particles: list, hits: dict, face: float) -> dict:
     """A layer cluster per hit and a trackster per particle, all of it associated."""
     n = [len(members) for members in particles]
     owner = hits["contributions"].particle
@@ -129,7 +129,7 @@ def _clusters(particles: list, hits: dict) -> dict:
         hits["hits"].energy.tolist(), owner.tolist(), n)]  # fmt: skip
     tracksters = [
         [
-            {"iteration": 0, "energy": e, "x": 1.0, "y": 1.0, "z": 3300.0, "eta": 2.0, "phi": 0.1, "time": -1.0,
+            {"iteration": 0, "energy": e, "x": 1.0, "y": 1.0, "z": face + 100, "eta": 2.0, "phi": 0.1, "time": -1.0,
              **dict.fromkeys(SHAPES, 1.0), "sigma_r": 10 + 0.1 * e, "n_layer_clusters": 5 + e / 5}
             for e in event
         ]
