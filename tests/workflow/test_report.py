@@ -18,9 +18,10 @@ from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.events import records, schemas
+from gen2reco.run.stage_table import RECORDS
 from gen2reco.validate.all_observables import OBSERVABLES
 from gen2reco.validate.run import compare, validate
-from gen2reco.validate.samples import STAGES, Sample, open_sample, open_samples
+from gen2reco.validate.samples import Sample, open_sample, open_samples
 from gen2reco.validate.sections import observed
 
 QUICK = Validation(resamples=20, classifier_events=50)
@@ -204,7 +205,7 @@ def test_nothing_is_fetched_from_elsewhere(compared):
     assert "<script" not in html
 
 
-@pytest.mark.parametrize("record", STAGES)
+@pytest.mark.parametrize("record", RECORDS)
 def test_what_is_measured_is_what_the_tables_hold(samples, record):
     """Columns are the record's; a quantity, rate, response, profile or classifier names what `observe` gives."""
     observables = OBSERVABLES[record]
