@@ -106,7 +106,7 @@ def clusters_table(events: pa.Table, flat: Flat, found: Reconstruction, geometry
     return records.table("clusters", columns)
 
 
-def _fragments(found: Reconstruction) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _fragments(found: Reconstruction) -> tuple[NDArray[np.int64], NDArray]:
     """Event and energy (GeV) of each fragment: (n_fragments,) each."""
     fragments, own = found.fragments, found.clusters
     claimed = fragments.label >= 0

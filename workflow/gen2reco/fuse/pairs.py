@@ -1,5 +1,6 @@
 """Training pairs: the particles of chain events at the front face, with the objects that the chain made of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class Pairs:
 def load_pairs(paths: list[Path], detector: Detector) -> tuple[Pairs, str]:
     """The pairs of objects files and the clusters files that they were made of (in the folder `cluster` next to
     `calibrate`), and the digest of their calibration. Raises InputError where they are not of one calibration `dnn`."""
-    parts, calibrations = [], {}
+    parts: list[Pairs] = []
+    calibrations: dict[tuple[str | None, str | None], Path] = {}
     for path in paths:
         story = provenance(path)
         made = story.get("calibrate", {})
@@ -48,7 +50,7 @@ def load_pairs(paths: list[Path], detector: Detector) -> tuple[Pairs, str]:
         clusters = path.parent.parent / "cluster" / path.name
         parts.append(read_pairs(clusters, path, detector, story.get("simulate", {}).get("backend") == "geant4"))
     ((backend, digest), first), *more = calibrations.items()
-    if backend != "dnn" or more:
+    if backend != "dnn" or digest is None or more:
         other = more[0][1] if more else first
         raise InputError(f"{other}: expected objects of one calibration by `dnn`, that of {first}; calibrate it again")
     return joined(parts), digest
@@ -130,12 +132,13 @@ def joined(parts: list[Pairs]) -> Pairs:
     starts = np.cumsum([0, *sizes[:-1]])
     events = np.cumsum([0, *(int(part.event.max(initial=-1)) + 1 for part in parts[:-1])])
 
-    def all_of(get) -> NDArray:
+    def all_of(get: Callable[..., NDArray]) -> NDArray:
         return np.concatenate([get(part) for part in parts])
 
+    flat = {k: all_of(lambda p, k=k: getattr(p.entering, k)) for k in list(Entering.__annotations__)[:-1]}
     e = Entering(
-        *(all_of(lambda p, k=k: getattr(p.entering, k)) for k in list(Entering.__annotations__)[:-1]),
-        np.concatenate([*(p.entering.first[:-1] + s for p, s in zip(parts, starts)), [sum(sizes)]]),
+        **flat,
+        first=np.concatenate([*(p.entering.first[:-1] + s for p, s in zip(parts, starts)), [sum(sizes)]]),
     )
     shifted = [np.where(p.features.neighbours >= 0, p.features.neighbours + s, -1) for p, s in zip(parts, starts)]
     neighbours = np.concatenate(shifted).astype(np.int32)

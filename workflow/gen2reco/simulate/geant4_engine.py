@@ -87,7 +87,7 @@ class _Volumes(g4.G4VUserDetectorConstruction):
         self.kept: list[Any] = []  # Geant4 does not own what Python made
         self.sensitive: list[Any] = []
 
-    def Construct(self):
+    def Construct(self) -> Any:
         g, half = self.geometry, float(self.geometry.r_max[-1]) + 50.0
         materials = {name: _material(name, m) for name, m in g.detector.materials.items()}
         depth = (g.end - g.detector.front_face) / 2 + _MARGIN
@@ -107,7 +107,7 @@ class _Volumes(g4.G4VUserDetectorConstruction):
                 self.sensitive.append(volume)
         return placed
 
-    def ConstructSDandField(self):
+    def ConstructSDandField(self) -> None:
         self.silicon = _Silicon()
         g4.G4SDManager.GetSDMpointer().AddNewDetector(self.silicon)
         for volume in self.sensitive:
@@ -127,7 +127,7 @@ def _material(name: str, material: Material) -> Any:
 class _Silicon(g4.G4VSensitiveDetector):
     """Appends deposit, middle and time of every step to one flat buffer: the only Python called for each step."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__("silicon")
         self.steps = array("d")
 
@@ -144,7 +144,7 @@ class _Silicon(g4.G4VSensitiveDetector):
 class _Gun(g4.G4VUserPrimaryGeneratorAction):
     """Shoots the loaded particles one after the other and notes where the steps of each begin."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.gun = g4.G4ParticleGun(1)
 
