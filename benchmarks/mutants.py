@@ -3,7 +3,7 @@
 python benchmarks/mutants.py [--seed 1] [--sample 60] [--minutes 60] [--only PART] [--record]; modules and their tests
 stand in pyproject.toml under [tool.mutants]. Operators are cosmic-ray's (a sign, a comparison, a number, a condition,
 a loop …); places are drawn evenly over all modules, then one of the changes that a place allows. Annotations,
-decorators and imports are left alone. Needs the extra `mutants`.
+decorators, imports, and what `left_alone` names there, are not changed. Needs the extra `mutants`.
 
 Each mutant is written into a copy of the checkout and tested in a fork of this process, which has the libraries loaded:
 seconds a mutant, not a minute. A mutant is killed by a failing test, a crash, or a run over five times as long.
@@ -55,11 +55,15 @@ class Mutant:
         return f"{self.module}:{self.place[0][0]}  {old}  →  {new}"
 
 
+def stated(root: Path) -> dict:
+    """What pyproject.toml states for mutation testing."""
+    return tomllib.loads((root / "pyproject.toml").read_text())["tool"]["mutants"]
+
+
 def settings(root: Path) -> dict[str, list[str]]:
     """Module (within the package) → its test files (within tests/), from pyproject.toml. Exits where one is missing."""
-    stated = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["mutants"]["tests"]
     found: dict[str, list[str]] = {}
-    for pattern, tests in stated.items():
+    for pattern, tests in stated(root)["tests"].items():
         modules = sorted((root / PACKAGE).glob(pattern))
         missing = [test for test in tests if not (root / "tests" / test).is_file()]
         if not modules or missing:
@@ -68,12 +72,12 @@ def settings(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def mutants_of(module: str, source: str) -> Iterator[tuple[tuple, str, int]]:
-    """(place, operator, occurrence) of every change of a module's source that could make a difference."""
+def mutants_of(source: str, names: list[str]) -> Iterator[tuple[tuple, str, int]]:
+    """(place, operator, occurrence) of every change of a module's source but of what is assigned to these names."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
-    tree, left_alone = get_ast(source), _left_alone(ast.parse(source))
+    tree, left_alone = get_ast(source), _left_alone(ast.parse(source), names)
     for name in operator_names():
         kind = get_operator(name)
         if name in NOT_USED or kind.arguments():
@@ -84,14 +88,15 @@ def mutants_of(module: str, source: str) -> Iterator[tuple[tuple, str, int]]:
                 yield place, name, occurrence
 
 
-def _left_alone(tree: ast.Module) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where nothing is changed: annotations, decorators, imports, and what is read by type checkers alone."""
+def _left_alone(tree: ast.Module, names: list[str]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where nothing is changed: annotations, decorators, imports, what type checkers alone read, and these names."""
     nodes: list[ast.AST] = []
     for node in ast.walk(tree):
         nodes += [getattr(node, name) for name in ("annotation", "returns") if getattr(node, name, None) is not None]
         nodes += getattr(node, "decorator_list", [])
         typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        nodes += [node] if typing or isinstance(node, ast.Import | ast.ImportFrom) else []
+        named = isinstance(node, ast.Assign) and any(ast.unparse(target) in names for target in node.targets)
+        nodes += [node] if typing or named or isinstance(node, ast.Import | ast.ImportFrom) else []
     return [((n.lineno, n.col_offset), (n.end_lineno, n.end_col_offset)) for n in nodes]
 
 
@@ -101,9 +106,10 @@ def drawn(root: Path, modules: list[str], seed: int) -> Iterator[Mutant]:
     from cosmic_ray.plugins import get_operator
 
     places: dict[tuple, list[tuple[str, int]]] = {}
+    names = stated(root).get("left_alone", [])
     sources = {module: (root / PACKAGE / module).read_text(encoding="utf-8") for module in modules}
     for module, source in sources.items():
-        for place, operator, occurrence in mutants_of(module, source):
+        for place, operator, occurrence in mutants_of(source, names):
             places.setdefault((module, place), []).append((operator, occurrence))
     print(f"{sum(map(len, places.values()))} mutants at {len(places)} places of {len(modules)} modules", flush=True)
     rng = random.Random(seed)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cluster_showers import DETECTOR, GEOMETRY, NO_TRACKS
 
+from gen2reco.cluster.compiled_kernels import load
 from gen2reco.cluster.iterations import Fragments, Tracks, clue3d
 from gen2reco.cluster.layers import LayerClusters
 from gen2reco.cluster.linking import link
@@ -130,6 +131,18 @@ def test_between_two_equal_seeds_the_later_one_is_followed(first, middle):
     found, n = clue3d(c, Iteration(name="x", density_radius=10.0, seed_distance=25.0, min_density=0.5))
     assert n == 2
     assert found[c.energy < 1] == found[c.energy > 1][1] != found[c.energy > 1][0]
+
+
+def test_a_group_without_layer_clusters_hides_none_of_those_after_it():
+    """Two layer clusters in the last of four groups, nothing in the others."""
+    f, i, n = np.float32, np.int32, 2
+    u, z, energy = np.array([0.2, 0.3], f), np.full(n, 3300, f), np.array([2.0, 1.0], f)
+    density, higher, label, counts = np.empty(n, f), np.empty(n, i), np.empty(n, i), np.full(4, 9, i)
+    load("clue3d").cluster_endcaps(
+        u, np.zeros(n, f), z, np.array([3, 3], i), energy, np.array([0, 0, 0, 0, n]), f(20), 5, f(0.2), f(0.5), f(0.1),
+        f(40), 5, f(2), density, higher, label, counts,
+    )  # fmt: skip
+    assert counts.tolist() == [0, 0, 0, 2] and label.tolist() == [0, 1] and density.tolist() == [2.0, 1.0]
 
 
 class Shape(NamedTuple):

@@ -366,3 +366,11 @@ def test_the_uncertainty_of_the_frechet_distance_is_its_scatter(apart):
     values = np.array([one.value for one in found])
     assert np.mean([one.uncertainty for one in found]) == pytest.approx(values.std(), rel=0.5) or not apart
     assert values.min() >= 0 and np.mean([one.uncertainty for one in found]) < 0.01
+
+
+def test_the_kernel_distance_is_the_median_of_its_batches(monkeypatch):
+    """Of ten batches of 0 … 9 in any order; the uncertainty is half of what their middle 67.45 % span."""
+    planted = iter(np.random.default_rng(16).permutation(10).astype(float))
+    monkeypatch.setattr(frechet, "_mmd", lambda *_: next(planted))
+    found = frechet.kernel_physics_distance(np.ones((100, 2)), np.ones((100, 2)), seed=1)
+    assert found[:2] == pytest.approx((4.5, 0.6745 * 9 / 2)) and next(planted, None) is None
