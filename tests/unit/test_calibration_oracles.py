@@ -116,7 +116,7 @@ def test_a_planted_temperature_divides_the_logits(temperature, divisor):
     assert found == pytest.approx(softmax(logits / np.broadcast_to(divisor(energy, crowding), 50)[:, None]))
 
 
-@pytest.mark.parametrize("planted", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("planted", [0.15, 0.5, 1.0, 2.0, 15.0])
 def test_a_planted_temperature_is_found(planted):
     """Kinds drawn with the probabilities of logits that are then multiplied by the temperature."""
     rng = np.random.default_rng(2)
