@@ -109,7 +109,8 @@ def test_a_job_has_the_plan_of_its_driver(campaign, monkeypatch, stated, fine, o
     if fine:
         assert job_plan(LOCK).lock == made.lock
         return
-    with pytest.raises(InfrastructureError, match="planned anew since the driver of this job started"):
+    words = r"planned anew since the driver of this job started \([0-9]{0,4} then, now [0-9a-f]{12}\); nothing was made"
+    with pytest.raises(InfrastructureError, match=words):
         job_plan(LOCK)
 
 

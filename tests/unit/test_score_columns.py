@@ -53,6 +53,7 @@ FIRST = event_of(
         (1, 1, 0.0, 0.1, 8.0),
         (1, 0, 0.8, 0.9, 1.0),
         (2, 3, 0.0, 0.0, 29.0),
+        (1, 2, 0.9, 0.9, 0.3),
     ],
 )
 SECOND = event_of(
@@ -79,8 +80,8 @@ def test_particles_that_leave_nothing_are_left_out(scores):
 
 def test_shares_of_the_energy_in_the_hits(scores):
     particles, _ = scores
-    assert particles.best_share == pytest.approx([0.6, 0.5, 0.0, 29 / 30, 0.9, 0.5])
-    assert particles.clustered == pytest.approx([0.7, 0.75, 0.0, 29 / 30, 0.9, 0.5])
+    assert particles.best_share == pytest.approx([0.6, 0.5, 0.75, 29 / 30, 0.9, 0.5])
+    assert particles.clustered == pytest.approx([0.7, 0.75, 0.75, 29 / 30, 0.9, 0.5])
 
 
 def test_places_and_neighbours_on_the_face(scores):
@@ -97,7 +98,7 @@ def test_what_becomes_of_each_by_its_best_partner(scores):
     particles, tracksters = scores
     assert tracksters.merge.tolist() == [True, False, False, False] and not tracksters.fake.any()
     assert not tracksters.surplus.any()
-    assert particles.absorbed.tolist() == [False, False, False, False, False, True]
+    assert particles.absorbed.tolist() == [False, False, True, False, False, True]
     assert particles.split.tolist() == [True, True, False, False, False, False]
 
 

@@ -131,6 +131,15 @@ def test_tables_are_the_quantiles_of_their_section_distance_and_energy():
     assert (made.delays == 0).all(dim=-1).sum() == made.delays[..., 0].numel() - 8, "bins without deposits have none"
 
 
+@pytest.mark.parametrize(("n", "own"), [(60, True), (4, False)])
+def test_too_few_cells_of_the_halo_make_no_table(n, own):
+    """Twenty and fewer in a section: one to five mean radii are taken."""
+    showers, made = planted(n), model()
+    made.fit_tables(showers, true_whole(showers, GEOMETRY), GEOMETRY)
+    assert (made.halo_radius[:, [0, -1]].tolist() != [[1.0, 5.0]] * 2) == own
+    assert (made.halo_radius.diff(dim=1) >= 0).all()
+
+
 @pytest.mark.parametrize("bias", [0.0, 9.0, -20.0])
 def test_the_likelihoods_are_those_of_their_distributions(bias):
     """Occupancy by logistic, energy by a mixture of Gaussians in ln(MIP), halo by Poisson, per row; its mean is held
