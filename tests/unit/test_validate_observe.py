@@ -13,7 +13,7 @@ from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.errors import InputError
-from gen2reco.events import records
+from gen2reco.events import records, schemas
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import Properties
 from gen2reco.validate import true_particles
@@ -180,7 +180,7 @@ def test_jets_of_a_hadronic_event():
 # --- hits
 
 
-def shower_table(detector, energies=(1.0, 2.0, 1.0), layers=(5, 6, 7), offset=0.0, linked=True):
+def shower_table(detector, energies=(1.0, 2.0, 1.0), layers=(5, 6, 7), offset=0.0, linked=True, times=0.1):
     """One photon of 50 GeV at eta 2, one hit a layer on its axis, moved in x by `offset`, mm."""
     axis = particle()
     z = Geometry(detector).z[np.array(layers) - 1]
@@ -188,7 +188,7 @@ def shower_table(detector, energies=(1.0, 2.0, 1.0), layers=(5, 6, 7), offset=0.
     size = detector.cell_size
     cell = encode(1, np.array(layers), np.floor(x / size), np.floor(y / size))
     fields = {"cell": cell, "layer": np.array(layers), "x": x, "y": y, "z": z, "energy": np.array(energies)}
-    fields["time"] = np.array([0.1] * len(layers))
+    fields["time"] = np.broadcast_to(np.array(times), len(layers))
     own = [{"hit": i, "particle": 0, "energy": e} for i, e in enumerate(energies)] if linked else []
     empty = particles_table([[axis]])
     return records.table(
@@ -226,6 +226,36 @@ def test_a_particle_without_hits_is_a_shower_of_no_energy(detector):
     assert found["photon"].values["energy_ratio"].tolist() == [0]
     assert np.isnan(found["photon"].values["depth"][0])
     assert found["events"].values["n_unlinked"].tolist() == [3]
+
+
+def test_smeared_times_below_zero_are_times(detector):
+    """Energies 1, 2 and 4 at -0.05, 0.1 and no time; what counts as measured is not cut at zero."""
+    table = shower_table(detector, energies=(1.0, 2.0, 4.0), times=(-0.05, 0.1, schemas.NO_TIME))
+    found = hits.observe(table, detector, Validation())
+    photon, events = found["photon"], found["events"]
+    assert photon.values["time"][0] == pytest.approx((2 * 0.1 - 0.05) / 3)
+    assert photon.values["time_width"][0] == pytest.approx(np.sqrt((2 * 0.05**2 + 0.1**2) / 3))
+    assert photon.blocks["times"].sum() == 2 == events.blocks["times"].sum()
+    early = hits.observe(
+        shower_table(detector, energies=(2.0, 2.0, 4.0), times=(-0.05, 0.1, -1.0)), detector, Validation()
+    )
+    assert early["events"].values["first_time"][0] == pytest.approx(-0.05)
+
+
+def test_the_time_of_a_trackster_may_be_negative(detector):
+    trackster = dict.fromkeys(records.SCHEMAS["clusters"].field("tracksters").type.value_type.names, 1.0)
+    one = {"layer": 3, "x": 1.0, "y": 1.0, "z": 1.0, "energy": 2.0, "time": -1.0, "size": 4}
+    table = records.table(
+        "clusters",
+        {
+            "event": [0], "weight": [1.0], "particles": particles_table([[particle()]])["particles"],
+            "tracks": ak.Array([[]]), "layer_clusters": ak.Array([[one, one]]), "hit_cluster": ak.Array([[0, 1]]),
+            "tracksters": ak.Array([[{**trackster, "iteration": 0, "time": t} for t in (-0.02, schemas.NO_TIME)]]),
+            "cluster_trackster": ak.Array([[0, 1]]), "associations": ak.Array([[]]),
+        },
+    )  # fmt: skip
+    times = clusters.observe(table, detector, Validation())["tracksters"].values["time"]
+    assert times[0] == pytest.approx(-0.02) and np.isnan(times[1])
 
 
 def test_neighbours_in_a_layer_are_counted(detector):

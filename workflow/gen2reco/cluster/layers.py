@@ -10,8 +10,8 @@ from gen2reco.cluster.clusters import Clusters
 from gen2reco.cluster.numba_points import clue_groups
 from gen2reco.config.clustering import LayerClustering
 from gen2reco.detector.geometry import Geometry
+from gen2reco.events.schemas import NO_TIME
 
-NO_TIME = -1.0
 RunClue = Callable[..., tuple[Clusters, NDArray[np.int32]]]
 """CLUE on groups of points, called as `numba_points.clue_groups`."""
 

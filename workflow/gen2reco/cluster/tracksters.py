@@ -12,8 +12,9 @@ mm. `energy_em`, `energy_had`: energy in electromagnetic and hadronic layers, Ge
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.cluster.layers import NO_TIME, LayerClusters
+from gen2reco.cluster.layers import LayerClusters
 from gen2reco.detector.geometry import Geometry
+from gen2reco.events.schemas import NO_TIME
 
 
 def measure(

@@ -30,6 +30,9 @@ SHAPES = (
 )
 """Trackster shape variables, all float32; how each is computed stands in `cluster/tracksters.py`."""
 
+NO_TIME = -1.0
+"""ns; of hits, clusters and tracksters that have no time. Others have theirs minus |r|/c, which smearing may make
+negative."""
 IDENTITIES = ("photon", "electron", "muon", "charged_hadron", "neutral_hadron")
 """The kinds of particle that an object may be, in the order of the probabilities `p_…`."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gen2reco.detector.geometry import Geometry, decode
 from gen2reco.events.lists import offsets, per_event
+from gen2reco.events.schemas import NO_TIME
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def digitise(deposits: Deposits, n_events: int, geometry: Geometry, rng: np.rand
     saturated = np.minimum(mips, readout.saturation)
     measured = saturated + rng.normal(0.0, readout.noise, len(mips)) if readout.noise else saturated
     spread = np.hypot(readout.time_stochastic / np.maximum(saturated, 1e-9), readout.time_constant)
-    time = np.where(saturated >= readout.time_threshold, time + rng.normal(0.0, 1.0, len(mips)) * spread, -1.0)
+    time = np.where(saturated >= readout.time_threshold, time + rng.normal(0.0, 1.0, len(mips)) * spread, NO_TIME)
     kept = measured > readout.threshold
 
     noise = _noise_hits(event, cell, n_events, geometry, rng)

@@ -31,6 +31,8 @@ class ObservableTable:
 
     def units(self, name: str) -> Units:
         """One observable with weights; units where it is not finite, or of no weight, are left out."""
+        if name not in self.values:
+            raise KeyError(f"a Quantity `{name}` is listed, but `observe` makes no array of that name")
         values = self.values[name].astype(np.float64)
         good = np.isfinite(values) & (self.weight != 0)
         return Units(values[good], self.weight[good], self.event[good])

@@ -51,13 +51,16 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     excess = abs(measured.value) - floor
     error = max(_finite(measured.uncertainty), _finite(measured.floor_uncertainty) if above_floor else 0.0)
     scale = passes - 0.5 if passes >= 0.5 and not above_floor else passes
+    what = "excess over the floor " if above_floor and math.isfinite(measured.floor) else ""
     if excess - 2 * error > fails:
-        return FAIL, f"beyond {fails:g}"
+        return FAIL, f"{what}beyond {fails:g}"
     if excess - error > passes:
-        return ATTENTION, f"beyond {passes:g}"
+        return ATTENTION, f"{what}beyond {passes:g}"
     if error > max(scale, 1e-12):
         return ATTENTION, f"{TOO_FEW}: ± {error:.2g} against {passes:g}"
-    return (PASS, f"within {passes:g}") if excess <= passes else (ATTENTION, f"beyond {passes:g}, within its error")
+    if excess <= passes:
+        return PASS, f"{what}within {passes:g}"
+    return ATTENTION, f"{what}beyond {passes:g}, within its error"
 
 
 def worst(verdicts: Iterable[str | None]) -> str | None:

@@ -1,4 +1,4 @@
-"""CLUE3D on the layer clusters of many endcaps in one compiled call. Load through `jit.load`.
+"""CLUE3D on the layer clusters of many endcaps in one compiled call. Load through `compiled_kernels.load`.
 
 Transverse distances follow lines from the origin: a neighbour is moved along its line onto the layer of the layer
 cluster that looks at it, as TICL does. Coordinates are u = x/|z|, v = y/|z|.

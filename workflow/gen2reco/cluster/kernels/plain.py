@@ -1,4 +1,4 @@
-"""CLUE on groups of points with plain coordinates. Load through `jit.load`."""
+"""CLUE on groups of points with plain coordinates. Load through `compiled_kernels.load`."""
 
 from numba import types
 

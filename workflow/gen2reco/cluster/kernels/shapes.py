@@ -1,4 +1,4 @@
-"""Sums over the layer clusters of each trackster, in two passes. Load through `jit.load`."""
+"""Sums over the layer clusters of each trackster, in two passes. Load through `compiled_kernels.load`."""
 
 from numba import types
 

@@ -2,7 +2,7 @@
 
 Distances follow float32 arithmetic exactly. `d <= R` is tested on squares against `square_limit(R)`, the largest
 float32 whose root does not exceed R, which is the same test without the root. Densities are summed in float64 and
-rounded once, so that they do not depend on the order of the points. Load through `jit.load`.
+rounded once, so that they do not depend on the order of the points. Load through `compiled_kernels.load`.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Boxes whose farthest corner is within the radius are summed whole, and float32 rounding is monotone, so the bounds
 are exact and the result equals the tiles'. Any distribution of points, duplicates included, costs about n log n.
-Load through `jit.load`.
+Load through `compiled_kernels.load`.
 """
 
 import numpy as np

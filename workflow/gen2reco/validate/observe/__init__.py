@@ -1,1 +1,1 @@
-"""From records to tables of observables, a module a record; OBSERVABLES lists them in the order of the report."""
+"""From records to tables of observables, a module a record; `validate.all_observables` lists them."""

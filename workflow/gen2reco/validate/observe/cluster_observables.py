@@ -9,6 +9,7 @@ from gen2reco.cluster.trackster_scores import score
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.events import records
+from gen2reco.events.schemas import NO_TIME
 from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.flat_lists import flatten
 from gen2reco.validate.observable_tables import ObservableTable
@@ -101,7 +102,7 @@ def _tracksters(data: ak.Array, number: NDArray, weight: NDArray) -> ObservableT
     values |= {
         "abs_eta": np.abs(tracksters["eta"]).astype(np.float64),
         "hadronic": tracksters["energy_had"] / np.where(both > 0, both, np.nan),
-        "time": np.where(tracksters["time"] >= 0, tracksters["time"], np.nan).astype(np.float64),
+        "time": np.where(tracksters["time"] != NO_TIME, tracksters["time"], np.nan).astype(np.float64),
     }
     return ObservableTable(number[tracksters.row], weight[tracksters.row], values)
 

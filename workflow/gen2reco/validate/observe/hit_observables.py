@@ -9,7 +9,7 @@ from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
-from gen2reco.events.schemas import IDENTITIES
+from gen2reco.events.schemas import IDENTITIES, NO_TIME
 from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.flat_lists import FlatList, flatten
 from gen2reco.validate.observable_tables import ObservableTable, row_histograms
@@ -29,14 +29,14 @@ _SHOWER_QUANTITIES = (
     Quantity("hadronic", "share of the energy behind the electromagnetic section"),
     Quantity("hottest", "share of the hottest cell"),
     Quantity("cells_half", "cells that hold half of the energy"),
-    Quantity("time", "energy-weighted time", "ns"),
+    Quantity("time", "energy-weighted t − |r|/c", "ns"),
 )
 _EVENT_QUANTITIES = (
     Quantity("energy_ratio", "ΣE of the hits / true energy in the endcaps"),
     Quantity("n_hits", "hits per event", log=True, moments=True),
     Quantity("n_unlinked", "hits without a particle (noise)", log=True),
     Quantity("mean_layer", "mean layer of the hits", "layer"),
-    Quantity("first_time", "earliest time above 1 GeV", "ns"),
+    Quantity("first_time", "earliest t − |r|/c above 1 GeV", "ns"),
 )
 _SPECTRUM = Profile("spectrum", "hit energies", "E [GeV]", SPECTRUM, log=True)
 _TIMES = Profile("times", "hit times", "t − |r|/c [ns]", TIMES, judged=False)
@@ -132,7 +132,7 @@ def _whole(
     energy, layer = hits["energy"].astype(np.float64), hits["layer"].astype(np.int64)
     linked = np.zeros(len(energy), bool)
     linked[links["hit"] + hits.starts[links.row]] = True
-    timed = hits["time"] >= 0
+    timed = hits["time"] != NO_TIME
     first = np.full(n, np.inf)
     bright = timed & (energy > 1)
     np.minimum.at(first, hits.row[bright], hits["time"][bright])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.detector.geometry import Geometry
+from gen2reco.events.schemas import NO_TIME
 from gen2reco.validate.flat_lists import FlatList
 from gen2reco.validate.observable_tables import row_histograms
 from gen2reco.validate.true_particles import FaceState
@@ -91,7 +92,7 @@ def shower_features(c: Cells, energy: NDArray, geometry: Geometry) -> tuple[dict
         **_concentration(c, total, n),
         **_correlations(c, total, n),
     }
-    timed = c.time >= 0
+    timed = c.time != NO_TIME
     blocks = {
         "layers": layers / energy[:, None],
         "layer_groups": np.add.reduceat(layers, np.arange(0, geometry.n_layers, 2), axis=1) / energy[:, None],
@@ -112,7 +113,7 @@ def _extent(layers: NDArray, total: NDArray) -> dict[str, NDArray]:
 
 def _times(c: Cells, n: int) -> dict[str, NDArray]:
     """Energy-weighted mean and standard deviation of the times of cells that have one, ns."""
-    timed = c.energy * (c.time >= 0)
+    timed = c.energy * (c.time != NO_TIME)
     total = np.bincount(c.shower, timed, n)
     safe = np.where(total > 0, total, np.nan)
     time = np.bincount(c.shower, c.time * timed, n) / safe
