@@ -3,7 +3,7 @@
 import awkward as ak
 import numpy as np
 
-from gen2reco.events import stdout
+from gen2reco import stdout
 from gen2reco.events.truth import STANDARD, Properties
 
 RADIUS = 0.4

@@ -16,9 +16,9 @@ import pythia8mc
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.stdout import redirected
 from gen2reco.generate.hooks import add_hooks, missing
 from gen2reco.generate.settings import entries, read
+from gen2reco.stdout import redirected
 from gen2reco.units import C_LIGHT
 
 PB_PER_MB = 1e9

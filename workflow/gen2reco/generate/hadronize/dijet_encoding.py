@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gen2reco.events import stdout
+from gen2reco import stdout
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SCALE, Frame
 from gen2reco.generate.hadronize.group_sums import sums

@@ -4,7 +4,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.events import stdout
+from gen2reco import stdout
 
 
 def durham(momenta: ak.Array) -> tuple[NDArray, NDArray]:
