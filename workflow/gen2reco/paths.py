@@ -30,6 +30,21 @@ def record_file(folder: Path, sample: str, stage: str, shard: int) -> Path:
     return folder / sample / stage / SHARD_FILE.format(shard=shard)
 
 
+def made_model(folder: Path, name: str) -> Path:
+    """The folder of a model that a campaign makes; its receipts and its checkpoints lie in the folder above."""
+    return folder / "models" / name / "model"
+
+
+def trained_file(folder: Path, name: str) -> Path:
+    """The receipt of a model's training."""
+    return folder / "models" / name / "trained.json"
+
+
+def judged_file(folder: Path, name: str) -> Path:
+    """The receipt of a model's judging."""
+    return folder / "models" / name / "judged.json"
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents. Raises InfrastructureError naming the path that prevents it."""
     try:

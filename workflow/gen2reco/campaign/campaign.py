@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from gen2reco.config.block import Block, Name, load_block, load_yaml, parse_block
 from gen2reco.config.detector import Detector
+from gen2reco.config.model_choice import ModelChoice, not_shipped
 from gen2reco.config.process import process_from
 from gen2reco.config.promotion import Criterion
 from gen2reco.config.validation import Validation
@@ -16,8 +17,8 @@ from gen2reco.paths import RESERVED
 from gen2reco.run.stage import backend_class
 from gen2reco.run.stage_table import STAGES, clash, exclude, gap, in_order
 
-MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES = 10**12, 10**6, 1000
-"""Most events and shards of a sample, and most samples of a campaign; more is taken for a mistake."""
+MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES, MAX_MODELS = 10**12, 10**6, 1000, 1000
+"""Most events and shards of a sample, and most samples and models of a campaign; more is taken for a mistake."""
 
 
 def _free(name: str) -> str:
@@ -27,6 +28,7 @@ def _free(name: str) -> str:
 
 
 SampleName = Annotated[Name, AfterValidator(_free)]
+ModelName = Annotated[Name, AfterValidator(_free), AfterValidator(not_shipped)]
 
 
 class StageChoice(Block):
@@ -124,6 +126,8 @@ class Campaign(Block):
     """The detector file, relative to the campaign file."""
     samples: dict[SampleName, Sample] = Field(min_length=1, max_length=MAX_SAMPLES)
     """The samples by name."""
+    models: dict[ModelName, ModelChoice] = Field(default={}, max_length=MAX_MODELS)
+    """Models that the campaign makes, by name."""
     compare: list[Comparison] = []
     """What the report compares; left out: every sample with those that are `like` it."""
     job_minutes: float = Field(default=45.0, gt=0, le=1e6)
@@ -155,6 +159,10 @@ class Campaign(Block):
             for name in (comparison.reference, *comparison.candidates):
                 if name not in self.samples:
                     raise ValueError(f"`compare` names no sample `{name}`; known: {_some(self.samples)}")
+        for model, choice in self.models.items():
+            for name in (*choice.data, *choice.held_out):
+                if name not in self.samples:
+                    raise ValueError(f"`models.{model}` names no sample `{name}`; known: {_some(self.samples)}")
         return self
 
 
@@ -230,12 +238,13 @@ def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -
 
 
 def named_files(path: Path) -> list[Path]:
-    """The campaign file, its detector file, and the process and YAML files that options of its stages name. Raises
-    InputError."""
+    """The campaign file, its detector file, the recipes of its models, and the process and YAML files that options of
+    its stages name. Raises InputError."""
     campaign = parse_block(load_yaml(path), Campaign, str(path))
     choices = [choice for sample in campaign.samples.values() for choice in sample.choices.values()]
     options = [(key, value) for choice in choices for key, value in choice.options.items()]
     named = [v for k, v in options if isinstance(v, str) and (k == "process" or v.endswith((".yaml", ".yml")))]
+    named += [choice.recipe for choice in campaign.models.values() if choice.recipe]
     return [path, *(path.parent / name for name in dict.fromkeys([campaign.detector, *named]))]
 
 

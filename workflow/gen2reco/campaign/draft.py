@@ -11,9 +11,9 @@ from gen2reco.campaign.campaign import (
     StageChoice,
     comparisons,
     load_campaign,
-    parents_first,
     too_many_shards,
 )
+from gen2reco.campaign.model_entries import check_use, made_model_of, making_order, model_entry
 from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
 from gen2reco.campaign.rates import shard_events
@@ -45,11 +45,13 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
     new revision. Raises InputError where anything else has changed without one."""
     campaign, detector = loaded.campaign, loaded.detector
     chains = {name: dict(chain) for name, chain in loaded.chains.items()}
-    named = pin_models(loaded.file, chains, {} if new_revision else known_models(old))
+    named = pin_models(loaded.file, chains, {} if new_revision else known_models(old), campaign.models)
+    samples, models = _entries(loaded, chains, named, old if not new_revision else None)
     content = {
         "seed": campaign.seed,
         "detector": detector.model_dump(mode="json"),
-        "samples": _samples(loaded, chains, named, old if not new_revision else None),
+        "samples": samples,
+        **({"models": models} if models else {}),
     }
     lock: dict[str, Any] = {
         "version": LOCK_VERSION,
@@ -78,23 +80,32 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
     return {**lock, "checksum": checksum(lock)}
 
 
-def _samples(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> dict[str, dict]:
-    campaign, made = loaded.campaign, {}
-    entries: dict[str, dict] = {}
-    for name in parents_first(campaign.samples):
-        like = entries.get(campaign.samples[name].like or "")
+def _entries(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> tuple[dict[str, dict], dict[str, dict]]:
+    """The entries of the samples and of the models, each drafted after those that it is made of."""
+    campaign = loaded.campaign
+    samples: dict[str, dict] = {}
+    models: dict[str, dict] = {}
+    made: dict[tuple, dict] = {}
+    with about(str(loaded.file)):
+        order = making_order(campaign, chains)
+    for kind, name in order:
+        with about(f"{loaded.file}: {kind}.{name}"):
+            if kind == "models":
+                models[name] = model_entry(loaded.file, campaign.models[name], samples)
+                continue
+        like = samples.get(campaign.samples[name].like or "")
         stages: dict[str, dict] = {}
         for stage, choice in chains[name].items():
             key = (stage, choice.model_dump_json())
             if key not in made:
                 with about(f"{loaded.file}: samples.{name}.{stage}"):
-                    made[key] = _stage_entry(stage, choice, loaded.detector, campaign.seed)
+                    made[key] = _stage_entry(stage, choice, loaded, models)
             stages[stage] = {**made[key], "owner": _owner(name, stage, made[key], like, stages)}
             stages[stage] |= {"named": named[name, stage]} if (name, stage) in named else {}
         kept = (old or {}).get("samples", {}).get(name)
         sizes = _sizes(f"{loaded.file}: samples.{name}", campaign, name, stages, like, kept)
-        entries[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
-    return {name: entries[name] for name in campaign.samples}
+        samples[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
+    return {name: samples[name] for name in campaign.samples}, {name: models[name] for name in campaign.models}
 
 
 def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:
@@ -128,9 +139,15 @@ def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict |
     return {"events": events, "shard_events": size}
 
 
-def _stage_entry(stage: str, choice: StageChoice, detector: Detector, seed: int) -> dict:
-    cls = backend_class(stage, choice.backend)
-    model = make_backend(stage, choice.backend, choice.options, detector).model_digest
+def _stage_entry(stage: str, choice: StageChoice, loaded: Loaded, models: dict[str, dict]) -> dict:
+    """The entry of a stage. For a model that the campaign makes, the digest of its training stands in for that of the
+    model, which is not known yet."""
+    cls, detector = backend_class(stage, choice.backend), loaded.detector
+    if made := made_model_of(choice.options, models):
+        check_use(stage, made, loaded.campaign.models[made])
+        model = models[made]["digest"]
+    else:
+        model = make_backend(stage, choice.backend, choice.options, detector).model_digest
     fixed = {
         "backend": choice.backend,
         "version": cls.version,
@@ -138,7 +155,8 @@ def _stage_entry(stage: str, choice: StageChoice, detector: Detector, seed: int)
         "chunk_events": choice.chunk_events,
         "model": model,
     }
-    return {**fixed, "device": choice.device, "digest": stage_digest(stage, fixed, cls, seed, detector.digest())}
+    content = stage_digest(stage, fixed, cls, loaded.campaign.seed, detector.digest())
+    return {**fixed, "device": choice.device, "digest": content, **({"made": made} if made else {})}
 
 
 def changes(old: dict, new: dict) -> list[str]:
@@ -155,6 +173,9 @@ def changes(old: dict, new: dict) -> list[str]:
             changed.append(f"samples.{name}.events (smaller)")
         if entry["shard_events"] != before["shard_events"]:
             changed.append(f"samples.{name}.shard_events")
+    models, before = new.get("models", {}), old.get("models", {})
+    changed += [f"models.{n}" for n, entry in models.items() if before.get(n, entry)["digest"] != entry["digest"]]
+    changed += [f"models.{name} (removed)" for name in before if name not in models]
     return changed + [f"samples.{name} (removed)" for name in old["samples"] if name not in new["samples"]]
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gen2reco.campaign.model_receipts import kept_digest
 from gen2reco.campaign.plan import Plan, check_file, check_release, job_plan, read_plan
 from gen2reco.campaign.plan_lock import read_lock
 from gen2reco.errors import InfrastructureError, InputError
@@ -24,10 +25,11 @@ def planned_job(
         stages = plan.stages(sample)
         check_file(plan, sample, stages[stages.index(stage) - 1], shard, source)
     choice = plan.choice(sample, stage)
-    backend = make_backend(stage, choice["backend"], choice["options"], plan.detector)
-    if backend.model_digest != choice["model"]:
+    options, model = _options_and_model(plan, choice)
+    backend = make_backend(stage, choice["backend"], options, plan.detector)
+    if backend.model_digest != model:
         raise InputError(
-            f"{lock}: {sample}.{stage} was planned with model {choice['model']}, here it is {backend.model_digest}; "
+            f"{lock}: {sample}.{stage} was planned with model {model}, here it is {backend.model_digest}; "
             "put the planned one back, or run `gen2reco plan CAMPAIGN --new-revision`"
         )
     check_release(plan, stage)
@@ -45,6 +47,15 @@ def planned_job(
         facts={"config_digest": choice["digest"], "plan_digest": plan.lock["digest"]},
         confirm=lambda: _still_planned(plan, sample, stage, shard),
     )
+
+
+def _options_and_model(plan: Plan, choice: dict) -> tuple[dict, str | None]:
+    """The options of a planned stage, and the digest of its model; a model that the campaign makes is named by its
+    digest, which is known once it is trained. Raises InputError where it is not."""
+    if "made" not in choice:
+        return choice["options"], choice["model"]
+    found = kept_digest(plan.folder, choice["made"], choice["model"])
+    return {**choice["options"], "model": found}, found
 
 
 def _still_planned(plan: Plan, sample: str, stage: str, shard: int) -> None:

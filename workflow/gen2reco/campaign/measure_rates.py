@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import resource
+import sys
 import tempfile
 import time
 import traceback
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen2reco.campaign.campaign import StageChoice, load_campaign
+from gen2reco.campaign.model_entries import made_model_of
 from gen2reco.campaign.model_pins import pin_models
 from gen2reco.campaign.rates import known_rates, rate_keys, rates_file, site_rates
 from gen2reco.config.block import digest
 from gen2reco.config.detector import Detector
+from gen2reco.config.model_choice import ModelChoice
 from gen2reco.errors import Gen2recoError, InfrastructureError
 from gen2reco.files import write_text
 from gen2reco.paths import make_folder
@@ -45,7 +48,9 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     Start-up is left out. Raises InfrastructureError where a stage's GPU is missing, unless the campaign allows the CPU.
     """
     campaign, detector, chains = load_campaign(campaign_file)
-    pin_models(campaign_file, chains, {})
+    pin_models(campaign_file, chains, {}, campaign.models)
+    for sample, chain in chains.items():
+        chains[sample] = _measurable(sample, chain, campaign.models)
     for sample, chain in chains.items():
         for stage, choice in chain.items():
             device = usable_device(choice.device, campaign.allow_cpu, f"{stage} of `{sample}`")
@@ -65,6 +70,15 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
                 source = output
     keep(measured)
     return measured
+
+
+def _measurable(sample: str, chain: dict[str, StageChoice], models: dict[str, ModelChoice]) -> dict[str, StageChoice]:
+    """The stages of a sample before the first that uses a model which the campaign is still to make; says so."""
+    stages = list(chain)
+    first = next((n for n, stage in enumerate(stages) if made_model_of(chain[stage].options, models)), len(stages))
+    if left := stages[first:]:
+        print(f"{sample}: {', '.join(left)} not measured: the campaign makes the model of `{left[0]}`", file=sys.stderr)
+    return {stage: chain[stage] for stage in stages[:first]}
 
 
 def keep(measured: dict[str, dict]) -> None:

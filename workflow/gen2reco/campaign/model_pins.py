@@ -1,7 +1,7 @@
 """Pin the models that a campaign or a command names to the digests of their contents."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,17 +70,21 @@ def restore_models(lock: dict) -> None:
 
 
 def pin_models(
-    campaign_file: Path | str, chains: dict[str, dict[str, "StageChoice"]], known: dict[str, str]
+    campaign_file: Path | str,
+    chains: dict[str, dict[str, "StageChoice"]],
+    known: dict[str, str],
+    made: Collection[str] = (),
 ) -> dict[tuple[str, str], str]:
     """Replace the models that stages name by their digests; returns (sample, stage) → the name.
 
-    `known` gives the digests of names that an earlier plan pinned, which stay. Raises InputError.
+    `known` gives the digests of names that an earlier plan pinned, which stay; `made`: names of models that the
+    campaign itself makes, which are left alone. Raises InputError.
     """
     named, pinned = {}, dict(known)
     for sample, chain in chains.items():
         for stage, choice in chain.items():
             name = choice.options.get("model")
-            if not isinstance(name, str):
+            if not isinstance(name, str) or name in made:
                 continue
             with about(f"{campaign_file}: samples.{sample}.{stage}"):
                 model = pinned[name] = pinned.get(name) or pin(name, Path(campaign_file).parent)

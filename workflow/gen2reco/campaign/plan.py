@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from gen2reco.campaign.exclusive import hold
+from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan_lock import read_lock, write_lock
 from gen2reco.config.block import Name, load_block
 from gen2reco.config.detector import Detector
@@ -40,6 +41,11 @@ class Plan:
     def samples(self) -> dict[str, dict]:
         """The entries of the samples in the lock, by name."""
         return self.lock["samples"]
+
+    @property
+    def models(self) -> dict[str, dict]:
+        """The entries of the models that the campaign makes, by name."""
+        return self.lock.get("models", {})
 
     def shards(self, sample: str) -> int:
         """Number of shards of a sample."""
@@ -148,8 +154,12 @@ def _refuse_stranger(path: Path, old: dict, campaign_file: Path | str) -> None:
 def check_release(plan: Plan, only: str | None = None) -> None:
     """Raises InputError if this release makes other files of the plan, or of `only` one stage, than were planned."""
     from gen2reco.campaign.plan_lock import stage_digest
+    from gen2reco.flow.trainings import trainer_class
     from gen2reco.run.stage import backend_class
 
+    for name, model in plan.models.items() if only is None else ():
+        if (version := trainer_class(model["train"]).version) != model["version"]:
+            raise _other_release(plan, f"model `{name}`", f"training `{model['train']}`", model["version"], version)
     backend, detector = functools.cache(backend_class), plan.detector.digest()
     for sample, entry in plan.samples.items():
         for stage, choice in entry["stages"].items():
@@ -158,16 +168,20 @@ def check_release(plan: Plan, only: str | None = None) -> None:
             cls = backend(stage, choice["backend"])
             found = stage_digest(stage, choice, cls, plan.lock["seed"], detector)
             if cls.version != choice["version"] or found != choice["digest"]:
-                raise InputError(
-                    f"{plan.folder}: {sample}.{stage} was planned with version {choice['version']} of "
-                    f"`{choice['backend']}`, this release has version {cls.version} or another record; finish with "
-                    "the release that planned it, or run `gen2reco plan CAMPAIGN --new-revision` to remake what "
-                    "depends on it"
-                )
+                version, here = choice["version"], f"{cls.version} or another record"
+                raise _other_release(plan, f"{sample}.{stage}", f"`{choice['backend']}`", version, here)
+
+
+def _other_release(plan: Plan, what: str, by: str, planned: int, found: object) -> InputError:
+    return InputError(
+        f"{plan.folder}: {what} was planned with version {planned} of {by}, this release has version {found}; finish "
+        "with the release that planned it, or run `gen2reco plan CAMPAIGN --new-revision` to remake what depends on it"
+    )
 
 
 def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | None = None) -> dict:
-    """The sidecar of a shard's file, if that is the plan's. Raises InputError for a file of another configuration."""
+    """The sidecar of a shard's file, if that is the plan's. Raises InputError for a file of another configuration, and
+    for one that was made by another model than the campaign has now."""
     file = file or plan.file(sample, stage, shard)
     facts = read_sidecar(file)
     expected = {
@@ -181,5 +195,12 @@ def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | Non
             raise InputError(
                 f"{file}: its sidecar has `{key}` = {str(facts.get(key))[:20]}, the plan {str(value)[:20]}: a file of "
                 "another configuration; `gen2reco recover` makes it again"
+            )
+    if made := plan.choice(sample, stage).get("made"):
+        receipt, used = read_trained(plan.folder, made), str(facts.get("model_digest"))
+        if receipt and used != receipt.model_digest:
+            raise InputError(
+                f"{file}: was made by model {used[:12]}, but `{made}` is {receipt.model_digest[:12]} now; "
+                "`gen2reco recover` makes it again"
             )
     return facts

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from gen2reco.campaign.campaign import MAX_EVENTS, MAX_SAMPLES, Comparison, lineage, too_many_shards
+from gen2reco.campaign.campaign import MAX_EVENTS, MAX_MODELS, MAX_SAMPLES, Comparison, lineage, too_many_shards
 from gen2reco.config.block import Block, Name, digest, load_json, parse_block
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
@@ -40,7 +40,7 @@ class StageEntry(_Read):
     chunk_events: Count
     """Events per chunk."""
     model: Word | None
-    """Digest of its model."""
+    """Digest of its model; of one that the campaign makes, that of its training."""
     device: Literal["cpu", "cuda"]
     """Where it runs."""
     digest: Sha256
@@ -49,6 +49,8 @@ class StageEntry(_Read):
     """The sample whose files hold this stage."""
     named: Word | None = None
     """What the campaign called the model."""
+    made: Name | None = None
+    """The model of the campaign that it uses."""
 
 
 class SampleEntry(_Read):
@@ -70,6 +72,29 @@ class SampleEntry(_Read):
         if problem := too_many_shards(self.events, self.shard_events):
             raise ValueError(problem)
         return self
+
+
+class ModelEntry(_Read):
+    """A model that the campaign makes: all that decides it, by content."""
+
+    train: Word
+    """Name of the training."""
+    version: int = Field(ge=0, strict=True)
+    """The training's own version."""
+    recipe: dict[str, Any]
+    """The whole recipe."""
+    recipe_digest: Sha256
+    """Digest of the recipe."""
+    data: dict[Name, Sha256] = Field(min_length=1)
+    """Samples to train on, with digests of all that decides their records."""
+    held_out: dict[Name, Sha256]
+    """Samples that it is judged on, likewise."""
+    device: Literal["cpu", "cuda"]
+    """Where it is trained."""
+    digest: Sha256
+    """Digest of all that decides the model."""
+    judging: Sha256
+    """Digest of all that decides its evaluation."""
 
 
 class Lock(_Read):
@@ -109,6 +134,8 @@ class Lock(_Read):
     """The detector."""
     samples: dict[Name, SampleEntry] = Field(min_length=1, max_length=MAX_SAMPLES)
     """The samples by name."""
+    models: dict[Name, ModelEntry] = Field(default={}, max_length=MAX_MODELS)
+    """The models that the campaign makes, by name."""
     checksum: Sha256
     """Digest of everything above."""
 
@@ -122,6 +149,11 @@ class Lock(_Read):
                     raise ValueError(f"samples.{name}.{stage}: `{entry.owner}` owns no such files")
                 if owner.stages[stage].digest != entry.digest or not _within(sample, owner):
                     raise ValueError(f"samples.{name}.{stage}: does not agree with that of its owner `{entry.owner}`")
+                if entry.made and (entry.made not in self.models or self.models[entry.made].digest != entry.model):
+                    raise ValueError(f"samples.{name}.{stage}: `{entry.made}` is no such model")
+        for name, model in self.models.items():
+            if unknown := {*model.data, *model.held_out} - {*self.samples}:
+                raise ValueError(f"models.{name}: `{min(unknown)}` is no sample")
         for name in (name for one in self.compare for name in (one.reference, *one.candidates)):
             if name not in self.samples:
                 raise ValueError(f"compares `{name}`, which is no sample")

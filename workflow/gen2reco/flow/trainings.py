@@ -59,6 +59,8 @@ class Trainer:
     stage: ClassVar[str]
     backend: ClassVar[str]
     record: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raised by hand when the same recipe and data give another model."""
     pattern: ClassVar[str] = "*.parquet"
     parts: ClassVar[tuple[str, ...]] = ()
     """Folders of the models, where a training makes several, each behind those before it; of `model_folder.PARTS`."""
