@@ -3,7 +3,9 @@
 import copy
 import fcntl
 import json
+import os
 import re
+import resource
 import shutil
 
 import pytest
@@ -176,3 +178,73 @@ def test_a_second_driver_or_a_clean_is_refused(campaign, done, snakemake, tmp_pa
         "gen2reco: error: results/dag: another process"
     )
     assert before and sorted(tmp_path.glob("results/dag/**/*.parquet")) == before
+
+
+def with_models(data, names=("showers_one",), used="showers_one"):
+    """Have the campaign train models on sample `a` and judge them on `held`, and `b` use one of them."""
+    own = {"events": 10, "shard_events": 10, **copy.deepcopy(CHAIN)}
+    data["samples"] = {"a": data["samples"]["a"], "held": own, "b": {"like": "a"}}
+    data["samples"]["b"]["simulate"] = {"backend": "ml", "model": used}
+    model = {"train": "showers", "recipe": "recipe.yaml", "data": ["a"], "held_out": ["held"]}
+    data["models"] = dict.fromkeys(names, model)
+
+
+@pytest.fixture
+def trains(campaign, tmp_path):
+    """The campaign with a model, and its recipe."""
+    (tmp_path / "recipe.yaml").write_text("teacher: {steps: 3}\n")
+    return campaign(with_models)
+
+
+def test_a_model_is_trained_on_verified_samples_and_used_once_it_is_trained(trains, snakemake):
+    run = snakemake(trains, "--dry-run")
+    counts = jobs(run)
+    assert (counts["train"], counts["judge"], counts["simulate"], counts["verify"]) == (1, 1, 2 + 1 + 2, 3)
+    inputs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", run.stdout, re.M)
+    train = next(block for rule, block in inputs if rule == "train")
+    assert "results/dag/a/verified.json, results/dag/held/verified.json" in train
+    users = [block for rule, block in inputs if rule == "simulate" and "sample=b" in block]
+    assert len(users) == 2 and all("results/dag/models/showers_one/trained.json" in block for block in users)
+
+
+def test_a_model_on_a_gpu_has_a_rule_of_its_own(trains, campaign, snakemake):
+    counts = jobs(snakemake(campaign(lambda data: data["models"]["showers_one"].update(device="cuda")), "--dry-run"))
+    assert (counts["train_gpu"], counts.get("train", 0)) == (1, 0)
+
+
+def test_a_model_made_by_touch_leaves_nothing_to_do_and_reruns_by_content(trains, snakemake, gen2reco, tmp_path):
+    path = trains
+    pretend(snakemake, tmp_path, "--forceall")
+    (tmp_path / "recipe.yaml").write_text("# the same\nteacher: {steps: 3}\n")
+    assert jobs(snakemake(path, "--dry-run")) == {}
+    (tmp_path / "recipe.yaml").write_text("teacher: {steps: 4}\n")
+    assert gen2reco("plan", path, "--new-revision").returncode == 0
+    counts = jobs(snakemake(path, "--dry-run"))
+    kinds = ("train", "judge", "generate", "simulate", "cluster", "calibrate", "publish")
+    assert [counts.get(kind, 0) for kind in kinds] == [1, 1, 0, 2, 2, 2, 2]
+
+
+def test_a_model_of_other_bytes_has_its_users_made_again_and_one_of_the_same_does_not(trains, snakemake, tmp_path):
+    pretend(snakemake, tmp_path, "--forceall")
+    results = tmp_path / "results/dag"
+    lock = json.loads((results / "plan.lock.json").read_text())
+    receipt = {"model": "showers_one", "planned": lock["models"]["showers_one"]["digest"], "model_digest": "a" * 64}
+    receipt |= {"kinds": {".": "showers"}, "wall_seconds": 1.0, "cpu_seconds": 1.0}
+    for shard, digest in (("00000", "a"), ("00001", "b")):
+        facts = {"status": "ok", "stage": "simulate", "sha256": "0" * 64, "events_in": 10, "events_out": 10}
+        sidecar = results / f"b/simulate/{shard}.json"
+        when = sidecar.stat()
+        sidecar.write_text(json.dumps({**facts, "model_digest": digest * 64}))
+        os.utime(sidecar, ns=(when.st_atime_ns, when.st_mtime_ns))
+    (results / "models/showers_one/trained.json").write_text(json.dumps(receipt))
+    counts = jobs(snakemake("c.yaml", "--dry-run"))
+    assert (counts["simulate"], counts["cluster"], counts.get("train", 0)) == (1, 1, 0)
+    assert jobs(snakemake("c.yaml", "--dry-run", "--forcerun", "train"))["simulate"] == 1
+
+
+def test_a_dry_run_of_ten_models_is_quick(trains, campaign, snakemake):
+    path = campaign(lambda data: with_models(data, [f"model_{n}" for n in range(10)], "model_3"))
+    snakemake(path, "--dry-run")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    assert jobs(snakemake(path, "--dry-run"))["train"] == 10
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 3

@@ -29,6 +29,8 @@ COMMANDS = {
     "validate": ("validate", "Compare samples: metrics with uncertainties and floors, and one HTML report."),
     "tune": ("tune", "Find parameters of a stage for a detector."),
     "train": ("train", "Train a model on data of the chain."),
+    "make-model": ("campaign_models", "Train a model of a campaign, as a job of its plan."),
+    "judge-model": ("campaign_models", "Judge a trained model of a campaign, as a job of its plan."),
     "export-model": ("train", "Write a calibration network as ONNX."),
     "track": ("track", "Replay a campaign into MLflow, and open its pages."),
     "models": ("track", "List, register and promote models."),

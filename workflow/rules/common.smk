@@ -10,7 +10,9 @@ sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 from gen2reco.caches import settle
 from gen2reco.batch.driver import guard, or_end, plan_of_workflow, start_driver
 from gen2reco.campaign.model_pins import use_registry
+from gen2reco.campaign.plan import by_present_model
 from gen2reco.errors import Gen2recoError
+from gen2reco.paths import judged_file, trained_file
 from gen2reco.run.stage_table import FIRST, STAGES, rule_name
 from gen2reco.track.registry import fetch
 from snakemake.exceptions import WorkflowError
@@ -52,6 +54,7 @@ if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
 wildcard_constraints:
     sample="[a-z0-9_]+",
     shard="[0-9][0-9]+",
+    model="[a-z0-9_]+",
 
 
 def record(stage):
@@ -116,6 +119,68 @@ def samples_of(stage, device):
         and PLAN.choice(sample, stage)["device"] == device
     ]
     return "|".join(names) or "none_at_all"
+
+
+def used_models(sample, stages):
+    """The receipts of the models of the campaign that these stages of a sample use."""
+    made = [PLAN.choice(sample, stage).get("made") for stage in stages]
+    return [
+        str(trained_file(PLAN.folder, name)) for name in dict.fromkeys(made) if name
+    ]
+
+
+def model_of(stage):
+    """An input function: the receipt of the model that a stage uses, if the campaign makes it. A newer receipt does not
+    remake what was made by the same model."""
+
+    def receipts(wildcards):
+        found = used_models(wildcards.sample, [stage])
+        if not found or not by_present_model(
+            PLAN, wildcards.sample, stage, int(wildcards.shard)
+        ):
+            return found
+        return [ancient(receipt) for receipt in found]
+
+    return receipts
+
+
+def models_of_sample(wildcards):
+    """The receipts of all models of the campaign that a sample uses."""
+    return used_models(wildcards.sample, PLAN.stages(wildcards.sample))
+
+
+def models_on(device):
+    """A wildcard constraint: the models that are trained on this device."""
+    names = [name for name, model in PLAN.models.items() if model["device"] == device]
+    return "|".join(names) or "none_at_all"
+
+
+def verified_of(*keys):
+    """An input function: the receipts of the verified samples that a model has under these keys."""
+
+    def files(wildcards):
+        names = [name for key in keys for name in PLAN.models[wildcards.model][key]]
+        return [f"{FOLDER}/{name}/verified.json" for name in names]
+
+    return files
+
+
+def model_content(key):
+    """A params function by which jobs rerun by content: a digest of the model in the plan."""
+
+    def digest(wildcards):
+        return PLAN.models[wildcards.model][key]
+
+    return digest
+
+
+def judged_models():
+    """The receipts of all models of the campaign, trained and judged."""
+    return [
+        str(receipt(PLAN.folder, name))
+        for name in PLAN.models
+        for receipt in (trained_file, judged_file)
+    ]
 
 
 def published_files():

@@ -5,7 +5,8 @@ for stage, device in STAGE_RULES:
         name:
             rule_name(stage, device)
         input:
-            source(stage),
+            events=source(stage),
+            model=model_of(stage),
         output:
             events=record(stage),
             sidecar=sidecar(stage),
@@ -24,4 +25,4 @@ for stage, device in STAGE_RULES:
             plan=LOCK,
         shell:
             "gen2reco {params.stage} --plan {params.plan} --sample {wildcards.sample} --shard {wildcards.shard}"
-            " --workers {threads} {input:q} {output.events:q} 2> {log:q}"
+            " --workers {threads} {input.events:q} {output.events:q} 2> {log:q}"

@@ -3,6 +3,7 @@ rule track:
     input:
         report_files(),
         published_files(),
+        judged_models(),
     output:
         f"{FOLDER}/tracked.json",
     log:

@@ -2,6 +2,7 @@ rule verify:
     """Check that a sample is whole: every shard valid, its sha256 that of its sidecar, failures within tolerance."""
     input:
         shard_files,
+        models_of_sample,
     output:
         f"{FOLDER}/{{sample}}/verified.json",
     log:

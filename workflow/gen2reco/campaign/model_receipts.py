@@ -98,12 +98,18 @@ def finished_model(folder: Path, name: str, planned: str) -> Trained:
 def kept_digest(folder: Path, name: str, planned: str) -> str:
     """The digest of a finished model of a campaign, which the cache holds from now on. Raises InputError where it is
     unfinished, or not the model of its receipt."""
-    expected = finished_model(folder, name, planned).model_digest
-    if (kept_models() / expected).is_dir():
-        return located(expected).name
-    place = made_model(folder, name)
-    if (found := model_digest(place)) != expected:
+    receipt = finished_model(folder, name, planned)
+    if (kept_models() / receipt.model_digest).is_dir():
+        return located(receipt.model_digest).name
+    return keep_model(checked_place(folder, receipt))
+
+
+def checked_place(folder: Path, receipt: Trained) -> Path:
+    """The folder of a trained model. Raises InputError where it does not hold the model of the receipt."""
+    place = made_model(folder, receipt.model)
+    if (found := model_digest(place)) != receipt.model_digest:
         raise InputError(
-            f"{place}: the model's digest is {found}, its receipt says {expected}; `gen2reco recover` trains it again"
+            f"{place}: the model's digest is {found}, its receipt says {receipt.model_digest}; `gen2reco recover` "
+            "trains it again"
         )
-    return keep_model(place)
+    return place

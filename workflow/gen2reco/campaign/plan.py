@@ -179,6 +179,17 @@ def _other_release(plan: Plan, what: str, by: str, planned: int, found: object) 
     )
 
 
+def by_present_model(plan: Plan, sample: str, stage: str, shard: int) -> bool:
+    """Whether a shard's file was made by the model that the campaign has now, of a stage whose model it makes; not so
+    where the file's sidecar, or the model's receipt, is missing or damaged."""
+    try:
+        receipt = read_trained(plan.folder, plan.choice(sample, stage)["made"])
+        facts = read_sidecar(plan.file(sample, stage, shard))
+    except InputError:
+        return False
+    return receipt is not None and facts.get("model_digest") == receipt.model_digest
+
+
 def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | None = None) -> dict:
     """The sidecar of a shard's file, if that is the plan's. Raises InputError for a file of another configuration, and
     for one that was made by another model than the campaign has now."""

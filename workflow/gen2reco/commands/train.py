@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gen2reco.flow.training_data import DataFiles
     from gen2reco.run.model_folder import Model
     from gen2reco.track.training_log import TrainingLog
+    from gen2reco.validate.samples import Sample
 
 FILE = click.Path(path_type=Path)
 
@@ -120,7 +122,7 @@ def _train(
         files = DataFiles(paths, held_out, log.data(paths))
         made = make_model(trainer, recipe, files, output, text, log.progress, device)
         if log.first:
-            _judge(log, trainer, files, output, made, judged)
+            evaluate(log, trainer, files, output, made, judged)
             for one in made:
                 print(f"{one.folder}: {one.digest}", file=sys.stderr)
 
@@ -163,15 +165,16 @@ def _logged(name: str, data: Path, output: Path, recipe: "Block") -> "Iterator[T
         print(f"registered as `{name}` by: gen2reco track sync {results}", file=sys.stderr)
 
 
-def _judge(
+def evaluate(
     log: "TrainingLog",
     trainer: type[Trainer],
     files: "DataFiles",
     output: Path,
     made: "list[Model]",
-    judged: list[Path],
-) -> None:
-    """Judge the model on held-out events, write its evaluation, and have it registered."""
+    judged: "Sequence[Path | Sample]",
+) -> list[dict]:
+    """Judge the model on held-out events, write its evaluation, and have it registered; returns the metrics, none where
+    there are no held-out events."""
     if trainer.own_metrics:
         sample, events, rows = _own_metrics(log, files, made)
     elif judged:
@@ -179,19 +182,20 @@ def _judge(
     else:
         print("no `held_out` sample and no --other: the model is not judged, and cannot be promoted", file=sys.stderr)
         log.made()
-        return
+        return []
     from gen2reco.run.model_folder import save_evaluation
 
     save_evaluation(output, sample, events, rows)
     log.evaluated(rows)
     log.made()
+    return rows
 
 
 Judged = tuple[str, str, list[dict]]
 """Name and digest of the held-out events, and metrics of a model on them."""
 
 
-def _by_stage(log: "TrainingLog", trainer: type[Trainer], output: Path, held_out: Path) -> Judged:
+def _by_stage(log: "TrainingLog", trainer: type[Trainer], output: Path, held_out: "Path | Sample") -> Judged:
     """Have the model do its stage of a held-out sample, and compare what it makes with the sample."""
     from gen2reco.flow.training_data import matching_files
     from gen2reco.validate.heldout import judge
@@ -199,7 +203,8 @@ def _by_stage(log: "TrainingLog", trainer: type[Trainer], output: Path, held_out
     work = output.with_name(f"{output.name}.held_out")
     rows = judge(trainer.stage, output, held_out, work, trainer.backend)
     log.report(work)
-    return held_out.name, log.data(matching_files(held_out), "evaluation"), rows
+    files = matching_files(held_out) if isinstance(held_out, Path) else [*chain(*held_out.shards.values())]
+    return held_out.name, log.data(files, "evaluation"), rows
 
 
 def _own_metrics(log: "TrainingLog", files: "DataFiles", made: "list[Model]") -> Judged:

@@ -19,12 +19,13 @@ class TrainingLog:
     """Logs one training as a run of its campaign; a context manager, by which the run ends FINISHED, FAILED or KILLED.
 
     `results`: the campaign's results folder, of which the training becomes a run. The run is named after the model
-    folder and its settings, so that one that is resumed goes on in it. Of torchrun's processes only the first logs.
+    folder, or by `run`, and its settings, so that one that is resumed goes on in it. Of torchrun's processes only the
+    first logs.
     """
 
-    def __init__(self, results: Path, name: str, output: Path, settings: dict[str, Any]):
+    def __init__(self, results: Path, name: str, output: Path, settings: dict[str, Any], run: str = ""):
         self.name, self.output = name, output
-        key = "".join(c if c.isalnum() and c.isascii() else "_" for c in output.resolve().name)[:80]
+        key = "".join(c if c.isalnum() and c.isascii() else "_" for c in run or output.resolve().name)[:80]
         self.first = int(os.environ.get("RANK", "0")) == 0
         self.spool = Spool(results, f"{key}-{digest(settings)[:8]}") if self.first else None
         self._log("params", {"training": name, **settings})

@@ -11,17 +11,17 @@ from gen2reco.validate.run import compare
 from gen2reco.validate.samples import Sample, open_sample
 
 
-def judge(stage: str, model: Path, held_out: Path, work: Path, backend: str = "ml") -> list[dict]:
-    """Metrics {name, value, uncertainty, floor, n} of a model that does one stage, on the sample folder `held_out`.
+def judge(stage: str, model: Path, held_out: Path | Sample, work: Path, backend: str = "ml") -> list[dict]:
+    """Metrics {name, value, uncertainty, floor, n} of a model that does one stage, on a sample or its folder.
 
     The model makes as many events of the sample's own process, or of the records that the stage starts from; `work`
     keeps them, and the report. Raises InputError where the sample lacks the stage's records.
     """
     before, after = STAGES[stage].reads, STAGES[stage].writes
-    reference = open_sample(held_out)
+    reference = held_out if isinstance(held_out, Sample) else open_sample(held_out)
     for record in (before, after):
         if record and record not in reference.shards:
-            raise InputError(f"{held_out}: holds no {record}; expected a sample made by the reference backend")
+            raise InputError(f"{reference.path}: holds no {record}; expected a sample made by the reference backend")
     options = {"model": str(model)}
     if before is None:
         options["process"] = provenance(reference.shards[after][0])["generate"]["options"]["process"]

@@ -20,6 +20,8 @@ from gen2reco.run.stage_table import RECORDS, STAGES, in_order
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gen2reco.campaign.plan import Plan
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -177,21 +179,23 @@ def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Val
     comparisons = {entry["reference"]: entry["candidates"] for entry in planned.lock["compare"]}
     if reference not in comparisons:
         raise InputError(f"{plan}: `{reference}` is no reference; known: {', '.join(comparisons) or 'none'}")
-    samples = []
-    for name in (reference, *comparisons[reference]):
-        by_stage = {
-            stage: [planned.file(name, stage, shard) for shard in range(planned.shards(name))]
-            for stage in planned.stages(name)
-        }
-        shards = {STAGES[stage].writes: files for stage, files in by_stage.items()}
-        missing = next((file for files in by_stage.values() for file in files if not file.is_file()), None)
-        if missing:
-            raise InputError(f"{missing}: no such file, though the plan promises it; run the campaign to its end")
-        replaced = [file for files in by_stage.values() if files not in shards.values() for file in files]
-        ordered = {record: shards[record] for record in RECORDS if record in shards}
-        samples.append(Sample(name, planned.folder / name, ordered, tuple(replaced)))
+    samples = [planned_sample(planned, name) for name in (reference, *comparisons[reference])]
     settings = parse_block(planned.lock["validation"], Validation, source=f"{plan}: `validation`")
     return samples, settings
+
+
+def planned_sample(plan: "Plan", name: str) -> Sample:
+    """A sample of a plan, stages it shares with others included. Raises InputError where a file is missing."""
+    by_stage = {
+        stage: [plan.file(name, stage, shard) for shard in range(plan.shards(name))] for stage in plan.stages(name)
+    }
+    shards = {STAGES[stage].writes: files for stage, files in by_stage.items()}
+    missing = next((file for files in by_stage.values() for file in files if not file.is_file()), None)
+    if missing:
+        raise InputError(f"{missing}: no such file, though the plan promises it; run the campaign to its end")
+    replaced = [file for files in by_stage.values() if files not in shards.values() for file in files]
+    ordered = {record: shards[record] for record in RECORDS if record in shards}
+    return Sample(name, plan.folder / name, ordered, tuple(replaced))
 
 
 def _known(shards: dict[str, list[Path]], path: Path) -> dict[str, list[Path]]:
