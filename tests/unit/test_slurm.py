@@ -293,8 +293,8 @@ def test_the_profiles_differ_in_how_gpus_are_asked_for(repository):
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
 def test_a_shipped_profile_knows_the_rules_of_all_stages(name):
     shipped = load_profile(name)
-    on_gpu = {rule_name(stage, "cuda") for stage in STAGES}
-    assert shipped.set_resources.keys() == {"simulate", *on_gpu}
+    on_gpu = {rule_name(name, "cuda") for name in (*STAGES, "train")}
+    assert shipped.set_resources.keys() == {"simulate", "train", "judge", *on_gpu}
     assert {Request.of(rule, shipped.resources(rule)).gpus for rule in on_gpu} == {1}
     assert shipped.groups == dict.fromkeys([*STAGES, "publish"], "shard")
 

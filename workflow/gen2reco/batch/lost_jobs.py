@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from gen2reco.batch import slurm
 from gen2reco.campaign.campaign import MAX_SHARDS
+from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
 from gen2reco.config.block import load_json, parse_block
 from gen2reco.run.sidecar import read_sidecar
@@ -79,10 +80,9 @@ def gpu_hours(plan: Plan) -> tuple[float, str]:
 
 
 def uses_gpu(plan: Plan) -> bool:
-    """Whether any stage of a plan runs on a GPU."""
-    return any(
-        plan.choice(sample, stage)["device"] == "cuda" for sample in plan.samples for stage in plan.stages(sample)
-    )
+    """Whether any stage of a plan, or any training, runs on a GPU."""
+    stages = (plan.choice(sample, stage) for sample in plan.samples for stage in plan.stages(sample))
+    return any(entry["device"] == "cuda" for entry in (*stages, *plan.models.values()))
 
 
 def _gpu_seconds(plan: Plan) -> list[float]:
@@ -94,7 +94,9 @@ def _gpu_seconds(plan: Plan) -> list[float]:
             files = [plan.file(sample, stage, shard) for shard in range(plan.shards(sample))]
             facts = [read_sidecar(file) for file in files if file.with_suffix(".json").is_file()]
             seconds += [fact["wall_seconds"] for fact in facts if fact.get("device") == "cuda"]
-    return seconds
+    trained = (read_trained(plan.folder, name) for name in plan.models)
+    on_gpu = (one for one in trained if one and (one.model_extra or {}).get("device") == "cuda")
+    return seconds + [one.wall_seconds for one in on_gpu]
 
 
 def _logs_of_missing(plan: Plan) -> list[tuple[tuple[str, str, int], str]]:

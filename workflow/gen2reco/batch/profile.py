@@ -70,10 +70,12 @@ def load_profile(name: str) -> Profile:
     return Profile(path, settings)
 
 
-def requests(profile: Profile, chains: Iterable[Sequence[tuple[str, str]]]) -> list[Request]:
-    """The requests of all jobs under a profile, for samples with these chains of (stage, device); the rules of a group
-    run as one job. Raises InputError for groups that cannot run."""
-    jobs = {rules: None for chain in chains for rules in _jobs(profile, chain)}
+def requests(
+    profile: Profile, chains: Iterable[Sequence[tuple[str, str]]], others: Iterable[str] = ()
+) -> list[Request]:
+    """The requests of all jobs under a profile, for samples with these chains of (stage, device), and for other rules,
+    each a job of its own; the rules of a group run as one job. Raises InputError for groups that cannot run."""
+    jobs = {rules: None for chain in chains for rules in _jobs(profile, chain)} | {(rule,): None for rule in others}
     return [_request(profile, rules) for rules in jobs]
 
 

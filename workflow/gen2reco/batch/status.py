@@ -6,12 +6,17 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gen2reco.batch.model_status import failed_models, made_by_others, model_state
 from gen2reco.campaign.plan import Plan, check_file
 from gen2reco.errors import Gen2recoError, InputError
 from gen2reco.files import file_digest
 from gen2reco.run.sidecar import check_rows, failure, read_sidecar, sidecar_path
 from gen2reco.run.stage_table import FIRST
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 RUNNING_SECONDS = 900.0
 """Seconds within which unfinished chunks must have been written for their shard to count as running."""
@@ -60,8 +65,24 @@ def print_status(plan: Plan) -> None:
             table.add_row(sample, stage, *counts, _figure(row["events_per_second"]), _clock(row["seconds_left"]))
             notes += [_failed_note(plan.file(sample, stage, shard)) for shard in row["failed_shards"]]
     Console(width=None if Console().is_terminal else 130).print(table)
-    for note in [*notes, *_cluster_notes(plan)]:
+    if plan.models:
+        Console(width=None if Console().is_terminal else 130).print(_models_table(plan))
+    for note in [*notes, *made_by_others(plan), *_cluster_notes(plan)]:
         print(note)
+
+
+def _models_table(plan: Plan) -> "Table":
+    """A row per model that the campaign makes: how far it is, its digest, its cost, and why it failed."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("model", "training", "state", "digest", "minutes", "note", title="models")
+    for name, entry in plan.models.items():
+        found = model_state(plan, name)
+        digest = found.trained.model_digest[:12] if found.trained else ""
+        minutes = _figure(found.trained.wall_seconds / 60) if found.trained else ""
+        table.add_row(name, entry["train"], found.state, digest, minutes, escape(found.note))
+    return table
 
 
 def _failed_note(file: Path) -> str:
@@ -82,7 +103,7 @@ def _cluster_notes(plan: Plan) -> list[str]:
 
 def failed_files(plan: Plan) -> tuple[list[str], list[str]]:
     """Files to make again, because they failed or belong to another configuration, and the last files of their
-    shards."""
+    shards; receipts, of models."""
     remake: dict[str, None] = {}
     targets = []
     for sample in plan.samples:
@@ -92,7 +113,8 @@ def failed_files(plan: Plan) -> tuple[list[str], list[str]]:
             if bad is not None:
                 remake[str(bad)] = None
                 targets.append(str(plan.file(sample, plan.stages(sample)[-1], shard)))
-    return list(remake), targets
+    receipts, last = failed_models(plan)
+    return [*remake, *map(str, receipts)], [*targets, *map(str, last)]
 
 
 def _to_be_remade(plan: Plan, sample: str, stage: str, shard: int) -> bool:

@@ -26,16 +26,27 @@ WARNING_SECONDS = 120
 """How long ahead of its time limit a driver that is a Slurm job hands over to its next run."""
 
 
-def check_cluster(profile: Profile, chains: Iterable[Sequence[tuple[str, str]]], folder: Path | None = None) -> None:
-    """Check that the cluster can run samples with these chains of (stage, device) under the profile, and that its nodes
-    have access to the results folder.
+def model_rules(devices: Iterable[str]) -> list[str]:
+    """The rules that train models on these devices, and judge them."""
+    rules = dict.fromkeys(rule_name("train", device) for device in devices)
+    return [*rules, *(["judge"] if rules else [])]
+
+
+def check_cluster(
+    profile: Profile,
+    chains: Iterable[Sequence[tuple[str, str]]],
+    folder: Path | None = None,
+    rules: Iterable[str] = (),
+) -> None:
+    """Check that the cluster can run samples with these chains of (stage, device), and jobs of these rules, under the
+    profile, and that its nodes have access to the results folder.
 
     Prints a line for what cannot be checked and for what will wait for nodes. Raises InputError, one line, with all
     that the cluster cannot satisfy.
     """
     if not profile.on_slurm:
         return
-    wanted = requests(profile, chains)
+    wanted = requests(profile, chains, rules)
     cluster = Cluster.here()
     for line in remarks(wanted, cluster):
         print(f"{profile.path}: {line}", file=sys.stderr)
@@ -57,7 +68,7 @@ def submit(campaign_file: Path, profile_name: str, where: str, arguments: list[s
                 f"{plan.folder}: its driver is queued as Slurm job {queued[0]}; wait, or scancel it"
             )
         chains = [[(s, plan.choice(sample, s)["device"]) for s in plan.stages(sample)] for sample in plan.samples]
-        check_cluster(profile, chains, plan.folder)
+        check_cluster(profile, chains, plan.folder, model_rules(model["device"] for model in plan.models.values()))
         _remember(plan)
         again = ["gen2reco", "submit", str(campaign_file), "--profile", profile_name, "--driver", "here", "--"]
         command = [sys.executable, "-m", "gen2reco.cli", *again[1:], *arguments]

@@ -1,8 +1,14 @@
 """Summarise a plan: its samples, shards and jobs, and their cost by the last measured rates."""
 
+from typing import TYPE_CHECKING
+
+from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
 from gen2reco.run.stage_table import FIRST
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def estimate(plan: Plan) -> list[dict]:
@@ -51,11 +57,33 @@ def print_summary(plan: Plan) -> None:
         table.add_section()
         table.add_row("all", "", *(_total(rows, column) for column in each))
     Console(width=None if Console().is_terminal else 130).print(table)
+    if plan.models:
+        Console(width=None if Console().is_terminal else 130).print(_models(plan))
     if guessed := sorted({stage for row in rows for stage in row["unmeasured"]}):
         print(
             f"never measured, taken as {FALLBACK_SECONDS:g} s an event: {', '.join(guessed)}; "
             f"`gen2reco calibrate-rates {plan.lock['campaign_file']}` measures"
         )
+
+
+def _models(plan: Plan) -> "Table":
+    """A row per model that the campaign makes, with what its training cost when it last came to its end here."""
+    from rich.table import Table
+
+    table = Table("model", "training", "data", "held out", "device", "recipe", "cost", title="models")
+    for name, entry in plan.models.items():
+        row = (entry["train"], ", ".join(entry["data"]), ", ".join(entry["held_out"]) or "-", entry["device"])
+        table.add_row(name, *row, entry["recipe_digest"][:12], _training_cost(plan, name))
+    return table
+
+
+def _training_cost(plan: Plan, name: str) -> str:
+    """What a model's training took, where it is known."""
+    receipt = read_trained(plan.folder, name)
+    if receipt is None:
+        return "unknown: never trained"
+    took = f"{receipt.wall_seconds / 60:.3g} min, {receipt.cpu_seconds / 3600:.3g} CPU h"
+    return took if receipt.planned == plan.models[name]["digest"] else f"unknown: trained anew, {took} before"
 
 
 def _total(rows: list[dict], column: str) -> str:

@@ -1,5 +1,6 @@
 """Jobs of a plan on the models that its campaign makes: train one, and judge it on held-out samples."""
 
+import json
 import os
 import platform
 import resource
@@ -42,9 +43,16 @@ def make_model(lock: Path, name: str, receipt: Path) -> None:
     device = job.device()
     place = made_model(job.plan.folder, name)
     draft = place.parent / ".partial" / job.entry["digest"][:16] / place.name
+    job.cost.go_on(draft.with_name("cost.json"))
     with job.log() as log:
         files = job.files(log)
-        made = trainings.make_model(job.trainer, job.recipe, files, draft, None, log.progress, device)
+
+        def watch(*progress: Any) -> None:
+            log.progress(*progress)
+            if log.first:
+                job.cost.keep()
+
+        made = trainings.make_model(job.trainer, job.recipe, files, draft, None, watch, device)
         if log.first:
             job.confirm()
             digest = _put_in_place(draft, place)
@@ -81,6 +89,36 @@ def judge_model(lock: Path, name: str, receipt: Path) -> None:
     print(f"{place}: {note or f'{len(rows)} metrics on held-out events'}", file=sys.stderr)
 
 
+class _Cost:
+    """Wall and CPU seconds of a job, of its earlier attempts too where they were kept."""
+
+    def __init__(self):
+        self.file: Path | None = None
+        self.before = {"wall_seconds": 0.0, "cpu_seconds": 0.0, "attempts": 0}
+        self.wall = time.perf_counter()
+
+    def go_on(self, file: Path) -> None:
+        """Add up from what an earlier attempt kept in a file, as far as its last checkpoint."""
+        self.file = file
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            self.before = {name: type(none)(kept[name]) for name, none in self.before.items()}
+
+    def facts(self) -> dict[str, float]:
+        """Seconds so far, and the number of attempts."""
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu = sum(one.ru_utime + one.ru_stime for one in usage)
+        now = {"wall_seconds": time.perf_counter() - self.wall, "cpu_seconds": cpu, "attempts": 1}
+        return {name: round(value + self.before[name], 3) for name, value in now.items()}
+
+    def keep(self) -> None:
+        """Keep the cost so far for the next attempt."""
+        from gen2reco.files import write_text
+
+        if self.file:
+            write_text(self.file, json.dumps(self.facts()) + "\n")
+
+
 class _Job:
     """What both jobs share: the plan, the model's entry in it, and the receipt with its clock."""
 
@@ -103,7 +141,7 @@ class _Job:
         self.entry = self.plan.models[name]
         self.trainer: type[Trainer] = trainer_class(self.entry["train"])
         self.recipe = parse_block(self.entry["recipe"], self.trainer.Recipe, f"{lock}: models.{name}.recipe")
-        self.started, self.wall = datetime.now(UTC), time.perf_counter()
+        self.started, self.cost = datetime.now(UTC), _Cost()
 
     def device(self) -> str:
         """The planned device. Raises InfrastructureError where it cannot be used."""
@@ -161,8 +199,6 @@ class _Job:
         from gen2reco.campaign.model_receipts import write_receipt
         from gen2reco.run.sidecar import peak_memory_mb
 
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = time.process_time() + children.ru_utime + children.ru_stime
         write_receipt(
             self.receipt,
             {
@@ -171,8 +207,7 @@ class _Job:
                 "recipe_digest": self.entry["recipe_digest"],
                 "plan_digest": self.plan.lock["digest"],
                 "started": self.started.isoformat(timespec="seconds"),
-                "wall_seconds": round(time.perf_counter() - self.wall, 3),
-                "cpu_seconds": round(cpu, 3),
+                **self.cost.facts(),
                 "peak_memory_mb": peak_memory_mb(),
                 **facts,
             },

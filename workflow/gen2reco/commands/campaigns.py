@@ -20,16 +20,18 @@ def check(campaign: Path, profile: str | None) -> None:
     loaded = Loaded.of(campaign)
     draft(loaded)
     print(f"{campaign}: campaign `{loaded.campaign.name}` is fine; detector `{loaded.detector.name}`")
+    for name, model in loaded.campaign.models.items():
+        print(f"  model {name}: {model.train} of {', '.join(model.data)}")
     for name, chain in loaded.chains.items():
         steps = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
         print(f"  {name}: {steps}")
     if profile:
         from gen2reco.batch.profile import load_profile
-        from gen2reco.batch.submit import check_cluster
+        from gen2reco.batch.submit import check_cluster, model_rules
 
         chains = [[(stage, choice.device) for stage, choice in chain.items()] for chain in loaded.chains.values()]
         read = load_profile(profile)
-        check_cluster(read, chains)
+        check_cluster(read, chains, rules=model_rules(model.device for model in loaded.campaign.models.values()))
         found = "the cluster has what it asks for" if read.on_slurm else "its executor is not Slurm, nothing to check"
         print(f"profile `{profile}`: {found}")
 
@@ -61,7 +63,7 @@ def status(campaign: Path) -> None:
 @click.argument("campaign", type=FILE)
 @click.argument("snakemake", nargs=-1)
 def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
-    """Reissue the failed shards of CAMPAIGN, and only those; arguments after `--` go to Snakemake."""
+    """Reissue the failed shards and models of CAMPAIGN, and only those; arguments after `--` go to Snakemake."""
     from gen2reco.batch.driver import plan_of, run_snakemake
     from gen2reco.batch.status import failed_files
     from gen2reco.campaign.exclusive import hold
@@ -70,9 +72,11 @@ def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
     with hold(found.folder, "`gen2reco recover`"):
         remake, targets = failed_files(found)
     if not targets:
-        print(f"{found.folder}: no failed shard")
+        print(f"{found.folder}: no failed shard{' or model' if found.models else ''}")
         return
-    print(f"{found.folder}: reissuing {len(targets)} failed shards", file=sys.stderr)
+    models = sum(target.endswith(".json") for target in targets)
+    also = f" and {models} models" if models else ""
+    print(f"{found.folder}: reissuing {len(targets) - models} failed shards{also}", file=sys.stderr)
     raise SystemExit(run_snakemake(campaign, [*targets, *snakemake, "--forcerun", *remake]))
 
 
