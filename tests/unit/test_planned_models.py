@@ -213,3 +213,17 @@ def test_an_unfinished_model_is_one_line_and_a_finished_one_is_found_by_its_rece
     trained_file(folder, "my_showers").write_text("{}")
     with pytest.raises(InputError, match=r"trained.json: no receipt, delete it"):
         Plan(folder, lock) and finished_model(folder, "my_showers", digest)
+
+
+def test_the_campaign_of_the_docs_is_planned(repository, tmp_path, monkeypatch):
+    text = (repository / "docs/trainings.md").read_text().partition("## Models of a campaign")[2]
+    folder = tmp_path / "configs/campaigns"
+    folder.mkdir(parents=True)
+    for name in ("detectors", "models"):
+        (tmp_path / "configs" / name).symlink_to(repository / "configs" / name)
+    (folder / "my_showers.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    monkeypatch.chdir(tmp_path)
+    lock = make_plan("configs/campaigns/my_showers.yaml")[0].lock
+    assert list(lock["models"]["showers_one"]["data"]) == ["photons", "pions"]
+    assert lock["samples"]["learned"]["stages"]["simulate"]["made"] == "showers_one"
+    assert lock["compare"] == [{"reference": "held_out", "candidates": ["learned"]}]
