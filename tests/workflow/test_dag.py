@@ -202,7 +202,9 @@ def test_a_model_is_trained_on_verified_samples_and_used_once_it_is_trained(trai
     assert (counts["train"], counts["judge"], counts["simulate"], counts["verify"]) == (1, 1, 2 + 1 + 2, 3)
     inputs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", run.stdout, re.M)
     train = next(block for rule, block in inputs if rule == "train")
-    assert "results/dag/a/verified.json, results/dag/held/verified.json" in train
+    judge = next(block for rule, block in inputs if rule == "judge")
+    assert "input: results/dag/a/verified.json\n" in train
+    assert "input: results/dag/models/showers_one/trained.json, results/dag/held/verified.json\n" in judge
     users = [block for rule, block in inputs if rule == "simulate" and "sample=b" in block]
     assert len(users) == 2 and all("results/dag/models/showers_one/trained.json" in block for block in users)
 

@@ -99,3 +99,39 @@ def test_a_failed_training_is_named_and_recovered(place, run, gen2reco):
     assert done.returncode == 0 and "0 failed shards and 1 models" in done.stderr, done.stderr[-3000:]
     assert receipt(place)["model_digest"] == receipt(place, "judged")["model_digest"] == before
     assert "judged" in gen2reco("status", "tiny_models.yaml", cwd=place).stdout
+
+
+def rewrite(place, file, old, new):
+    path = place / file
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_a_model_without_held_out_events_is_not_judged_and_says_so(place, run, gen2reco):
+    """Only the judging changes: no new revision is needed, and the model stays."""
+    before = (place / MODEL / "trained.json").read_bytes()
+    rewrite(place, "tiny_models.yaml", ", held_out: [held_out]}", "}")
+    run(f"{MODEL}/judged.json")
+    assert receipt(place, "judged")["note"] == "not judged: no held-out sample"
+    assert "no held-out sample" in gen2reco("status", "tiny_models.yaml", cwd=place).stdout
+    assert (place / MODEL / "trained.json").read_bytes() == before
+    assert not (place / MODEL / "model/evaluation.json").exists()
+
+
+def test_a_recipe_that_cannot_be_trained_is_a_reason_in_the_status(place, run, gen2reco):
+    rewrite(place, "recipe.yaml", "[electromagnetic]", "[hadron]")
+    changed = gen2reco("plan", "tiny_models.yaml", cwd=place)
+    assert "changed since plan revision 1 in samples.learned.simulate, models.tiny_showers" in changed.stderr
+    assert gen2reco("plan", "tiny_models.yaml", "--new-revision", cwd=place).returncode == 0
+    assert "trained anew" in gen2reco("plan", "tiny_models.yaml", cwd=place, env=wide()).stdout
+    done = run("results/tiny_models/learned/verified.json", check=False)
+    assert done.returncode != 0
+    text = " ".join(gen2reco("status", "tiny_models.yaml", cwd=place, env=wide()).stdout.split())
+    assert "failed" in text and "0 showers of family `hadron`, expected at least 100" in text
+    job = ("results/tiny_models/plan.lock.json", "--sample", "learned", "--shard", "0")
+    source = "results/tiny_models/held_out/generate/00000.parquet"
+    done = gen2reco("simulate", "--plan", *job, source, "x.parquet", cwd=place)
+    assert done.returncode != 0 and "`tiny_showers` is not trained yet; run the campaign" in done.stderr
+
+
+def wide():
+    return {**os.environ, "COLUMNS": "200"}

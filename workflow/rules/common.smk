@@ -155,14 +155,22 @@ def models_on(device):
     return "|".join(names) or "none_at_all"
 
 
-def verified_of(*keys):
-    """An input function: the receipts of the verified samples that a model has under these keys."""
+def verified(names):
+    """The receipts of verified samples."""
+    return [f"{FOLDER}/{name}/verified.json" for name in names]
 
-    def files(wildcards):
-        names = [name for key in keys for name in PLAN.models[wildcards.model][key]]
-        return [f"{FOLDER}/{name}/verified.json" for name in names]
 
-    return files
+def trained_on(wildcards):
+    """The verified samples that the training of a model reads."""
+    model = PLAN.models[wildcards.model]
+    return verified(
+        [*model["data"], *(model["held_out"] if model["reads_held_out"] else [])]
+    )
+
+
+def judged_on(wildcards):
+    """The verified held-out samples of a model."""
+    return verified(PLAN.models[wildcards.model]["held_out"])
 
 
 def model_content(key):
@@ -220,8 +228,7 @@ def shard_files(wildcards):
 
 def compared(wildcards):
     """The verified samples of a comparison, the reference first."""
-    names = [wildcards.sample, *COMPARISONS[wildcards.sample]]
-    return [f"{FOLDER}/{name}/verified.json" for name in names]
+    return verified([wildcards.sample, *COMPARISONS[wildcards.sample]])
 
 
 onstart:

@@ -5,7 +5,7 @@ for device in ("cpu", "cuda"):
         name:
             rule_name("train", device)
         input:
-            verified_of("data", "held_out"),
+            trained_on,
         output:
             f"{FOLDER}/models/{{model}}/trained.json",
         log:
@@ -28,7 +28,7 @@ rule judge:
     """Judge a trained model on verified held-out samples, and hand it to the registry."""
     input:
         f"{FOLDER}/models/{{model}}/trained.json",
-        verified_of("held_out"),
+        judged_on,
     output:
         f"{FOLDER}/models/{{model}}/judged.json",
     log:

@@ -1,6 +1,7 @@
 """Why shards are missing: the outcome of the last attempt, from its log, Slurm's log and the accounting."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gen2reco.campaign.campaign import MAX_SHARDS
 from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
 from gen2reco.config.block import load_json, parse_block
+from gen2reco.errors import InputError
 from gen2reco.run.sidecar import read_sidecar
 
 SLURM_LOGS = Path(".snakemake/slurm_logs")
@@ -94,9 +96,11 @@ def _gpu_seconds(plan: Plan) -> list[float]:
             files = [plan.file(sample, stage, shard) for shard in range(plan.shards(sample))]
             facts = [read_sidecar(file) for file in files if file.with_suffix(".json").is_file()]
             seconds += [fact["wall_seconds"] for fact in facts if fact.get("device") == "cuda"]
-    trained = (read_trained(plan.folder, name) for name in plan.models)
-    on_gpu = (one for one in trained if one and (one.model_extra or {}).get("device") == "cuda")
-    return seconds + [one.wall_seconds for one in on_gpu]
+    for name in plan.models:
+        with suppress(InputError):  # a damaged receipt, which the model's state tells
+            if (one := read_trained(plan.folder, name)) and (one.model_extra or {}).get("device") == "cuda":
+                seconds.append(one.wall_seconds)
+    return seconds
 
 
 def _logs_of_missing(plan: Plan) -> list[tuple[tuple[str, str, int], str]]:

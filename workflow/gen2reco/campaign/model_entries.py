@@ -62,6 +62,7 @@ def model_entry(file: Path, choice: ModelChoice, samples: dict[str, dict]) -> di
         **learned,
         "recipe_digest": digest(recipe),
         "held_out": held_out,
+        "reads_held_out": trainer.own_metrics,
         "device": choice.device,
         "digest": training,
         "judging": digest([training, held_out]),

@@ -89,6 +89,8 @@ class ModelEntry(_Read):
     """Samples to train on, with digests of all that decides their records."""
     held_out: dict[Name, Sha256]
     """Samples that it is judged on, likewise."""
+    reads_held_out: bool
+    """Whether the training itself reads these, because it judges its models."""
     device: Literal["cpu", "cuda"]
     """Where it is trained."""
     digest: Sha256

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
+from gen2reco.errors import InputError
 from gen2reco.run.stage_table import FIRST
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ def _models(plan: Plan) -> "Table":
 
 def _training_cost(plan: Plan, name: str) -> str:
     """What a model's training took, where it is known."""
-    receipt = read_trained(plan.folder, name)
+    try:
+        receipt = read_trained(plan.folder, name)
+    except InputError:
+        return "unknown: its receipt is damaged"
     if receipt is None:
         return "unknown: never trained"
     took = f"{receipt.wall_seconds / 60:.3g} min, {receipt.cpu_seconds / 3600:.3g} CPU h"

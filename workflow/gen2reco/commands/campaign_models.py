@@ -72,7 +72,7 @@ def judge_model(lock: Path, name: str, receipt: Path) -> None:
     """
     from gen2reco.campaign.model_receipts import checked_place, finished_model
     from gen2reco.flow.training_data import DataFiles
-    from gen2reco.run.model_folder import open_model
+    from gen2reco.run.model_folder import EVALUATION, open_model
     from gen2reco.validate.samples import planned_sample
 
     job = _Job(lock, name, receipt)
@@ -80,6 +80,7 @@ def judge_model(lock: Path, name: str, receipt: Path) -> None:
     place = checked_place(job.plan.folder, trained)
     made = [open_model(place / part, kind) for part, kind in trained.kinds.items()]
     shutil.rmtree(place.with_name(f"{place.name}.held_out"), ignore_errors=True)
+    (place / EVALUATION).unlink(missing_ok=True)
     with job.log() as log:
         judged = [] if job.trainer.own_metrics else [planned_sample(job.plan, one) for one in job.entry["held_out"]]
         files = DataFiles(job.paths("data"), job.held_out(), str((trained.model_extra or {}).get("data_digest", "")))
