@@ -45,7 +45,10 @@ def test_a_model_is_trained_judged_used_and_registered(place, run):
     used = json.loads((place / "results/tiny_models/learned/simulate/00000.json").read_text())
     assert used["model_digest"] == trained["model_digest"] and used["status"] == "ok"
     assert (place / "results/tiny_models/report/held_out/report.html").is_file()
-    models = [one for each in campaign_runs(place / "results/tiny_models").runs for one in each.models]
+    runs = campaign_runs(place / "results/tiny_models").runs
+    (tags,) = [run.tags for run in runs if run.name == "learned simulate"]
+    assert (tags["gen2reco.model"], tags["gen2reco.named"]) == (trained["model_digest"], "tiny_showers")
+    models = [one for each in runs for one in each.models]
     assert [name for name, _ in models] == ["showers"]
 
 

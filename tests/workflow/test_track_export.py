@@ -170,3 +170,22 @@ def test_a_crate_is_written_whole_or_not_at_all(results, tmp_path, monkeypatch):
     with pytest.raises(InfrastructureError, match="No space left"):
         export(results, tmp_path / "crate")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_models_of_the_campaign_are_in_it_without_weights_and_links(tmp_path, caplog):
+    results = campaign(tmp_path)
+    lock = json.loads((results / "plan.lock.json").read_text())
+    (results / "plan.lock.json").write_text(json.dumps({**lock, "models": {"one": {}, "two": {}}}))
+    folder = results / "models/one"
+    (folder / "model").mkdir(parents=True)
+    for name in ("trained.json", "judged.json", "model/card.md", "model/evaluation.json", "model/weights.safetensors"):
+        (folder / name).write_text("{}")
+    (results / "models/two").mkdir()
+    (results / "models/two/trained.json").symlink_to("/etc/hostname")
+    crate = ROCrate(export(results, tmp_path / "crate"))
+    names = {entity.id for entity in crate.data_entities if entity.id.startswith("models/")}
+    assert names == {f"models/one/{name}" for name in ("trained.json", "judged.json")} | {
+        "models/one/model/card.md",
+        "models/one/model/evaluation.json",
+    }
+    assert "models/two/trained.json" in caplog.text

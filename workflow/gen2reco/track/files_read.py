@@ -107,6 +107,7 @@ class Choice(_Tolerant):
     digest: Word | None = None
     model: Word | None = None
     named: Word | None = None
+    made: Name | None = None
     options: dict[Key, Any] = {}
 
 
@@ -126,6 +127,7 @@ class PlanLock(_Tolerant):
     digest: Word = ""
     seed: Annotated[int, Field(strict=True)] | None = None
     samples: dict[Name, Entry] = {}
+    models: dict[Name, dict] = {}
     files: dict[Key, Sha256] = {}
     failed_shards: Amount = 0.0
     campaign_file: Text = ""

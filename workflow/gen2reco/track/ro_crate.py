@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import gen2reco
 from gen2reco.campaign.campaign import named_files
 from gen2reco.errors import InfrastructureError, InputError
-from gen2reco.paths import LOCK_NAME
+from gen2reco.paths import LOCK_NAME, judged_file, made_model, trained_file
+from gen2reco.run.model_folder import CARD, EVALUATION
 from gen2reco.track.regular import NotTaken, read
 from gen2reco.track.runs import CampaignRuns, Run, campaign_runs, read_lock, stage_folders
 from gen2reco.track.secrets import scrub_file
@@ -85,7 +86,7 @@ def _crate(results: Path, tracked: CampaignRuns, lock: dict, licence: str, scrat
     workflow = _workflow(crate)
     inputs = [_add(crate, scratch, results / LOCK_NAME, results, LOCK_NAME, "the frozen plan")]
     inputs += _configuration(crate, scratch, lock)
-    outputs = _digests(crate, scratch, results, lock)
+    outputs = _digests(crate, scratch, results, lock) + _models(crate, scratch, results, lock)
     outputs += [
         _add(crate, scratch, path, results, f"{folder}/{path.name}", "part of the report")
         for path, folder in top.artifacts
@@ -174,6 +175,23 @@ def _digests(crate: "ROCrate", scratch: Path, results: Path, lock: dict) -> list
         entities.append(_put(crate, scratch, text.encode(), f"sidecars/{sample}-{stage}.json", made))
     sums = ("\n".join(lines) + "\n").encode()
     return [*entities, _put(crate, scratch, sums, "sha256sums.txt", "digests of all event records")]
+
+
+def _models(crate: "ROCrate", scratch: Path, results: Path, lock: dict) -> list["Entity"]:
+    """Receipts, cards and evaluations of the models that the campaign made; the weights are known by the digest in the
+    receipt."""
+    found = []
+    for name in lock["models"]:
+        folder = made_model(results, name).parent
+        files = [trained_file(results, name), judged_file(results, name)]
+        files += [path for kind in (CARD, EVALUATION) for path in sorted(folder.glob(f"model/**/{kind}"))]
+        for path in filter(os.path.lexists, files):
+            inside = path.relative_to(results).as_posix()
+            try:
+                found.append(_put(crate, scratch, read(path, results, _LARGEST), inside, f"of the model {name}"))
+            except NotTaken as error:
+                _left(f"{path}: {error}")
+    return found
 
 
 def _action(

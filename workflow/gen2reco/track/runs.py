@@ -223,11 +223,14 @@ def _stage_run(top: Run, shards: Shards, lock: dict, stages: list[Shards]) -> Ru
     run = Run(f"{top.key}/{shards.sample}/{shards.stage}", f"{shards.sample} {shards.stage}", top.key)
     run.start, run.end = shards.start, shards.end
     kind = {"gen2reco.kind": "stage", "gen2reco.sample": shards.sample, "gen2reco.stage": shards.stage}
-    model = choice.get("model") or shards.one("model_digest")
-    found = {"gen2reco.config": choice.get("digest"), "gen2reco.model": model, "gen2reco.named": choice.get("named")}
+    made, planned_model = choice.get("made"), choice.get("model")  # of a model made by the campaign, its training
+    model = shards.one("model_digest") if made else planned_model or shards.one("model_digest")
+    named = choice.get("named") or made
+    found = {"gen2reco.config": choice.get("digest"), "gen2reco.model": model, "gen2reco.named": named}
     found["gen2reco.progress"] = f"{len(shards)}/{planned} shards"
     run.tags = {**_inherited(top), **kind, **{k: str(v) for k, v in found.items() if v}, **shards.tags()}
-    settings = {key: choice[key] for key in ("backend", "version", "chunk_events", "model") if choice.get(key)}
+    settings = {key: choice[key] for key in ("backend", "version", "chunk_events") if choice.get(key)}
+    settings |= {"model": model} if planned_model and model else {}
     settings |= {"sample": shards.sample, "stage": shards.stage, "seed": lock.get("seed", shards.one("seed"))}
     settings |= {f"options.{k}": v for k, v in spool.flatten(choice.get("options", {}))}
     run.params = {key: scrub_value(str(value), key) for key, value in settings.items()}
