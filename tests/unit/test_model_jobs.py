@@ -12,9 +12,9 @@ from gen2reco.cli import cli
 from gen2reco.config.block import Block
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
-from gen2reco.flow import trainings
 from gen2reco.flow.trainings import Trained, Trainer
 from gen2reco.run.model_folder import model_digest
+from gen2reco.run.training_kind import TRAININGS
 
 GUN = {"backend": "gun", "process": {"kind": "gun", "species": [22], "energy": [5, 100]}}
 
@@ -49,7 +49,7 @@ def place(tmp_path, repository, monkeypatch):
     """A campaign of particles, made, with a model still to be trained."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(trainings.TRAININGS, "count", f"{__name__}:Count")
+    monkeypatch.setitem(TRAININGS, "count", f"{__name__}:Count")
     samples = {name: {"events": 6, "shard_events": 3, "generate": GUN} for name in ("a", "b")}
     models = {"counted": {"train": "count", "recipe": "recipe.yaml", "data": ["a"], "held_out": ["b"]}}
     data = {"name": "jobs", "detector": "detector.yaml", "samples": samples, "models": models}

@@ -18,8 +18,9 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.flow.training_data import DataFiles, find_files
-from gen2reco.flow.trainings import Trained, Trainer, known_trainings, make_model, trainer_class
+from gen2reco.flow.trainings import Trained, Trainer, make_model, trainer_class
 from gen2reco.run.model_folder import open_model
+from gen2reco.run.training_kind import known_trainings
 
 GUN = {"generate": {"backend": "gun", "version": 1}}
 GEANT4 = {**GUN, "simulate": {"backend": "geant4", "version": 2, "info": {"physics": "FTFP_BERT"}}}
@@ -121,7 +122,8 @@ HELP = """
 import sys
 from click.testing import CliRunner
 from gen2reco.cli import cli
-from gen2reco.flow.trainings import known_trainings, trainer_class
+from gen2reco.flow.trainings import trainer_class
+from gen2reco.run.training_kind import known_trainings
 for words in ([], ["showers"]):
     done = CliRunner().invoke(cli, ["train", *words, "--help"])
     assert done.exit_code == 0 and "Train learned showers" in done.output, done.output

@@ -9,9 +9,9 @@ from gen2reco.campaign.campaign import Campaign, StageChoice
 from gen2reco.config.block import digest, load_block, parse_block
 from gen2reco.config.model_choice import ModelChoice
 from gen2reco.errors import InputError
-from gen2reco.flow.trainings import Trainer, trainer_class
 from gen2reco.paths import record_file
 from gen2reco.run.stage_table import STAGES
+from gen2reco.run.training_kind import TrainingKind, training_kind
 
 
 def made_model_of(options: dict[str, Any], models: Iterable[str]) -> str | None:
@@ -41,7 +41,7 @@ def making_order(campaign: Campaign, chains: dict[str, dict[str, StageChoice]]) 
 
 def check_use(stage: str, model: str, choice: ModelChoice) -> None:
     """Raises InputError where a stage uses a model that is trained for another one."""
-    trained = trainer_class(choice.train)
+    trained = training_kind(choice.train)
     if trained.stage != stage:
         raise InputError(f"model `{model}` is of training `{choice.train}`, whose models do `{trained.stage}`")
 
@@ -51,7 +51,7 @@ def model_entry(file: Path, choice: ModelChoice, samples: dict[str, dict]) -> di
 
     Raises InputError for an unknown training, a recipe that is none of it, and samples that it cannot use.
     """
-    trainer = trainer_class(choice.train)
+    trainer = training_kind(choice.train)
     recipe = _recipe(file, choice, trainer)
     _check_samples(choice, trainer, samples)
     data = {name: _content(samples[name], trainer) for name in choice.data}
@@ -69,7 +69,7 @@ def model_entry(file: Path, choice: ModelChoice, samples: dict[str, dict]) -> di
     }
 
 
-def record_stage(stages: Iterable[str], trainer: type[Trainer]) -> str | None:
+def record_stage(stages: Iterable[str], trainer: type[TrainingKind]) -> str | None:
     """The stage of a sample whose files a training reads; None where the sample makes no such record."""
     found = [s for s in stages if STAGES[s].writes == trainer.record and _file(s).match(trainer.pattern)]
     return found[-1] if found else None
@@ -79,7 +79,7 @@ def _file(stage: str) -> Path:
     return record_file(Path(), "sample", stage, 0)
 
 
-def _recipe(file: Path, choice: ModelChoice, trainer: type[Trainer]) -> dict:
+def _recipe(file: Path, choice: ModelChoice, trainer: type[TrainingKind]) -> dict:
     """The complete recipe of a model as plain data."""
     if choice.recipe is not None:
         return load_block(file.parent / choice.recipe, trainer.Recipe).model_dump(mode="json")
@@ -88,7 +88,7 @@ def _recipe(file: Path, choice: ModelChoice, trainer: type[Trainer]) -> dict:
     return parse_block({}, trainer.Recipe, f"recipe of training `{choice.train}`").model_dump(mode="json")
 
 
-def _check_samples(choice: ModelChoice, trainer: type[Trainer], samples: dict[str, dict]) -> None:
+def _check_samples(choice: ModelChoice, trainer: type[TrainingKind], samples: dict[str, dict]) -> None:
     """Raises InputError for samples without the records that are needed, and for held-out events that are trained
     on."""
     for name in (*choice.data, *choice.held_out):
@@ -115,7 +115,7 @@ def _shared_stage(one: dict, other: dict) -> str | None:
     return next((stage for stage, entry in one["stages"].items() if theirs.get(stage) == entry["owner"]), None)
 
 
-def _content(sample: dict, trainer: type[Trainer]) -> str:
+def _content(sample: dict, trainer: type[TrainingKind]) -> str:
     """The digest of all that decides the records of a sample which a training reads."""
     last = record_stage(sample["stages"], trainer)
     names = list(sample["stages"])

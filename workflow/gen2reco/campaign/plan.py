@@ -154,11 +154,11 @@ def _refuse_stranger(path: Path, old: dict, campaign_file: Path | str) -> None:
 def check_release(plan: Plan, only: str | None = None) -> None:
     """Raises InputError if this release makes other files of the plan, or of `only` one stage, than were planned."""
     from gen2reco.campaign.plan_lock import stage_digest
-    from gen2reco.flow.trainings import trainer_class
     from gen2reco.run.stage import backend_class
+    from gen2reco.run.training_kind import training_kind
 
     for name, model in plan.models.items() if only is None else ():
-        if (version := trainer_class(model["train"]).version) != model["version"]:
+        if (version := training_kind(model["train"]).version) != model["version"]:
             raise _other_release(plan, f"model `{name}`", f"training `{model['train']}`", model["version"], version)
     backend, detector = functools.cache(backend_class), plan.detector.digest()
     for sample, entry in plan.samples.items():

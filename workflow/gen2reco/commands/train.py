@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gen2reco.errors import InfrastructureError, InputError
-from gen2reco.flow.trainings import Trainer, known_trainings, make_model, trainer_class
+from gen2reco.flow.trainings import Trainer, make_model, trainer_class
+from gen2reco.run.training_kind import known_trainings
 
 if TYPE_CHECKING:
     from gen2reco.config.block import Block

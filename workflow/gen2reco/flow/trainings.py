@@ -1,36 +1,25 @@
-"""The contract of trainings: what each kind of model states and implements, and the one path that all of them take.
+"""The contract of trainings: what each kind of model implements, and the one path that all of them take.
 
-A training is looked up by name, as a backend is. Importing this module, or a kind of training, imports no torch.
+Importing this module, or a kind of training, imports no torch.
 """
 
-import importlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gen2reco.config.block import Block, load_json
 from gen2reco.errors import InputError
 from gen2reco.files import MAX_TEXT, write_text
 from gen2reco.run.model_folder import Model, save_model
+from gen2reco.run.training_kind import TrainingKind, training_kind
 
 if TYPE_CHECKING:
     import numpy as np
 
     from gen2reco.flow.training_data import DataFiles
     from gen2reco.flow.training_parts import Watch, Work
-
-TRAININGS = {
-    "calibration": "gen2reco.calibrate.calibration_trainer:CalibrationTrainer",
-    "generation": "gen2reco.generate.hadronize.generation_trainer:GenerationTrainer",
-    "showers": "gen2reco.simulate.showers.shower_trainer:ShowerTrainer",
-    "fused": "gen2reco.fuse.fused_trainer:FusedTrainer",
-}
-"""The trainings that ship: name → where the class is."""
-GROUP = "gen2reco.trainings"
-"""Entry points by which installed packages announce others."""
 
 
 @dataclass(frozen=True)
@@ -46,32 +35,9 @@ class Trained:
     part: str = ""
 
 
-class Trainer:
-    """One kind of training. Subclasses state the class attributes, and implement `load` and `train`; the first line of
-    their docstring is the command's help.
-
-    `stage` and `backend` are what the model does when it is used: by them it is judged on a held-out sample, unless
-    `own_metrics` says that the training judges it, and puts `metrics` into the model's config. Data are files of
-    `record`, found by `pattern` (how their path ends).
-    """
-
-    name: ClassVar[str]
-    stage: ClassVar[str]
-    backend: ClassVar[str]
-    record: ClassVar[str]
-    version: ClassVar[int] = 1
-    """Raised by hand when the same recipe and data give another model."""
-    pattern: ClassVar[str] = "*.parquet"
-    parts: ClassVar[tuple[str, ...]] = ()
-    """Folders of the models, where a training makes several, each behind those before it; of `model_folder.PARTS`."""
-    own_metrics: ClassVar[bool] = False
-    recipe_file: ClassVar[str] = ""
-    """An example of a recipe, named in the help."""
-    recipe_needed: ClassVar[bool] = False
-    """Whether there is no training without a recipe."""
-
-    Recipe: ClassVar[type[Block]] = Block
-    """The block of settings that `--model` gives; here, none."""
+class Trainer(TrainingKind):
+    """One kind of training. Subclasses state the class attributes of `TrainingKind`, and implement `load` and `train`;
+    the first line of their docstring is the command's help."""
 
     def __init__(self, recipe: Block, files: "DataFiles", output: Path, work: "Work"):
         self.recipe, self.files, self.output, self.work = recipe, files, output, work
@@ -87,23 +53,12 @@ class Trainer:
         raise NotImplementedError
 
 
-def known_trainings() -> dict[str, str | EntryPoint]:
-    """Names of all trainings → where the class is: those that ship, then those announced by installed packages."""
-    announced = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return {**TRAININGS, **{name: announced[name] for name in sorted(announced) if name not in TRAININGS}}
-
-
 def trainer_class(name: str) -> type[Trainer]:
-    """The training of that name: one that ships, or else one announced by an installed package. Raises InputError
-    naming the known ones."""
-    known = known_trainings()
-    if name not in known:
-        raise InputError(f"there is no training `{name}`; known: {', '.join(known)}")
-    place = known[name]
-    if not isinstance(place, str):
-        return place.load()
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    """The training of that name. Raises InputError naming the known ones, and for an announced class that is none."""
+    found = training_kind(name)
+    if not issubclass(found, Trainer):
+        raise InputError(f"training `{name}`: {found.__name__} is no Trainer; mend the package that announces it")
+    return found
 
 
 def make_model(
