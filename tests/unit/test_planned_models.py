@@ -5,11 +5,13 @@ import json
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from gen2reco.campaign.job import planned_job
 from gen2reco.campaign.model_receipts import finished_model, kept_digest, write_receipt
 from gen2reco.campaign.plan import Plan, make_plan, read_plan
 from gen2reco.campaign.plan_lock import checksum
+from gen2reco.cli import cli
 from gen2reco.errors import InputError
 from gen2reco.paths import made_model, trained_file
 from gen2reco.run.model_folder import save_model
@@ -124,6 +126,13 @@ def test_the_plan_holds_training_data_and_users(plan):
     assert entry["recipe"]["teacher"]["steps"] == 3 and list(entry["data"]) == ["photons", "pions"]
     assert (stage["made"], stage["model"], stage["owner"]) == ("my_showers", entry["digest"], "learned")
     assert "models" not in plan(lambda d: (d.pop("models"), d["samples"].pop("learned")), new_revision=True)
+
+
+def test_check_and_plan_tell_of_the_models(plan):
+    plan()
+    said = {word: CliRunner().invoke(cli, [word, "c.yaml"]).output for word in ("check", "plan")}
+    assert "model my_showers: showers of photons, pions" in said["check"]
+    assert "unknown: never trained" in " ".join(said["plan"].split())
 
 
 def digests(lock):

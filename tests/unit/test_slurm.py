@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gen2reco.batch import lost_jobs, offer, profile, slurm
+from gen2reco.batch import lost_jobs, offer, profile, slurm, submit
 from gen2reco.batch import slurm_words as words
 from gen2reco.batch.profile import Profile, load_profile
 from gen2reco.batch.request import Request
@@ -297,6 +297,14 @@ def test_a_shipped_profile_knows_the_rules_of_all_stages(name):
     assert shipped.set_resources.keys() == {"simulate", "train", "judge", *on_gpu}
     assert {Request.of(rule, shipped.resources(rule)).gpus for rule in on_gpu} == {1}
     assert shipped.groups == dict.fromkeys([*STAGES, "publish"], "shard")
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
+def test_a_shipped_profile_trains_and_judges_in_jobs_of_their_own(name):
+    wanted = profile.requests(load_profile(name), [CPU_CHAIN], submit.model_rules(["cuda", "cpu", "cuda"]))
+    assert [one.rules for one in wanted[1:]] == ["rule train_gpu", "rule train", "rule judge"]
+    assert [one.gpus for one in wanted] == [0, 1, 0, 0] and wanted[2].minutes >= 720
+    assert submit.model_rules([]) == []
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gres"])
