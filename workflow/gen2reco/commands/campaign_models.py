@@ -93,7 +93,7 @@ def judge_model(lock: Path, name: str, receipt: Path) -> None:
 class _Cost:
     """Wall and CPU seconds of a job, of its earlier attempts too where they were kept."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.file: Path | None = None
         self.before = {"wall_seconds": 0.0, "cpu_seconds": 0.0, "attempts": 0}
         self.wall = time.perf_counter()
