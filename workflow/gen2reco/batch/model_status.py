@@ -13,7 +13,7 @@ from gen2reco.paths import judged_file, made_model, trained_file
 from gen2reco.run.sidecar import sidecar_path
 
 RUNNING_SECONDS = 900.0
-"""Seconds within which a checkpoint must have been written for its training to count as running."""
+"""Seconds within which a checkpoint, or a chunk of a shard, must have been written for its job to count as running."""
 
 
 @dataclass(frozen=True)

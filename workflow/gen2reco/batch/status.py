@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen2reco.batch.model_status import failed_models, made_by_others, model_state
+from gen2reco.batch.model_status import RUNNING_SECONDS, failed_models, made_by_others, model_state
 from gen2reco.campaign.plan import Plan, check_file
 from gen2reco.errors import Gen2recoError, InputError
 from gen2reco.files import file_digest
@@ -17,9 +17,6 @@ from gen2reco.run.stage_table import FIRST
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-RUNNING_SECONDS = 900.0
-"""Seconds within which unfinished chunks must have been written for their shard to count as running."""
 
 
 def shard_state(file: Path, running: set[str]) -> str:
