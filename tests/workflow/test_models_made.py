@@ -17,7 +17,7 @@ MODEL = "results/tiny_models/models/tiny_showers"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder for the campaign and its cache; the tests go through its life in order."""
+    """A folder for the campaign, through whose life the tests go in order."""
     folder = tmp_path_factory.mktemp("models")
     write_campaign(folder)
     return folder
