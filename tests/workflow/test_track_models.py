@@ -1,6 +1,7 @@
 """The registry: what a reference means, what is refused, when a candidate becomes the champion. No server needed."""
 
 import json
+import re
 import shutil
 from functools import partial
 from types import SimpleNamespace
@@ -11,9 +12,9 @@ from track_campaign import model_folder
 
 from gen2reco.commands.track import models
 from gen2reco.errors import Gen2recoError, InputError
-from gen2reco.track import registry
+from gen2reco.track import registry, releases
 from gen2reco.track.modelfiles import files_of
-from gen2reco.track.promote import Criterion, compare, read_criteria
+from gen2reco.track.promote import Criterion, compare, first_champion, read_criteria
 from gen2reco.track.registry import evaluation, register, resolve
 
 
@@ -45,19 +46,91 @@ def verdict(candidate, champion=None, **criterion):
         ((0.05, 0.01), None, {"limit": 0.06}, (True, False)),
         ((0.05, 0.01), None, {"limit": 0.04}, (False, False)),
         ((float("nan"), 0.01), (0.10, 0.01), {}, (False, False)),
-        ((0.05, None), (0.10, None), {}, (True, True)),
+        ((0.05, None), None, {"limit": 0.06}, (True, False)),
     ],
 )
 def test_a_criterion(candidate, champion, criterion, expected):
     assert verdict(candidate, champion, **criterion) == expected
 
 
-def test_evaluations_must_be_of_the_same_events(tmp_path):
-    first, second = (evaluation(model_folder(tmp_path / s, sample=s)) for s in ("a", "b"))
-    with pytest.raises(InputError, match="was measured on different events"):
-        compare(first, second, [Criterion(metric="bias")])
-    with pytest.raises(InputError, match="no metric `nothing`; known: auc, bias"):
-        compare(first, first, [Criterion(metric="nothing")])
+def judged(events="d", error=0.01, name="m", own=None):
+    return {"sample": {"digest": events}, "metrics": {name: {"value": 0.1, "uncertainty": error, "sample": own}}}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "said"),
+    [
+        (judged("d"), judged("e"), "was measured on different events (d and e)"),
+        (judged("d", own="e"), judged("d"), "was measured on different events (e and d)"),
+        (judged(None), judged(None), "the candidate's evaluation does not say on which events `m` was measured"),
+        (judged("d"), judged(None), "the champion's evaluation does not say on which events `m` was measured"),
+        (judged(error=None), judged(), "`m` of the candidate has no uncertainty"),
+        (judged(), judged(error=float("nan")), "`m` of the champion has no uncertainty"),
+        (judged(), judged(error=-1.0), "`m` of the champion has no uncertainty"),
+        (judged(name="n"), judged(), "the candidate's evaluation has no metric `m`; known: n"),
+        (judged(), judged(name="n"), "the champion's evaluation has no metric `m`; known: n"),
+    ],
+)
+def test_evaluations_must_be_of_the_same_events_with_errors(candidate, champion, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        compare(candidate, champion, [Criterion(metric="m")])
+
+
+WORSE = {"response": 0.08, "seed": 9}
+FIRST = {
+    "nothing to judge by": (None, {}, False, "no model of its kind ships), and `promotion` states no `limit`; state"),
+    "a limit": (None, {"limit": 0.06}, False, (True, "no model of its kind ships); judged by the limits of bias")),
+    "a limit that fails": (None, {"limit": 0.04}, False, (False, "judged by the limits of bias")),
+    "first": (
+        None,
+        {},
+        True,
+        (True, "no champion to compare with (no model of its kind ships); not judged, by --first"),
+    ),
+    "first, a limit that fails": (None, {"limit": 0.04}, True, (False, "judged by the limits of bias, by --first")),
+    "better than what ships": (WORSE, {}, False, (True, "compared with the shipped `showers`")),
+    "worse than what ships": ({"seed": 9, "response": 0.01}, {}, False, (False, "compared with the shipped `showers`")),
+    "no gain on what ships": ({"seed": 9}, {}, False, (False, "compared with the shipped `showers`")),
+    "first, but one ships": (WORSE, {}, True, "--first, but there is the shipped `showers`; leave --first out"),
+    "other events": (
+        {"seed": 9, "sample": "others"},
+        {},
+        False,
+        "the shipped `showers` cannot serve: promotion: `bias` of",
+    ),
+    "first, other events": ({"seed": 9, "sample": "others"}, {}, True, (True, "measured on different events")),
+    "what ships itself": ({}, {}, False, "the shipped `showers` is this model itself), and `promotion` states"),
+    "first, what ships itself": ({}, {}, True, (True, "is this model itself); not judged, by --first")),
+    "not judged": (
+        {"seed": 9, "judged": False},
+        {},
+        False,
+        "the shipped `showers` has no evaluation.json), and `promotion` sta",
+    ),
+    "first, not judged": (
+        {"seed": 9, "judged": False},
+        {},
+        True,
+        (True, "has no evaluation.json); not judged, by --first"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FIRST)
+def test_a_first_champion(tmp_path, monkeypatch, case):
+    ships, criterion, first, expected = FIRST[case]
+    monkeypatch.setattr(releases, "PACKAGE", tmp_path)
+    if ships is not None:
+        folder = model_folder(tmp_path / "simulate/release", **{k: v for k, v in ships.items() if k != "judged"})
+        if "judged" in ships:
+            (folder / "evaluation.json").unlink()
+    new = resolve(str(model_folder(tmp_path / "new")))
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=re.escape(expected)):
+            first_champion(new, [Criterion(metric="bias", **criterion)], first)
+    else:
+        decision = first_champion(new, [Criterion(metric="bias", **criterion)], first)
+        assert decision.promoted == expected[0] and expected[1] in decision.note
 
 
 @pytest.mark.parametrize(
@@ -128,10 +201,14 @@ def test_the_life_of_a_model(tmp_path):
     assert "not in the registry" in run(*promote)[1]
     for _ in range(2):
         assert run("register", "showers", good)[1].startswith("models:/showers/1  ")
-    code, text = run(*promote)
-    assert code == 0 and "candidate is champion now" in text
+    (tmp_path / "no_limit.yaml").write_text("promotion:\n- {metric: bias, sigmas: 1}\n")
+    code, text = run("promote", "showers", "--campaign", tmp_path / "no_limit.yaml")
+    assert code == 1 and "promote the model with --first" in text and "\n" not in text
+    code, text = run(*promote, "--first")
+    assert code == 0 and "candidate is champion now" in text and "by --first" in text
     assert "champion already" in run(*promote)[1]
     run("register", "showers", worse)
+    assert "but there is the champion, version 1; leave --first out" in run(*promote, "--first")[1]
     code, text = run(*promote)
     assert code == 1 and "fails" in text and "champion stays" in text
     run("register", "showers", best)

@@ -105,17 +105,20 @@ def register_model(name: str, folder: Path, uri: str | None, results: Path) -> N
 @models.command("promote")
 @click.argument("name")
 @click.option("--campaign", type=click.Path(path_type=Path), required=True, help="File with the `promotion` criteria.")
+@click.option("--first", is_flag=True, help="Promote a first champion that there is none to compare with.")
 @URI
 @RESULTS
-def promote_model(name: str, campaign: Path, uri: str | None, results: Path) -> None:
+def promote_model(name: str, campaign: Path, first: bool, uri: str | None, results: Path) -> None:
     """Make the candidate of NAME its champion if the campaign's criteria hold on the same held-out events."""
     from gen2reco.track.promote import promote, read_criteria
 
-    verdicts, moved = promote(name, read_criteria(campaign), uri, results)
-    rows = [[v.metric, v.champion, v.candidate, v.change, "holds" if v.holds else "fails"] for v in verdicts]
+    decision = promote(name, read_criteria(campaign), uri, results, first)
+    rows = [[v.metric, v.champion, v.candidate, v.change, "holds" if v.holds else "fails"] for v in decision.verdicts]
     _print(name, ("metric", "champion", "candidate", "gain", "criterion"), rows)
-    print("candidate is champion now" if moved else "champion stays")
-    if not moved:
+    print(decision.note)
+    stays = "champion stays" if any(v.champion != "-" for v in decision.verdicts) else "no champion yet"
+    print("candidate is champion now" if decision.promoted else stays)
+    if not decision.promoted:
         raise click.exceptions.Exit(1)
 
 
