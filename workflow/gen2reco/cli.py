@@ -34,6 +34,7 @@ COMMANDS = {
     "export-model": ("train", "Write a calibration network as ONNX."),
     "track": ("track", "Replay a campaign into MLflow, and open its pages."),
     "models": ("track", "List, register and promote models."),
+    "release": ("track", "Replace a model that ships by a made and judged one."),
     "export": ("track", "Take a campaign away as a Workflow Run RO-Crate."),
     "docs": ("campaigns", "Write the reference page and JSON schema of the configuration."),
 }

@@ -123,6 +123,21 @@ def promote_model(name: str, campaign: Path, first: bool, uri: str | None, resul
 
 
 @click.command()
+@click.argument("name")
+@click.option("--from", "source", type=FOLDER, required=True, help="Model folder, or results/CAMPAIGN/models/MODEL.")
+def release(name: str, source: Path) -> None:
+    """Replace the model NAME that ships with this package by a judged model of its kind, whole or not at all.
+
+    A model of a campaign must be that of its receipts; its card then names the plan. Models that were trained behind
+    the earlier one, and are pinned to its digest, are to be made again.
+    """
+    from gen2reco.track.releases import release as replace
+
+    done = replace(name, source)
+    print(f"{done.folder}\nbefore {done.before}\nafter  {done.after}")
+
+
+@click.command()
 @click.argument("results", type=FOLDER)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--licence", help="Licence of the results (SPDX name or address); default: the plan's, else CC-BY-4.0.")

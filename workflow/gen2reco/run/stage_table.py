@@ -115,7 +115,7 @@ def _announced() -> Iterator[Stage]:
 TAKEN = (
     RESERVED
     | {"calibrate_rates", "check", "docs", "export", "export_model", "recover", "show", "status", "submit", "train"}
-    | {"tune", "verify", "all", "events", "like", "shard_events"}
+    | {"release", "tune", "verify", "all", "events", "like", "shard_events"}
     | {"make_model", "judge_model", "judge", "train_gpu"}
 )
 """Names that no stage may have: of other commands and rules, and of other keys of a sample."""
