@@ -122,6 +122,21 @@ def test_a_full_disk_leaves_what_ships(package, tmp_path, monkeypatch, fails, re
     assert content(package) == before
 
 
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_killed_release_is_put_back(package, tmp_path, renames):
+    """Killed before, between and after the two renames; the next release finds what ships, whole."""
+    room, folder = package / "simulate", made(tmp_path / "new", SHOWERS)
+    shutil.copytree(folder, room / ".release.new.12345678")
+    if renames:
+        (room / "release").rename(room / ".release.old.87654321")
+    if renames == 2:
+        (room / ".release.new.12345678").rename(room / "release")
+    expected = content(folder if renames == 2 else SHIPPED / "simulate/release")
+    with pytest.raises(InputError, match="no model here"):
+        releases.release("showers", package)
+    assert content(room / "release") == expected and [path.name for path in room.iterdir()] == ["release"]
+
+
 def campaign_model(results: Path, **judged) -> Path:
     """The folder of a model that a campaign made, with its receipts."""
     home = results / "c/models/m"

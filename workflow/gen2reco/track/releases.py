@@ -37,6 +37,7 @@ def release(name: str, source: Path) -> Released:
     The files are copied whole or not at all; the card of a campaign's model then names the plan that made it. Raises
     InputError for an unknown name, and a model that is damaged, unfinished, not judged or of another kind.
     """
+    _put_back()
     shipped = shipped_models()
     if name not in shipped:
         raise InputError(f"there is no shipped model `{name[:80]}`; known: {', '.join(shipped)}")
@@ -76,6 +77,17 @@ def _kind(path: Path) -> str:
         raise InputError(f"{path}: damaged model: `kind` is missing; fetch it anew")
     domain = config.get("domain")
     return f"{config['kind']} of {domain}" if isinstance(domain, str) else config["kind"]
+
+
+def _put_back() -> None:
+    """Put back a shipped model that a killed release had moved away, and remove what else it left."""
+    for word in ("old", "new"):
+        for left in [*PACKAGE.glob(f"*/.*.{word}.*"), *PACKAGE.glob(f"*/release/.*.{word}.*")]:
+            target = left.with_name(left.name[1:].partition(f".{word}.")[0])
+            if word == "old" and not target.exists():
+                left.rename(target)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _made(source: Path) -> tuple[Path, str]:
