@@ -91,7 +91,7 @@ def _put_back() -> None:
 
 
 def _made(source: Path) -> tuple[Path, str]:
-    """The model's folder and, where its receipts lie beside it, a line for the card on how it was planned. Raises
+    """The model's folder and, where it has the receipts of a campaign, a line for the card on how it was planned. Raises
     InputError for a campaign's model that is not the one of its receipts."""
     source = source.resolve()
     home = source if (source / "model").is_dir() else source.parent
