@@ -154,6 +154,11 @@ def test_the_card_of_a_campaigns_model_names_the_plan(package, tmp_path, place):
     assert card.endswith(f"\n\nPlanned (digest `{'a' * 64}`): model `m` of the campaign `c`.\n")
 
 
+def test_a_folder_named_model_needs_no_campaign(package):
+    """`/model` has no folder two above it."""
+    assert releases._made(Path("/model")) == (Path("/model"), "")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

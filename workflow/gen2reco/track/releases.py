@@ -91,11 +91,13 @@ def _put_back() -> None:
 
 
 def _made(source: Path) -> tuple[Path, str]:
-    """The model's folder and, where it has the receipts of a campaign, a line for the card on how it was planned. Raises
-    InputError for a campaign's model that is not the one of its receipts."""
+    """The model's folder and, where it has the receipts of a campaign, a line for the card on how it was planned.
+    Raises InputError for a campaign's model that is not the one of its receipts."""
     source = source.resolve()
     home = source if (source / "model").is_dir() else source.parent
-    if home / "model" not in (source, source / "model") or not (trained := read_trained(home.parents[1], home.name)):
+    if home.parent.name != "models" or source not in (home, home / "model"):
+        return source, ""
+    if not (trained := read_trained(home.parents[1], home.name)):
         return source, ""
     folder, judged = checked_place(home.parents[1], trained), read_judged(home.parents[1], home.name)
     if judged is None or judged.note or judged.model_digest != trained.model_digest:
