@@ -100,7 +100,7 @@ def test_same_seed_same_bytes_and_chunks_differ(folder):
 def test_the_drawn_quark_becomes_the_hard_one(folder):
     backend = Learned(Learned.Options(process=QUARKS, model=str(folder)))
     backend.prepare()
-    model, known = backend._domain._model, torch.zeros(400, 6)
+    model, known = backend._domain.model, torch.zeros(400, 6)
     drawn, _ = model.draw(known, torch.Generator().manual_seed(1))
     event = drawn.group.numpy() // 2
     _, axis = thrust_axes(drawn.momenta[:, :3].numpy(), event, 400)

@@ -38,6 +38,7 @@ class Dnn(Backend):
     """The release weights, or those of another model folder."""
 
     name, stage, version, needs_detector, chunk_events = "dnn", "calibrate", 2, True, 500
+    devices = ("cpu", "cuda")
 
     class Options(Block):
         """Which weights."""
@@ -71,7 +72,7 @@ class Dnn(Backend):
         from gen2reco.calibrate.predict import load_network
 
         torch.set_num_threads(1)
-        self.network = load_network(self.model)
+        self.network = load_network(self.model).to(self.device)
         config = self.model.parsed(CalibrationConfig)
         self.corrections, self.valid = Corrections.of(config.corrections), ValidRange.of(config.valid_range)
         self._check_features(self.network.sizes)
@@ -107,7 +108,7 @@ class Dnn(Backend):
         candidates = cand.build(data, self.detector.front_face)
         plain = summarise(data, candidates, self.geometry)
         inputs = make_inputs(data, candidates, plain, self.geometry)
-        answer = predict(self.network, inputs)
+        answer = predict(self.network, inputs, self.device)
         probabilities = self.corrections.probabilities(answer)
         identity = probabilities.argmax(axis=1) if len(candidates) else np.zeros(0, np.int64)
         energy, sigma = self.corrections.energy(plain.energy, answer)

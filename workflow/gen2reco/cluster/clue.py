@@ -18,6 +18,7 @@ class Clue(Backend):
     """CLUE on layers, CLUE3D iterations, linking."""
 
     name, stage, version, needs_detector, chunk_events = "clue", "cluster", 3, True, 100
+    devices = ("cpu", "cuda")
 
     class Options(Block):
         """How the clustering is done."""

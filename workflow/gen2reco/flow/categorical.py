@@ -113,7 +113,7 @@ class Counts(nn.Module):
             tried = self.sample(condition[todo].repeat_interleave(many, 0), noise, closing, totals)
             good = accept(tried).view(-1, many)
             first, found = good.int().argmax(1), good.any(1)
-            counts[todo] = tried.view(len(todo), many, -1)[torch.arange(len(todo)), first]
+            counts[todo] = tried.view(len(todo), many, -1)[torch.arange(len(todo), device=todo.device), first]
             again += int(torch.where(found, first, many).sum())
             todo, drawn = todo[~found], drawn + many
         return counts, again
@@ -144,7 +144,8 @@ class Counts(nn.Module):
             chance = logits.softmax(1)
             if closing and place in closing:
                 total = (totals or {}).get(place, 0)
-                due = (total - counts[:, :place] @ closing[place][:place]) * closing[place][place]
+                weights = closing[place].double()  # GPUs have no matrix products of whole numbers
+                due = ((total - counts[:, :place].double() @ weights[:place]) * weights[place]).long()
                 given = chance.gather(1, due.clamp(0, n - 1)[:, None])[:, 0] / chance.max(1).values
                 kept = (due >= 0) & (due < n) & (draws[:, place] < given)
                 counts[:, place] = torch.where(kept, due, -1)

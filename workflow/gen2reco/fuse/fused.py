@@ -49,6 +49,7 @@ class Fused(Backend):
     and marked, or refused."""
 
     name, stage, isolate, needs_detector, chunk_events = "fused", "fuse", True, True, 250
+    devices = ("cpu", "cuda")
     version = 1 + VERSION
 
     class Options(Block):
@@ -94,7 +95,7 @@ class Fused(Backend):
         from gen2reco.fuse.fused_model import load
 
         torch.set_num_threads(1)
-        self.network = load(self.model, self.device)
+        self.network = load(self.model)
         jets = self.calibration.jet_model
         self.jet_scale = JetScale(jets) if jets else None
 
@@ -107,6 +108,7 @@ class Fused(Backend):
         tracks = make_tracks(every, data.particles, self.detector, tracking)
         e = entering(every[simulated(every.pdg, every.energy)], tracks)
         inputs = features_of(e, self.config.features)
+        self.network.to(self.device)  # not in `prepare`: CUDA does not outlive the fork of a chunk
         items = self.network.draw(inputs, e.energy, drawing, self.options.network, self.options.evaluations)
         objects, momentum = self._objects(items, e, len(data))
         scores = input_scores(e, inputs.around, e.event, len(data))

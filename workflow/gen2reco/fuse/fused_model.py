@@ -193,9 +193,9 @@ def object_condition(context: Tensor, owner: Tensor, kind: Tensor) -> Tensor:
     return torch.cat([context[owner], nn.functional.one_hot(kind, N_KINDS).to(context.dtype)], 1)
 
 
-def load(model: Model, device: str = "cpu") -> FusedModel:
+def load(model: Model) -> FusedModel:
     """The networks of a model folder. Raises InputError if its weights do not fit its config."""
     config = model.parsed(FusedConfig)
     network = FusedModel([tuple(c) for c in config.configurations], config.sizes, config.features)
     fill(network, model.weights(), f"{model.folder}: fused model")
-    return network.eval().to(device)
+    return network.eval()

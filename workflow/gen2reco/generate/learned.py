@@ -57,6 +57,7 @@ class Learned(Backend):
     """
 
     name, stage, isolate, chunk_events = "ml", "generate", True, 2000
+    devices = ("cpu", "cuda")
     version = 2 + Pythia8.version + Lhe.version  # versions only rise: a sum changes with each
 
     class Options(Block):
@@ -159,6 +160,7 @@ class Learned(Backend):
 
     def _particles(self, events: Sequence[HardProcess], rng: np.random.Generator) -> tuple[pa.Array, int]:
         """The column `particles` of these events, and how many counts were drawn again."""
+        self._domain.model.to(self.device)  # not in `prepare`: CUDA does not outlive the fork of a chunk
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         hadrons, total = [], 0
         for start in range(0, len(events), BATCH):

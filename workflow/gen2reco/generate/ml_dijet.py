@@ -31,7 +31,7 @@ class Dijet:
     """
 
     def __init__(self, model: DijetHadronizer, valid: GenerationRange, sqrt_s: float):
-        self._model, self._range, self._sqrt_s = model, valid, sqrt_s
+        self.model, self._range, self._sqrt_s = model, valid, sqrt_s
 
     def foreign(self, beams: Beams, interactions: bool) -> str | None:
         """Why no event of these beams is known, if so. `interactions`: between more than two partons."""
@@ -77,11 +77,11 @@ class Dijet:
         """Particles before decays, what is left of the beams among them, and how many counts were drawn again."""
         hardest = _hardest(hard, self._sqrt_s)
         values, frame = dijets.known(hardest)
-        drawn, again = self._model.draw(torch.from_numpy(values), torch.from_numpy(hardest.sqrt_s), noise, evaluations)
+        drawn, again = self.model.draw(torch.from_numpy(values), torch.from_numpy(hardest.sqrt_s), noise, evaluations)
         event, p = drawn.event.numpy(), drawn.momenta.numpy()
         p[:, 1] *= (rng.integers(0, 2, len(hardest.pdg)) * 2.0 - 1.0)[event]  # drawn events have one handedness only
         p[:, :3] = frame.back(p[:, :3], event)
-        pdg = np.array(self._model.species.pdg)[drawn.kinds.numpy()]
+        pdg = np.array(self.model.species.pdg)[drawn.kinds.numpy()]
         return Particles(pdg.astype(np.int64), event, p, np.zeros_like(p)), again
 
 

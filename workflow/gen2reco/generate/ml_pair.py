@@ -29,7 +29,7 @@ class QuarkPair:
     """
 
     def __init__(self, model: Hadronizer, valid: GenerationRange, alpha_s: float):
-        self._model, self._range, self._alpha_s = model, valid, alpha_s
+        self.model, self._range, self._alpha_s = model, valid, alpha_s
 
     def foreign(self, beams: Beams, interactions: bool) -> str | None:
         """Why no event of these beams is known, if so. `interactions`: between more than two partons."""
@@ -58,8 +58,8 @@ class QuarkPair:
         """Particles before decays, and how many counts were drawn again."""
         quark, total, flavour = _quarks(hard)
         known = torch.from_numpy(conditions(flavour, np.full(len(flavour), self._alpha_s)))
-        drawn, again = self._model.draw(known, noise, evaluations)
-        return _placed(self._model, drawn, quark, total, rng), again
+        drawn, again = self.model.draw(known, noise, evaluations)
+        return _placed(self.model, drawn, quark, total, rng), again
 
 
 def _quarks(hard: Hard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,7 +20,8 @@ def usable_device(device: str, allow_cpu: bool, what: str) -> str:
 
 
 def gpu_visible() -> bool:
-    """Whether PyTorch can use a GPU in this process."""
+    """Whether PyTorch can use a GPU in this process. CUDA is not initialised, so that forks of chunks can use it."""
     import torch
 
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     return torch.cuda.is_available()

@@ -44,6 +44,8 @@ class Backend:
 
     `isolate`: each chunk runs in a child forked from the process that called `prepare`, so engines that keep state
     start each chunk fresh, and several chunks may run at once. `version` is raised by hand when the output changes.
+    `devices`: those that the backend makes use of; what isolates moves its network to the device in `run`, since CUDA
+    does not outlive a fork.
     """
 
     name: ClassVar[str]
@@ -52,6 +54,7 @@ class Backend:
     isolate: ClassVar[bool] = False
     needs_detector: ClassVar[bool] = False
     chunk_events: ClassVar[int] = 100
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
     class Options(Block):
         """No options."""

@@ -40,6 +40,7 @@ class Learned(Backend):
     """
 
     name, stage, isolate, needs_detector, chunk_events = "ml", "simulate", True, True, 200
+    devices = ("cpu", "cuda")
     version = 2 + Geant4.version  # versions only rise: a sum changes with each
 
     class Options(Block):
@@ -89,7 +90,7 @@ class Learned(Backend):
         from gen2reco.simulate.showers.shower_model import load
 
         torch.set_num_threads(1)
-        self.families = load(self.model, self.device)
+        self.families = load(self.model)
         if self.fallback == "geant4":
             self.reference = Geant4(Geant4.Options(), self.detector)
             self.reference.prepare()
@@ -141,6 +142,7 @@ class Learned(Backend):
         inc, scale = self.range.nearest(incidence(at_face))
         parts = []
         for family in self.families.values():
+            family.to(self.device)  # not in `prepare`: CUDA does not outlive the fork of a chunk
             members = np.flatnonzero(np.isin(inc.pdg, family.conditioning.species))
             for first in range(0, len(members), self.options.batch):
                 some = members[first : first + self.options.batch]

@@ -91,7 +91,7 @@ def balance(x: Tensor, mass: Tensor, side: Tensor, event: Tensor, jets: Tensor, 
 def _far(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
     """Particles beyond REMNANT, or the farthest of their side where there is none."""
     place = 2 * event + (side < 0)
-    farthest = torch.full((2 * n,), -100.0, dtype=away.dtype).scatter_reduce(0, place, away, "amax")
+    farthest = away.new_full((2 * n,), -100.0).scatter_reduce(0, place, away, "amax")
     return away >= farthest.clamp(max=REMNANT)[place]
 
 

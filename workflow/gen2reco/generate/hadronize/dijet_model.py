@@ -84,7 +84,7 @@ class DijetHadronizer(nn.Module):
         """Four-momenta of the jets, zeros of those without particles: (n, JETS, 4) float64."""
         own = counts[:, :JETS]
         numbers = known[:, dijets.KINEMATICS].double()
-        pt, y = (numbers[:, 0] + 3.7).exp(), numbers[:, 1:3] + torch.tensor([2.0, 0.8], dtype=torch.float64)
+        pt, y = (numbers[:, 0] + 3.7).exp(), numbers[:, 1:3] + numbers.new_tensor([2.0, 0.8])
         many = own.sum(2)
         jets = dijet_decoding.jet_momenta(shapes.double(), pt, y, self.rest_masses(own), many == 1)
         return jets * (many > 0)[..., None]
@@ -122,7 +122,8 @@ class DijetHadronizer(nn.Module):
     def sets(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Sets:
         """The condition of the particles' network; its kinds are species in jets, then species outside."""
         n_kinds = counts.shape[2]
-        own = torch.arange(n_kinds).repeat(GROUPS) + n_kinds * (torch.arange(GROUPS) >= JETS).repeat_interleave(n_kinds)
+        kind, group = (torch.arange(n, device=counts.device) for n in (n_kinds, GROUPS))
+        own = kind.repeat(GROUPS) + n_kinds * (group >= JETS).repeat_interleave(n_kinds)
         kinds = own.repeat(len(counts)).repeat_interleave(counts.flatten())
         return Sets(kinds, counts.sum(2), self.context(counts, shapes, known))
 
@@ -144,15 +145,15 @@ class DijetHadronizer(nn.Module):
 
     def draw_counts(self, known: Tensor, noise: torch.Generator) -> tuple[Tensor, int]:
         """Counts (n, GROUPS, n_kinds) of two colliding protons, and how many events were drawn again."""
-        numbers = torch.from_numpy(self.species.numbers)
+        numbers = torch.from_numpy(self.species.numbers).to(known.device, torch.float64)
         per_place = numbers.repeat_interleave(GROUPS, 0)
         closing = {GROUPS * kind + GROUPS - 1: per_place[:, i] for i, kind in self.species.closing.items()}
-        due = torch.tensor(PROTONS)
+        due = numbers.new_tensor(PROTONS)
         totals = {GROUPS * kind + GROUPS - 1: int(due[i]) for i, kind in self.species.closing.items()}
 
         def accept(drawn: Tensor) -> Tensor:
             groups = drawn.view(len(drawn), -1, GROUPS).transpose(1, 2)
-            wrong = (drawn < 0).any(1) | (groups.sum(1) @ numbers != due).any(1)
+            wrong = (drawn < 0).any(1) | (groups.sum(1).double() @ numbers != due).any(1)
             return ~(wrong | self._impossible(groups))
 
         counts, again = self.counts.draw(known, noise, accept, closing, totals)
@@ -167,21 +168,23 @@ class DijetHadronizer(nn.Module):
     def draw_shapes(self, counts: Tensor, known: Tensor, noise: torch.Generator, evaluations: int) -> Tensor:
         """Shapes of the jets (n, 16)."""
         condition = self.shapes_condition(counts, known)
-        x_0 = torch.randn(len(known), len(self.shape_mean), generator=noise)
-        drawn, row = sample(self.shapes, x_0, condition, evaluations), torch.arange(len(known))
+        x_0 = torch.randn(len(known), len(self.shape_mean), generator=noise).to(known.device)
+        drawn, row = sample(self.shapes, x_0, condition, evaluations), torch.arange(len(known), device=known.device)
         return self.shapes_start.outward(drawn, torch.zeros_like(row), condition, row)
 
     @torch.no_grad()
     def draw(
         self, known: Tensor, sqrt_s: Tensor, noise: torch.Generator, evaluations: int = 1
     ) -> tuple[DrawnDijets, int]:
-        """Draw events, given the condition `known` (n, N_KNOWN); also returns how many counts were drawn again."""
+        """Draw events, given the condition `known` (n, N_KNOWN); also returns how many counts were drawn again. The
+        noise is drawn on the CPU, the networks run where the weights are, and the events are returned on the CPU."""
+        known, sqrt_s = (values.to(self.mass.device) for values in (known, sqrt_s))
         drawn, again = self._draw(known, sqrt_s, noise, evaluations)
         for _ in range(TRIES):
-            lost = torch.zeros(len(known), dtype=torch.bool)
+            lost = torch.zeros(len(known), dtype=torch.bool, device=known.device)
             lost[drawn.event[~torch.isfinite(drawn.momenta).all(1)]] = True
             if not lost.any():
-                return drawn, again
+                return DrawnDijets(drawn.kinds.cpu(), drawn.event.cpu(), drawn.momenta.cpu()), again
             more, often = self._draw(known[lost], sqrt_s[lost], noise, evaluations)
             drawn, again = _replaced(drawn, more, lost), again + often + int(lost.sum())
         raise ArithmeticError(f"{int(lost.sum())} events cannot be balanced in {TRIES} draws")
@@ -191,7 +194,8 @@ class DijetHadronizer(nn.Module):
         counts, again = self.draw_counts(known, noise)
         shapes = self.draw_shapes(counts, known, noise, evaluations)
         sets = self.sets(counts, shapes, known)
-        z = sample(self.particles, torch.randn(len(sets.kinds), 3, generator=noise), sets, evaluations)
+        z_0 = torch.randn(len(sets.kinds), 3, generator=noise).to(known.device)
+        z = sample(self.particles, z_0, sets, evaluations)
         momenta = self.decode(z, sets, counts, shapes, known, sqrt_s)
         return DrawnDijets(sets.kinds % len(self.species), sets.owner, momenta), again
 

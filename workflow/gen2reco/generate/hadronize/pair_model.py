@@ -255,14 +255,14 @@ class Hadronizer(nn.Module):
 
     def draw_counts(self, known: Tensor, noise: torch.Generator) -> tuple[Tensor, int]:
         """Counts (n, 2, n_kinds) that conserve every number, and how many events were drawn again."""
-        numbers = torch.from_numpy(self.species.numbers)
+        numbers = torch.from_numpy(self.species.numbers).to(known.device, torch.float64)
         per_place = numbers.repeat_interleave(2, 0)
         closing = {2 * kind + 1: per_place[:, i] for i, kind in self.species.closing.items()}
 
         def accept(drawn: Tensor) -> Tensor:
             two = drawn.view(len(drawn), -1, 2).transpose(1, 2)
             rest = self.rest_masses(two)
-            wrong = (drawn < 0).any(1) | (two.sum(1) @ numbers != 0).any(1)
+            wrong = (drawn < 0).any(1) | (two.sum(1).double() @ numbers != 0).any(1)
             return ~(wrong | (rest < 0.1).any(1) | (rest.sum(1) > 0.9 * self.architecture.sqrt_s))
 
         counts, again = self.counts.draw(known, noise, accept, closing)
@@ -271,11 +271,11 @@ class Hadronizer(nn.Module):
     def draw_shapes(self, counts: Tensor, known: Tensor, noise: torch.Generator, evaluations: int) -> Tensor:
         """Shapes (n, 10)."""
         x_0, condition = (
-            torch.randn(len(known), len(self.shape_mean), generator=noise),
+            torch.randn(len(known), len(self.shape_mean), generator=noise).to(known.device),
             self.shapes_condition(counts, known),
         )
         drawn = sample(self.shapes, x_0, condition, evaluations)
-        row = torch.arange(len(drawn))
+        row = torch.arange(len(drawn), device=drawn.device)
         return self.shapes_start.outward(drawn, torch.zeros_like(row), condition, row)
 
     def quark_direction(self, drawn: Drawn) -> np.ndarray:
@@ -288,10 +288,13 @@ class Hadronizer(nn.Module):
 
     @torch.no_grad()
     def draw(self, known: Tensor, noise: torch.Generator, evaluations: int = 1) -> tuple[Drawn, int]:
-        """Draw events, given the condition `known` (n, 6); also returns how many counts were drawn again."""
+        """Draw events, given the condition `known` (n, 6); also returns how many counts were drawn again. The noise
+        is drawn on the CPU, the networks run where the weights are, and the events are returned on the CPU."""
+        known = known.to(self.mass.device)
         counts, again = self.draw_counts(known, noise)
         shapes = self.draw_shapes(counts, known, noise, evaluations)
         sets = self.sets(counts, shapes, known)
-        z = sample(self.particles, torch.randn(len(sets.kinds), 3, generator=noise), sets, evaluations)
+        z_0 = torch.randn(len(sets.kinds), 3, generator=noise).to(known.device)
+        z = sample(self.particles, z_0, sets, evaluations)
         momenta, scale = self.decode(z, sets, counts, shapes)
-        return Drawn(sets.kinds, sets.group, momenta, shapes, counts, scale), again
+        return Drawn(*(part.cpu() for part in (sets.kinds, sets.group, momenta, shapes, counts, scale))), again

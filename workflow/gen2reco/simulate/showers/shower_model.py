@@ -56,7 +56,7 @@ class FamilyModel(nn.Module):
         return Cells(*self.cells.draw(inc, context, whole, geometry, rng))
 
 
-def load(model: Model, device: str = "cpu") -> dict[str, FamilyModel]:
+def load(model: Model) -> dict[str, FamilyModel]:
     """The networks of a model folder, by family. Raises InputError if its weights do not fit its config."""
     config = model.parsed(ShowersConfig)
     networks = nn.ModuleDict(
@@ -66,4 +66,4 @@ def load(model: Model, device: str = "cpu") -> dict[str, FamilyModel]:
         }
     )
     fill(networks, model.weights(), str(model.folder))
-    return {family: network.eval().to(device) for family, network in networks.items()}
+    return {family: network.eval() for family, network in networks.items()}
