@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,10 @@ from gen2reco.batch.request import Request
 from gen2reco.batch.slurm_words import Gres
 from gen2reco.campaign.measure_rates import measure_rates
 from gen2reco.campaign.rates import known_rates, shard_events, unmeasured
+from gen2reco.cli import cli
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.run.devices import idle_gpus
+from gen2reco.run.stage import backend_class, backend_names
 from gen2reco.run.stage_table import STAGES, rule_name
 
 
@@ -570,3 +574,18 @@ def test_rates_of_a_gpu_stage_are_measured_on_a_gpu(gun_on_gpu):
 def test_rates_where_the_cpu_may_do_instead(gun_on_gpu):
     (key,) = measure_rates(gun_on_gpu(allow_cpu=True), 0.0)
     assert key.startswith("generate/gun/cpu/")
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_a_gpu_that_a_backend_leaves_idle_is_said(gun_on_gpu, command, monkeypatch, tmp_path):
+    file = gun_on_gpu()
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(cli, [command, str(file)], catch_exceptions=False).output
+    assert "`device: cuda` asks for a GPU that generate gun will not use; leave it out there" in said
+
+
+def test_backends_that_use_a_gpu():
+    using = {(s, b) for s in STAGES for b in backend_names(s) if "cuda" in backend_class(s, b).devices}
+    learned = {("generate", "ml"), ("simulate", "ml"), ("calibrate", "dnn"), ("fuse", "fused")}
+    assert using == learned | {("cluster", "clue")}
+    assert idle_gpus((stage, backend, "cuda") for stage, backend in using) is None

@@ -6,6 +6,7 @@ from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
 from gen2reco.errors import InputError
+from gen2reco.run.devices import idle_gpus
 from gen2reco.run.stage_table import FIRST
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def print_summary(plan: Plan) -> None:
     Console(width=None if Console().is_terminal else 130).print(table)
     if plan.models:
         Console(width=None if Console().is_terminal else 130).print(_models(plan))
+    choices = [(stage, plan.choice(sample, stage)) for sample in plan.samples for stage in plan.stages(sample)]
+    if line := idle_gpus((stage, choice["backend"], choice["device"]) for stage, choice in choices):
+        print(line)
     if guessed := sorted({stage for row in rows for stage in row["unmeasured"]}):
         print(
             f"never measured, taken as {FALLBACK_SECONDS:g} s an event: {', '.join(guessed)}; "

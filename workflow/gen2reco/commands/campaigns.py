@@ -16,6 +16,7 @@ FILE = click.Path(path_type=Path)
 def check(campaign: Path, profile: str | None) -> None:
     """Check CAMPAIGN and everything it refers to; prints what it would make."""
     from gen2reco.campaign.draft import Loaded, draft
+    from gen2reco.run.devices import idle_gpus
 
     loaded = Loaded.of(campaign)
     draft(loaded)
@@ -25,6 +26,9 @@ def check(campaign: Path, profile: str | None) -> None:
     for name, chain in loaded.chains.items():
         steps = " -> ".join(f"{stage} {choice.backend}" for stage, choice in chain.items())
         print(f"  {name}: {steps}")
+    chosen = [(s, choice.backend, choice.device) for chain in loaded.chains.values() for s, choice in chain.items()]
+    if line := idle_gpus(chosen):
+        print(line)
     if profile:
         from gen2reco.batch.profile import load_profile
         from gen2reco.batch.submit import check_cluster, model_rules

@@ -1,8 +1,10 @@
 """The device of a stage: the CPU, or a GPU, which must be usable."""
 
 import os
+from collections.abc import Iterable
 
 from gen2reco.errors import InfrastructureError
+from gen2reco.run.stage import backend_class
 
 
 def usable_device(device: str, allow_cpu: bool, what: str) -> str:
@@ -25,3 +27,13 @@ def gpu_visible() -> bool:
 
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     return torch.cuda.is_available()
+
+
+def idle_gpus(chosen: Iterable[tuple[str, str, str]]) -> str | None:
+    """A line on the stages, out of these (stage, backend, device), that ask for a GPU and whose backends make no use of
+    it; None where there are none."""
+    on_gpu = dict.fromkeys((stage, backend) for stage, backend, device in chosen if device == "cuda")
+    idle = [f"{stage} {backend}" for stage, backend in on_gpu if "cuda" not in backend_class(stage, backend).devices]
+    if not idle:
+        return None
+    return f"`device: cuda` asks for a GPU that {', '.join(idle)} will not use; leave it out there"
