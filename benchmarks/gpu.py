@@ -92,7 +92,8 @@ class Runs:
         made = make_backend(stage, backend, options, None if stage == "generate" else self.detector)
         made.device, output = device, self.path(name, where)
         output.parent.mkdir(parents=True)
-        given = {"source": self.path(source)} if source else {"events": range(self.events)}
+        many = 4 * self.events if name == "photons" else self.events  # a training of showers needs a hundred
+        given = {"source": self.path(source)} if source else {"events": range(many)}
         run(Job(made, output, 7, chunk_events=max(self.events // 2, 1), **given))
         return records.awkward(records.read(output))
 
