@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 DETECTOR = ROOT / "configs/detectors/hgcal.yaml"
 GUN = "kind: gun\nspecies: [{pdg}]\nenergy: [30., 70.]\nspectrum: flat\nabs_eta: [1.8, 2.7]\n"
 EVENTS = {22: 30, 211: 45, 13: 20}
+IN_CHUNKS = ("--backend", "geant4", "--chunk-events", 15, "--workers", 2)
 
 
 def gen2reco(*arguments):
@@ -32,7 +33,7 @@ def objects(tmp_path_factory):
         process.write_text(GUN.format(pdg=pdg))
         particles, hits, clusters = (Path(f"{stem}-{name}.parquet") for name in ("particles", "hits", "clusters"))
         gen2reco("generate", particles, "--process", process, "--events", EVENTS[pdg], "--seed", 11)
-        gen2reco("simulate", particles, hits, "--backend", "geant4", "--detector", DETECTOR, "--seed", 12)
+        gen2reco("simulate", particles, hits, "--detector", DETECTOR, "--seed", 12, *IN_CHUNKS)
         gen2reco("cluster", hits, clusters)
         found = []
         for backend in ("dnn", "raw"):
