@@ -3,10 +3,10 @@
     python benchmarks/gpu.py [--device cuda] [--events 400] [--repeats 3] [--points 1000000]
     python benchmarks/gpu.py --device cpu --events 40 --repeats 1 --points 20000
 
-Meant to take less than eight minutes on one accelerator; ends with 1 where a check fails. On the CPU the same checks run:
-CLUE on points by torch against the compiled code, the others against a second run. Stages run as jobs do, forks of chunks
-included. In the table of speed start-up is not counted; rates are per second of wall time, of one core of the CPU and of
-the device with one core.
+Meant to take less than eight minutes on one accelerator; ends with 1 where a check fails. On the CPU the same checks
+run: CLUE on points by torch against the compiled code, the others against a second run. Stages run as jobs do, forks of
+chunks included. The table of speed leaves start-up out; rates are per second of wall time, of one core of the CPU and
+of the device with one core.
 """
 
 import argparse
