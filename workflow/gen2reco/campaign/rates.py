@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -75,14 +76,14 @@ def bytes_per_event(stages: dict[str, dict]) -> float:
     return sum(_rate(stage, entry, stages, "bytes", 50_000.0) for stage, entry in stages.items())
 
 
-def job_seconds(stages: dict[str, dict]) -> float:
-    """Seconds per event in the longest job of a shard.
+def job_seconds(stages: dict[str, dict], own: Collection[str] | None = None) -> float:
+    """Seconds per event in the longest job of a shard, of whose stages `own` are made (left out: all).
 
     On a cluster the CPU stages of a shard run as one job, and each stage on a GPU as a job of its own.
     """
-    seconds = seconds_per_event(stages)
-    on_gpu = [seconds[stage] for stage, entry in stages.items() if entry["device"] == "cuda"]
-    on_cpu = sum(seconds[stage] for stage, entry in stages.items() if entry["device"] == "cpu")
+    made = {stage: seconds for stage, seconds in seconds_per_event(stages).items() if own is None or stage in own}
+    on_gpu = [seconds for stage, seconds in made.items() if stages[stage]["device"] == "cuda"]
+    on_cpu = sum(seconds for stage, seconds in made.items() if stages[stage]["device"] == "cpu")
     return max(on_cpu, *on_gpu, 1e-9)
 
 

@@ -31,7 +31,9 @@ def estimate(plan: Plan) -> list[dict]:
                 "events": entry["events"],
                 "shards": plan.shards(sample),
                 "shard_events": entry["shard_events"],
-                "job_minutes": job_seconds(own) * min(entry["shard_events"], entry["events"]) / 60 if own else 0.0,
+                "job_minutes": job_seconds(stages, own) * min(entry["shard_events"], entry["events"]) / 60
+                if own
+                else 0.0,
                 "jobs": plan.shards(sample) * len(own),
                 "cpu_hours": hours["cpu"],
                 "gpu_hours": hours["cuda"],
