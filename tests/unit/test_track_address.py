@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gen2reco.commands.track import track
-from gen2reco.errors import InputError
+from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.track.address import parse, tracking_address
 from gen2reco.track.secrets import scrub, scrub_file, scrub_value, shown_command
 from gen2reco.track.server import connect, explain, reachable
@@ -268,3 +268,17 @@ def test_a_server_that_no_proxy_serves_is_reached_directly(proxy, monkeypatch, v
     assert not reachable(address)
     monkeypatch.setenv(variable, "127.0.0.1")
     assert reachable(address)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /api",
+        "('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))",
+        "('Connection broken: IncompleteRead(0 bytes read, 861 more expected)', IncompleteRead(0 bytes read))",
+        "[Errno 104] Connection reset by peer",
+    ],
+)
+def test_a_server_that_goes_in_the_middle_of_anything_is_synced_again(words):
+    error = explain(Exception(f"API request to http://h failed with exception {words}"), parse("http://h"))
+    assert isinstance(error, InfrastructureError) and "sync again" in str(error)

@@ -229,8 +229,8 @@ def test_server_killed_in_mid_sync_and_restarted(server, tmp_path, name):
         time.sleep(0.05)
     server.kill()
     thread.join(timeout=120)
-    assert failures and "\n" not in failures[0] and "sync again" in failures[0]
     server.start()
+    assert failures and "\n" not in failures[0] and "sync again" in failures[0]
     sync(results, server.uri)
     assert histories(there(server.uri, name)) == expected(results)
 

@@ -122,6 +122,10 @@ def explained(address: Address) -> Iterator[None]:
         raise explain(error, address) from None
 
 
+_LOST = ("Max retries", "Connection aborted", "Connection broken", "Connection reset", "IncompleteRead")
+"""What HTTP libraries say of a server that is away, or that went in the middle of a reply."""
+
+
 def explain(error: Exception, address: Address) -> Gen2recoError:
     """The error of a server as one of ours, in one line, without credentials."""
     where, text = f"tracking server {address}", scrub(str(error), *address.secrets)
@@ -134,7 +138,7 @@ def explain(error: Exception, address: Address) -> Gen2recoError:
         return InputError(f"{where}: is no SQLite database; give another file")
     if status in (401, 403) or code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _mentions(text, "401", "403"):
         return _refused(where)
-    if "Connection" in type(error).__name__ or "Max retries" in text or "Connection aborted" in text:
+    if "Connection" in type(error).__name__ or any(words in text for words in _LOST):
         return InfrastructureError(f"{where}: went away ({line}); sync again: what is there already stays single")
     return InfrastructureError(f"{where}: {line}")
 
