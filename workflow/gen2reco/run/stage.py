@@ -3,7 +3,7 @@
 import importlib
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gen2reco.config.block import Block, parse_block
@@ -130,8 +130,7 @@ def backend_class(stage: str, name: str) -> type[Backend]:
     `gen2reco.<stage>`. Raises InputError naming the known ones."""
     built_in = _built_in(stage)
     if name in built_in:
-        module, _, attribute = built_in[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return EntryPoint(name, built_in[name], f"gen2reco.{stage}").load()
     announced = {entry.name: entry for entry in entry_points(group=f"gen2reco.{stage}")}
     if name not in announced:
         known = ", ".join(sorted({*built_in, *announced})) or "none"

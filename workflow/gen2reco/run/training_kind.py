@@ -3,7 +3,6 @@
 A training is looked up by name, as a backend is. What it implements is `gen2reco.flow.trainings.Trainer`.
 """
 
-import importlib
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar
 
@@ -61,7 +60,4 @@ def training_kind(name: str) -> type[TrainingKind]:
     if name not in known:
         raise InputError(f"there is no training `{name}`; known: {', '.join(known)}")
     place = known[name]
-    if not isinstance(place, str):
-        return place.load()
-    module, _, attribute = place.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return (EntryPoint(name, place, GROUP) if isinstance(place, str) else place).load()
