@@ -3,9 +3,10 @@
 import copy
 import json
 import platform
+import time
 
 import pytest
-from toys import Inline, hits_of, job
+from toys import Hits, Inline, hits_of, job
 
 from gen2reco import __version__
 from gen2reco.campaign.draft import changes
@@ -13,7 +14,7 @@ from gen2reco.config.block import Block
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.files import file_digest
-from gen2reco.run.runner import run
+from gen2reco.run.runner import Job, run
 from gen2reco.run.sidecar import check_rows, check_source, failure, is_whole, read_sidecar, sidecar_path, write_sidecar
 from gen2reco.run.stage import Result
 
@@ -63,6 +64,33 @@ def test_events_are_in_out_failed_or_vetoed(tmp_path, lost, vetoed, allowed, sta
     assert facts.get("failure_reasons", {}) == ({"no luck": 4 * lost} if lost else {})
     assert records.read(tmp_path / "out.parquet").num_rows == out
     assert is_whole(tmp_path / "out.parquet") == (status == "ok")
+
+
+@pytest.mark.parametrize("isolate", [True, False])
+def test_the_start_up_is_apart(tmp_path, isolate):
+    """What `prepare` takes, and what the first event takes where chunks are made in the process of the job."""
+
+    def work(seconds):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    class Slow(Hits):
+        warm = False
+
+        def prepare(self):
+            work(0.1)
+
+        def run(self, chunk, events):
+            work(0.0 if self.warm else 0.2)
+            self.warm = True
+            return super().run(chunk, events)
+
+    Slow.isolate = isolate
+    run(job(tmp_path))
+    facts = run(Job(Slow(Slow.Options()), tmp_path / "hits.parquet", seed=5, source=tmp_path / "out.parquet"))
+    assert facts["startup_seconds"] == pytest.approx(0.1 if isolate else 0.3, abs=0.05)
+    assert facts["startup_seconds"] < facts["cpu_seconds"] and facts["events_out"] == 10
 
 
 def test_a_sidecar_says_who_made_what_of_what(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from gen2reco import jit
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
@@ -65,13 +66,15 @@ class Dnn(Backend):
         self.model.require("input of calibrate", **pins(self.detector, story))
 
     def prepare(self) -> None:
-        """Import torch and load the weights."""
+        """Import torch, load the weights and the kernels."""
         import torch
 
         from gen2reco.calibrate.jet_network import JetScale
         from gen2reco.calibrate.predict import load_network
 
         torch.set_num_threads(1)
+        for kernels in ("candidate_neighbours", "feature_sums"):
+            jit.load(f"gen2reco.calibrate.kernels.{kernels}")
         self.network = load_network(self.model).to(self.device)
         config = self.model.parsed(CalibrationConfig)
         self.corrections, self.valid = Corrections.of(config.corrections), ValidRange.of(config.valid_range)

@@ -1,5 +1,6 @@
 """The `fused` backend: particles straight to calibrated objects, by one network evaluation an event."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,6 +20,7 @@ from gen2reco.detector.propagate import enter
 from gen2reco.detector.tracks import make_tracks, tracks_at_origin
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.one_photon import one_photon
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import simulated
 from gen2reco.fuse.chain import SIMULATORS, VERSION, Chain
@@ -88,7 +90,7 @@ class Fused(Backend):
         return _opened(cast(Fused.Options, options)).parsed(FusedConfig).detector
 
     def prepare(self) -> None:
-        """Import torch and load the weights."""
+        """Import torch, load weights and kernels."""
         import torch
 
         from gen2reco.calibrate.jet_network import JetScale
@@ -98,6 +100,15 @@ class Fused(Backend):
         self.network = load(self.model)
         jets = self.calibration.jet_model
         self.jet_scale = JetScale(jets) if jets else None
+        if self.device == "cpu":
+            self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Draw one photon in the process whose forks make the chunks, so that every chunk starts warm."""
+        chain, self.chain = self.chain, None
+        with suppress(InputError):  # a lone photon may be outside the domain
+            self.run(Chunk(0, 0, 0, 1), one_photon())
+        self.chain = chain
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Objects and jets of one chunk; what no simulation takes is counted. Raises InputError for an event outside

@@ -112,6 +112,7 @@ def run(job: Job) -> dict:
         "network_evaluations": int(summary.get("network_evaluations", 0)),
         "wall_seconds": round(time.perf_counter() - wall, 3),
         "cpu_seconds": round(usage["cpu_seconds"], 3),
+        "startup_seconds": round(usage["startup_seconds"], 3),
         "peak_memory_mb": max(usage["peak_memory_mb"], peak_memory_mb()),
         "device": job.backend.device,
         "model_digest": job.backend.model_digest,
@@ -208,10 +209,11 @@ def _make_and_merge(
     A chunk whose file is missing when it is merged is made again: another run of this job, such as one on a node that
     was thought lost, finished first and removed it, or the disk lost it.
     """
-    usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
+    usage = {"cpu_seconds": 0.0, "startup_seconds": 0.0, "peak_memory_mb": 0}
     for _ in range(ATTEMPTS):
         spent = _run_chunks(job, given, chunks, files, stopping)
-        usage["cpu_seconds"] += spent["cpu_seconds"]
+        for key in ("cpu_seconds", "startup_seconds"):
+            usage[key] += spent[key]
         usage["peak_memory_mb"] = max(usage["peak_memory_mb"], spent["peak_memory_mb"])
         with suppress(ChunkLost):
             return usage, *_merge(job, given, chunks, files)
@@ -219,13 +221,18 @@ def _make_and_merge(
 
 
 def _run_chunks(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, stopping: list) -> dict:
-    """Make every chunk that has no file yet; returns CPU seconds and peak memory."""
+    """Make every chunk that has no file yet; returns CPU seconds, those of the start-up (wall seconds on an
+    accelerator, which warms up beside its CPU), and peak memory."""
     cpu = time.process_time()
     todo = files.missing(chunks)
-    usage = {"cpu_seconds": 0.0, "peak_memory_mb": 0}
+    usage, startup = {"cpu_seconds": 0.0, "peak_memory_mb": 0}, 0.0
     if todo:
+        clock = time.process_time if job.backend.device == "cpu" else time.perf_counter
+        begun = clock()
         with blamed(job.backend):
             job.backend.prepare()
+        _warm_up(job, given, todo[0])
+        startup = clock() - begun
 
     def make(chunk: Chunk) -> None:
         events = given.events(chunk)
@@ -247,7 +254,16 @@ def _run_chunks(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles,
             f"{job.output}: stopped by {stopping[0]} after {done} of {len(chunks)} chunks; start it again"
         )
     usage["cpu_seconds"] += time.process_time() - cpu
-    return usage
+    return {**usage, "startup_seconds": startup}
+
+
+def _warm_up(job: Job, given: _Input, chunk: Chunk) -> None:
+    """Make one event for nothing where chunks are made in this process, so that the first costs what the others do."""
+    if job.backend.isolate or given.source is None:
+        return
+    with suppress(Exception):  # it shows when the chunk is made
+        events = given.events(chunk).slice(0, 1)
+        job.backend.run(Chunk(chunk.index, chunk.seed, chunk.start, chunk.start + 1), events)
 
 
 def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> tuple[dict, dict]:

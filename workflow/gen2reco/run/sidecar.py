@@ -32,7 +32,11 @@ def write_sidecar(output: Path, facts: dict) -> None:
 
 
 class Sidecar(BaseModel):
-    """The fields of every sidecar; backends add facts of their own."""
+    """The fields of every sidecar; backends add facts of their own.
+
+    `startup_seconds`: those of `cpu_seconds` (on an accelerator, of `wall_seconds`) that passed before the first chunk,
+    in imports, compilation and the engine's start, whatever the number of events; missing in older sidecars.
+    """
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
@@ -45,6 +49,7 @@ class Sidecar(BaseModel):
     network_evaluations: Count = 0
     wall_seconds: Cost = 0.0
     cpu_seconds: Cost = 0.0
+    startup_seconds: Cost = 0.0
     peak_memory_mb: Cost = 0.0
     failure_reasons: dict[str, Count] = {}
 

@@ -13,6 +13,7 @@ from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.detector.propagate import AtFace, enter
 from gen2reco.errors import InputError
+from gen2reco.events.one_photon import one_photon
 from gen2reco.events.truth import simulated
 from gen2reco.run import fallback
 from gen2reco.run.model_folder import located, open_model
@@ -94,6 +95,8 @@ class Learned(Backend):
         if self.fallback == "geant4":
             self.reference = Geant4(Geant4.Options(), self.detector)
             self.reference.prepare()
+        if self.device == "cpu":  # in the process whose forks make the chunks, so that every chunk starts warm
+            self.deposits(enter(one_photon(), self.detector, self.properties), np.random.default_rng(0))
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Simulate the chunk's events; what no simulation takes is counted. Raises InputError for a particle outside
