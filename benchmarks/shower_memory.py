@@ -16,6 +16,7 @@ import torch
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.training_data import DataFiles
 from gen2reco.run.model_folder import open_model
 from gen2reco.simulate.learned_showers import RELEASE
 from gen2reco.simulate.showers.layer_model import from_vectors, true_whole
@@ -46,7 +47,7 @@ def main() -> None:
     given = parser.parse_args()
     detector = load_block(given.detector, Detector)
     geometry = Geometry(detector)
-    training, held_out = load_showers(given.training, detector), load_showers(given.held_out, detector)
+    training, held_out = (load_showers(DataFiles(paths)) for paths in (given.training, given.held_out))
     families = load(open_model(given.model, "showers"))
     for pdg, family in ((22, "electromagnetic"), (211, "hadron")):
         of = [s.take(np.flatnonzero(np.abs(s.incidence.pdg) == pdg)) for s in (training, held_out)]

@@ -24,6 +24,8 @@ from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.trainings import make_model
+from gen2reco.flow.warm_start import Parent
+from gen2reco.run.model_folder import model_digest, open_model
 from gen2reco.run.stage import Chunk
 
 
@@ -142,6 +144,27 @@ def test_a_resumed_training_gives_the_same_weights(tmp_path):
         calibration([path], tmp_path / "parts", settings(40), watch=stop)
     assert (started / "checkpoint.safetensors").is_file()
     assert calibration([path], tmp_path / "parts", settings(40))[0].digest == whole.digest
+
+
+def test_a_warm_start_begins_with_the_earlier_network_and_replays_its_data(tmp_path):
+    paths = [write_clusters(tmp_path), write_clusters(tmp_path, "b")]
+    calibration(paths[:1], tmp_path / "first", settings(20))
+    parent = Parent(tmp_path / "first", model_digest(tmp_path / "first"))
+    files = DataFiles(paths, replayed=1, replay=0.3)
+
+    def warm(name, recipe):
+        return make_model(CalibrationTrainer, recipe, files, tmp_path / name, parent=parent)[0]
+
+    still = warm("still", settings(0))
+    before = open_model(tmp_path / "first/objects", "calibration").weights()
+    assert all(np.array_equal(values, before[name]) for name, values in still.weights().items())
+    assert still.config["parent"] == parent.digest and "30 % of each batch" in (still.folder / "card.md").read_text()
+    wide = settings(0)
+    wide = wide.model_copy(update={"objects": wide.objects.model_copy(update={"width": 24})})
+    with pytest.raises(InputError, match=r"first/objects: cannot start .* its `sizes.width` is 16, here it is 24"):
+        warm("wide", wide)
+    with pytest.raises(InputError, match=r"still.partial: its checkpoints are of another parent"):
+        calibration(paths, tmp_path / "still", settings(0))
 
 
 def test_files_made_differently_are_refused(tmp_path):

@@ -22,6 +22,7 @@ from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.recipes import Training
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.trainings import make_model
+from gen2reco.flow.warm_start import Parent
 from gen2reco.fuse.assignment import ELECTROMAGNETIC, HADRONIC, TRACKED, Assignment
 from gen2reco.fuse.domain import Domain
 from gen2reco.fuse.fused import RELEASE
@@ -211,6 +212,13 @@ def test_a_training_resumes_and_its_model_runs(chain, detector, tmp_path):
     (tmp_path / "b.partial/student/done.safetensors").unlink()
     again = make_model(FusedTrainer, recipe, files, tmp_path / "b")[0]
     assert made[0].digest == made[1].digest == again.digest
+    still = short.model_copy(update={"steps": 0})
+    parent = Parent(tmp_path / "a", made[0].digest)
+    stayed = recipe.model_copy(update={**dict.fromkeys(("choice", "marginals", "teacher"), still), "rarest": 30})
+    warm = make_model(FusedTrainer, stayed, files, tmp_path / "warm", parent=parent)[0]
+    before, after = made[0].weights(), warm.weights()
+    assert all(np.array_equal(before[k], after[k]) for k in after if k.startswith(("choice", "teacher", "objects.enc")))
+    assert warm.config["configurations"] == made[0].config["configurations"]
     backend = make_backend("fuse", "fused", {"model": str(tmp_path / "a"), "outside": "keep"}, detector)
     backend.prepare()
     objects, info = run(backend, [crowd(40, 1)])

@@ -2,12 +2,14 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from gen2reco.campaign.job import planned_job
+from gen2reco.campaign.model_pins import restore_models
 from gen2reco.campaign.model_receipts import finished_model, kept_digest, write_receipt
 from gen2reco.campaign.plan import Plan, make_plan, read_plan
 from gen2reco.campaign.plan_lock import checksum
@@ -66,9 +68,25 @@ def circle(data):
     data["models"]["my_showers"] = {**SHOWERS, "data": ["photons", "again"]}
 
 
+def earlier(**start):
+    """A model that is trained first, and the other one started from it."""
+
+    def change(data):
+        data["models"]["first"] = {**SHOWERS, "data": ["photons"], "held_out": []}
+        model(data=["pions"], **{"from": {"model": "first", **start}})(data)
+
+    return change
+
+
+def of_another_training(data):
+    data["samples"]["photons"]["cluster"] = {"backend": "clue"}
+    data["models"]["cal"] = {"train": "calibration", "data": ["photons"]}
+    model(**{"from": "cal"})(data)
+
+
 REFUSED = {
     "an unknown training": (model(train="shower"), "no training `shower`; known: calibration, generation, showers"),
-    "an unknown key": (model(vary={}), "unknown key `models.my_showers.vary`"),
+    "an unknown key": (model(varied={}), "unknown key `models.my_showers.varied`"),
     "no data": (model(data=[]), "`models.my_showers.data` = []"),
     "an unknown sample": (
         model(data=["photon"]),
@@ -108,6 +126,33 @@ REFUSED = {
     ),
     "a model of its own output": (model(data=["learned"]), "samples.learned -> models.my_showers -> samples.learned"),
     "a circle of two models": (circle, "a model and its own training data"),
+    "a start from itself": (model(**{"from": "my_showers"}), "held-out events or earlier model"),
+    "a start from no model": (model(**{"from": "other"}), "models.my_showers: from: there is no model `other`; name"),
+    "a start from no folder": (model(**{"from": "no/where"}), "model `no/where`: no such folder"),
+    "a start from another training": (of_another_training, "from: `cal` is of training `calibration`, expected `show"),
+    "a replay of no data": (
+        model(**{"from": {"model": "release", "replay": 0.3}}),
+        "from: `replay` needs the data of `release`, which the campaign does not make; list samples",
+    ),
+    "data that are not replayed": (model(**{"from": {"model": "x", "data": ["pions"]}}), "state it as `replay`"),
+    "a replay of all": (earlier(replay=1), "`models.my_showers.from.replay` = 1"),
+    "a replay without the record": (
+        lambda d: (
+            d["samples"]["pions"].pop("simulate"),
+            earlier(replay=0.3, data=["pions"])(d),
+            model(data=["photons"])(d),
+        ),
+        "from: sample `pions` makes no hits",
+    ),
+    "held-out events of the earlier model's data": (
+        lambda d: (d["samples"].update(held_out={"like": "photons", "simulate": {"backend": "geant4"}}), earlier()(d)),
+        "held-out sample `held_out` has the generate files of `photons`, which is trained on",
+    ),
+    "a family without members": (model(vary={"teacher.steps": []}), "expected lists of values that make 1 to 100"),
+    "two members alike": (model(vary={"teacher.steps": [1, "1"]}), "two members would be named `my_showers_1`"),
+    "a member of another recipe": (model(vary={"teacher.steps": [-1]}), "recipe.yaml, with teacher.steps = -1: `teac"),
+    "a member by a key that is none": (model(vary={"start.x": [1]}), "unknown key `start.x`"),
+    "no process": (model(gpus=0), "`models.my_showers.gpus` = 0"),
 }
 
 
@@ -135,6 +180,41 @@ def test_check_and_plan_tell_of_the_models(plan):
     assert "unknown: never trained" in " ".join(said["plan"].split())
 
 
+def test_a_model_that_starts_from_another_comes_after_it(plan, tmp_path):
+    """The plan holds what is replayed; other replay is another model, another name of the parent is not."""
+    lock = plan(earlier(replay=0.3))
+    first, child = (lock["models"][name] for name in ("first", "my_showers"))
+    assert child["parent"] == {
+        "model": "first", "digest": first["digest"], "made": True, "replay": 0.3, "data": first["data"],
+    }  # fmt: skip
+    assert plan(earlier(replay=0.2), new_revision=True)["models"]["my_showers"]["digest"] != child["digest"]
+    cold = plan(earlier(), new_revision=True)["models"]["my_showers"]
+    assert cold["parent"]["data"] == {} and cold["digest"] != plan(new_revision=True)["models"]["my_showers"]["digest"]
+    shipped = plan(model(**{"from": "release"}), new_revision=True)["models"]["my_showers"]
+    folder = tmp_path / "cache/models" / shipped["parent"]["digest"]
+    assert (folder / "weights.safetensors").is_file() and not shipped["parent"]["made"]
+    by_digest = plan(model(**{"from": folder.name}), new_revision=True)["models"]["my_showers"]
+    assert by_digest["digest"] == shipped["digest"]
+    shutil.rmtree(folder)
+    restore_models(plan(model(**{"from": "release"}), new_revision=True))
+    assert folder.is_dir()
+
+
+def test_a_family_is_a_model_and_a_sample_a_member(plan):
+    def family(data):
+        model(vary={"teacher.steps": [3, 4], "families": [["hadron"]]})(data)
+        data["compare"] = [{"reference": "photons", "candidates": ["learned"]}]
+
+    lock = plan(family)
+    names = ["my_showers_3_hadron", "my_showers_4_hadron"]
+    assert list(lock["models"]) == names
+    assert [lock["models"][name]["recipe"]["teacher"]["steps"] for name in names] == [3, 4]
+    assert lock["models"][names[0]]["recipe"]["families"] == ["hadron"]
+    assert lock["compare"][0]["candidates"] == ["learned_3_hadron", "learned_4_hadron"]
+    used = [lock["samples"][name]["stages"]["simulate"]["made"] for name in lock["compare"][0]["candidates"]]
+    assert used == names
+
+
 def digests(lock):
     entry = lock["models"]["my_showers"]
     return entry["digest"], entry["judging"], lock["samples"]["learned"]["stages"]["simulate"]["digest"]
@@ -147,6 +227,7 @@ CHANGES = {
         (True, True, True),
     ),
     "its device": (lambda d, f: model(device="cuda")(d), (True, True, True)),
+    "its processes": (lambda d, f: model(gpus=2)(d), (False, False, False)),
     "the recipe": (lambda d, f: (f / "recipe.yaml").write_text("teacher: {steps: 4}\n"), (False, False, False)),
     "more data": (lambda d, f: d["samples"]["photons"].update(events=30), (False, False, False)),
     "other data": (lambda d, f: d["samples"]["pions"]["simulate"].update(chunk_events=7), (False, False, False)),

@@ -19,6 +19,7 @@ from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.flow.recipes import Training
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.trainings import make_model
+from gen2reco.flow.warm_start import Parent
 from gen2reco.run.model_folder import open_model
 from gen2reco.run.stage import Chunk, make_backend
 from gen2reco.simulate.learned_showers import RELEASE
@@ -274,6 +275,31 @@ def test_training_killed_and_resumed_gives_the_same_model(training_record, detec
     backend = make_backend("simulate", "ml", {"model": str(quiet.folder), "outside": "nearest"}, detector)
     backend.prepare()
     assert run(backend, [[particle()]])[1]["showers"] == 1
+
+
+def test_a_warm_start_without_a_step_is_the_earlier_model(training_record, learned, tmp_path):
+    """Weights and scales are those of the release in its half precision; what is fitted to data aside."""
+    still = SHORT.model_copy(update={"steps": 0})
+    sizes = ShowersConfig.model_validate(learned.model.config).families["electromagnetic"]
+    parts = dict.fromkeys(("start", "quantiles", "teacher", "student", "cells"), still)
+    recipe = TINY.model_copy(update={**parts, "families": ["electromagnetic"], "sizes": sizes})
+    parent = Parent(learned.model.folder, learned.model.digest)
+    paths = [training_record, training_record]
+    files = DataFiles(paths, replayed=1, replay=0.25)
+    (made,) = make_model(ShowerTrainer, recipe, files, tmp_path / "warm", parent=parent)
+    before, after = learned.model.weights(), made.weights()
+    fitted = ("layers.student", "layers.nodes", "layers.mix", "cells.")
+    kept = [name for name in after if not name.startswith(tuple(f"electromagnetic.{one}" for one in fitted))]
+    assert len(kept) > 20 and made.config["parent"] == parent.digest
+    assert all(np.array_equal(before[name], after[name]) for name in kept)
+    card = (made.folder / "card.md").read_text()
+    assert f"Started from the weights of model `{parent.digest}`, 25 % of each batch" in card
+    assert "Trained on 440 showers" in card  # 330, and 110 of the other file for a quarter
+    other = recipe.model_copy(update={"sizes": sizes.model_copy(update={"width": 8})})
+    with pytest.raises(
+        InputError, match=r"release: cannot start from .* `families.electromagnetic.width` is 192, here"
+    ):
+        make_model(ShowerTrainer, other, files, tmp_path / "other", parent=parent)
 
 
 def test_the_release_keeps_its_own_species(learned, detector, monkeypatch):

@@ -95,6 +95,31 @@ def test_data_of_one_detector_are_trained_on(tmp_path):
         _ = DataFiles([one, unknown]).detector
 
 
+def test_replayed_files_have_their_share(tmp_path):
+    """Of the draws with weights, and of the members; all of the new data are among these."""
+    source = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 2])
+    files = DataFiles([tmp_path / name for name in "abc"], replayed=1, replay=0.25)
+    chance = files.chances(np.linspace(1, 2, 10), source)
+    assert chance[source == 2].sum() / chance.sum() == pytest.approx(0.25)
+    np.testing.assert_allclose(chance[:9] / chance[0], np.linspace(1, 2, 10)[:9])
+    assert files.members(source).tolist() == [*range(9), 9, 9, 9]
+    many = np.array([0, 0, 0, 1, 1, 1, *[2] * 40])
+    assert files.members(many).tolist() == [*range(6), 6, 26]
+    for none in (DataFiles(files.paths), DataFiles(files.paths, replayed=3, replay=0.25)):
+        assert none.members(source).tolist() == [*range(10)] and none.chances(chance, source) is chance
+
+
+def test_a_silent_fallback_in_the_data_is_refused_and_a_stated_one_is_not(tmp_path):
+    stated = {**LEARNED, "simulate": {**LEARNED["simulate"], "options": {"outside": "geant4"}}}
+    DataFiles([hits(tmp_path, "a", 0, GEANT4), hits(tmp_path, "b", 0, stated)]).check_made()
+    path = hits(tmp_path, "c", 0, LEARNED)
+    with pytest.raises(
+        InputError, match=r"c/simulate.*: simulate by `ml` left 3 \(1.5 GeV\) to its fallback.*`outside`"
+    ):
+        make_model(Mean, Mean.Recipe(), DataFiles([path]), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_held_out_samples_are_not_trained_on(tmp_path, monkeypatch):
     """The sample `held_out` and others, by whatever path they are named; files of unfinished jobs neither."""
     for sample in ("train", "held_out", "judged"):

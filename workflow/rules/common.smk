@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 from gen2reco.caches import settle
 from gen2reco.batch.driver import guard, or_end, plan_of_workflow, start_driver
 from gen2reco.campaign.model_pins import use_registry
-from gen2reco.campaign.plan import by_present_model
+from gen2reco.campaign.plan import by_present_model, from_present_parent
 from gen2reco.errors import Gen2recoError
 from gen2reco.paths import judged_file, trained_file
 from gen2reco.run.stage_table import FIRST, STAGES, rule_name
@@ -161,11 +161,23 @@ def verified(names):
 
 
 def trained_on(wildcards):
-    """The verified samples that the training of a model reads."""
+    """What the training of a model reads: verified samples, and the receipt of the model of the campaign that it starts
+    from. A newer receipt of the same model trains nothing anew.
+    """
     model = PLAN.models[wildcards.model]
-    return verified(
-        [*model["data"], *(model["held_out"] if model["reads_held_out"] else [])]
-    )
+    parent = model.get("parent") or {"made": False, "data": {}}
+    read = [*model["data"], *(model["held_out"] if model["reads_held_out"] else [])]
+    found = verified(dict.fromkeys([*read, *parent["data"]]))
+    if parent["made"]:
+        receipt = str(trained_file(PLAN.folder, parent["model"]))
+        same = from_present_parent(PLAN, wildcards.model)
+        found.append(ancient(receipt) if same else receipt)
+    return found
+
+
+def processes_of(wildcards):
+    """A threads function: the processes of a training."""
+    return PLAN.models[wildcards.model].get("gpus", 1)
 
 
 def judged_on(wildcards):

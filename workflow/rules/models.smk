@@ -16,7 +16,7 @@ for device in ("cpu", "cuda"):
             model=models_on(device),
         conda:
             ENVIRONMENT
-        threads: 1
+        threads: processes_of
         params:
             content=model_content("digest"),
             plan=LOCK,

@@ -47,7 +47,7 @@ def train_objects(data: ObjectData, files: DataFiles, recipe: ObjectRecipe, work
     """The calibration of objects; on the held-out files it is only judged, by the name of their sample."""
     sample, device = data.sample, work.device
     began = time.perf_counter()
-    network = train_network(sample, recipe, work).to(device)
+    network = train_network(sample, files, recipe, work).to(device)
     spent = time.perf_counter() - began
     predicted = predict(network, sample.inputs, device)
     corrections = fit_corrections(sample, predicted)

@@ -56,6 +56,8 @@ class JetSample:
     raw_pt: NDArray[np.float64]
     """pT of the matched jet of plain sums, 0 for none."""
     event: NDArray[np.int64]
+    source: NDArray[np.int64]
+    """The file of each jet."""
 
     def part(self, name: str) -> NDArray[np.bool_]:
         """Mask of the jets in the events of a part."""
@@ -68,7 +70,7 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
     Events of few particles (guns) are left out.
     """
     pieces = []
-    for path in paths:
+    for number, path in enumerate(paths):
         story = provenance(path)
         detector = Detector.model_validate(story["cluster"]["detector"])
         dnn, raw = Dnn(Dnn.Options(model=str(folder)), detector), Raw(Raw.Options(), detector)
@@ -76,7 +78,7 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
         dnn.prepare()
         table = records.read(path, "clusters")
         table = table.filter(pc.greater(pc.list_value_length(table["particles"]), FEW))
-        pieces += [_matched(table.slice(k, batch), dnn, raw) for k in range(0, table.num_rows, batch)]
+        pieces += [_matched(table.slice(k, batch), number, dnn, raw) for k in range(0, table.num_rows, batch)]
     if not pieces or not sum(len(piece.pt) for piece in pieces):
         return None
     columns = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in list(JetSample.__annotations__)[1:]}
@@ -84,7 +86,7 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
     return JetSample(inputs, **columns)
 
 
-def _matched(part: pa.Table, dnn: Dnn, raw: Raw) -> JetSample:
+def _matched(part: pa.Table, source: int, dnn: Dnn, raw: Raw) -> JetSample:
     data = records.awkward(part)
     made = dnn.reconstruct(data)
     jets, plain, true = (
@@ -106,6 +108,7 @@ def _matched(part: pa.Table, dnn: Dnn, raw: Raw) -> JetSample:
         ak.to_numpy(ak.flatten(jets.pt))[index],
         raw_pt[found],
         event[found],
+        np.full(len(index), source),
     )
 
 
@@ -135,7 +138,7 @@ def train_jets(files: DataFiles, folder: Path, recipe: JetRecipe, work: Work) ->
     if sample is None or sample.part("train").sum() < LEAST_JETS:
         return None
     began = time.perf_counter()
-    network = _train(sample, recipe, work)
+    network = _train(sample, files, recipe, work)
     spent = time.perf_counter() - began
     none, limits = np.zeros(1), np.log(np.quantile(sample.pt, [0.01, 0.995]) / PT_REFERENCE)
     factor = scales(network, sample.inputs, none, limits)
@@ -163,7 +166,7 @@ def train_jets(files: DataFiles, folder: Path, recipe: JetRecipe, work: Work) ->
     return Trained(KIND, config, pinned, weights, _card(sample, metrics, spent, pinned), "jets")
 
 
-def _train(sample: JetSample, recipe: JetRecipe, work: Work) -> JetNetwork:
+def _train(sample: JetSample, files: DataFiles, recipe: JetRecipe, work: Work) -> JetNetwork:
     torch.manual_seed(recipe.training.seed)
     sizes = JetSizes(
         jet=len(JET_NAMES),
@@ -176,7 +179,10 @@ def _train(sample: JetSample, recipe: JetRecipe, work: Work) -> JetNetwork:
     network.standardise("constituents", torch.from_numpy(sample.inputs.constituents[used][inside]))
     arrays = [torch.from_numpy(getattr(sample.inputs, name)) for name in JetInputs.__annotations__]
     target = torch.from_numpy(np.clip(np.log(sample.true_pt / sample.pt), -1.5, 1.5).astype(np.float32))
-    chance = np.cumsum(_flat(np.log(sample.true_pt[used])))
+    chance = np.cumsum(files.chances(_flat(np.log(sample.true_pt[used])), sample.source[used]))
+    if work.parent:
+        earlier = work.parent.model(KIND, "jets")
+        work.parent.into(network, earlier, earlier.config, {"sizes": sizes.model_dump(mode="json")})
 
     def objective(draw: Draw) -> tuple[torch.Tensor, dict[str, float]]:
         chosen = used[np.minimum(np.searchsorted(chance, draw.rng.random(draw.size) * chance[-1]), len(used) - 1)]

@@ -22,10 +22,11 @@ from gen2reco.calibrate.corrections import (
 )
 from gen2reco.calibrate.evaluate import crowded
 from gen2reco.calibrate.network import Answer, CalibrationNetwork, Sizes, energy_loss
-from gen2reco.calibrate.predict import batch
+from gen2reco.calibrate.predict import KIND, batch
 from gen2reco.calibrate.sample import Sample
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.flow.training import Draw
+from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 
 MUON = IDENTITIES.index("muon")
@@ -40,11 +41,12 @@ DIRECTION_SCALE = 5.0
 class Objective:
     """Batches of training candidates and their loss."""
 
-    def __init__(self, network: CalibrationNetwork, sample: Sample, recipe: ObjectRecipe):
+    def __init__(self, network: CalibrationNetwork, sample: Sample, files: DataFiles, recipe: ObjectRecipe):
         self.network, self.inputs, self.recipe = network, sample.inputs, recipe
         used = sample.part("train") & (sample.targets.identity >= 0) & (sample.targets.energy > 0)
         self.index = np.flatnonzero(used)
-        self.chance = np.cumsum(chances(sample, recipe.jet_share)[self.index])
+        chance = chances(sample, recipe.jet_share)[self.index]
+        self.chance = np.cumsum(files.chances(chance, sample.source[self.index]))
         self.truth = {name: torch.from_numpy(value) for name, value in truth(sample).items()}
 
     def __call__(self, draw: Draw) -> tuple[torch.Tensor, dict[str, float]]:
@@ -95,8 +97,9 @@ def chances(sample: Sample, jet_share: float) -> NDArray[np.float64]:
     return np.where(crowd, jet_share / max(crowd.sum(), 1), (1 - jet_share) / max((~crowd).sum(), 1))
 
 
-def train_network(sample: Sample, recipe: ObjectRecipe, work: Work) -> CalibrationNetwork:
-    """Train a network on the train part of a sample; its checkpoints are kept by `work`, from which it resumes."""
+def train_network(sample: Sample, files: DataFiles, recipe: ObjectRecipe, work: Work) -> CalibrationNetwork:
+    """Train a network on the train part of a sample of the files; its checkpoints are kept by `work`, from which it
+    resumes."""
     torch.manual_seed(recipe.training.seed)
     inputs = sample.inputs
     sizes = Sizes(
@@ -112,7 +115,10 @@ def train_network(sample: Sample, recipe: ObjectRecipe, work: Work) -> Calibrati
     for name in ("calorimeter", "track"):
         network.standardise(name, torch.from_numpy(getattr(inputs, name)[known]))
     network.standardise("points", torch.from_numpy(inputs.points[np.repeat(known, np.diff(inputs.offsets))]))
-    work.fit("objects", network, Objective(network, sample, recipe), recipe.training)
+    if work.parent:
+        earlier = work.parent.model(KIND, "objects")
+        work.parent.into(network, earlier, earlier.config, {"sizes": sizes.model_dump(mode="json")})
+    work.fit("objects", network, Objective(network, sample, files, recipe), recipe.training)
     return network
 
 

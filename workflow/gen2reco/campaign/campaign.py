@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from gen2reco.config.block import Block, Name, load_block, load_yaml, parse_block
 from gen2reco.config.detector import Detector
-from gen2reco.config.model_choice import ModelChoice, not_shipped
+from gen2reco.config.model_choice import ModelChoice, not_shipped, with_families
 from gen2reco.config.process import process_from
 from gen2reco.config.promotion import Criterion
 from gen2reco.config.validation import Validation
@@ -145,6 +145,8 @@ class Campaign(Block):
     licence: str = Field(default="CC-BY-4.0", min_length=1, max_length=200)
     """Licence of the results, an SPDX name or an address; stated by `gen2reco export`."""
 
+    _each_member = model_validator(mode="before")(with_families)
+
     @model_validator(mode="after")
     def _one_report_each(self) -> Self:
         references = [comparison.reference for comparison in self.compare]
@@ -160,7 +162,7 @@ class Campaign(Block):
                 if name not in self.samples:
                     raise ValueError(f"`compare` names no sample `{name}`; known: {_some(self.samples)}")
         for model, choice in self.models.items():
-            for name in (*choice.data, *choice.held_out):
+            for name in (*choice.data, *choice.held_out, *(choice.start.data if choice.start else ())):
                 if name not in self.samples:
                     raise ValueError(f"`models.{model}` names no sample `{name}`; known: {_some(self.samples)}")
         return self

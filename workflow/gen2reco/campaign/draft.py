@@ -45,8 +45,9 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
     new revision. Raises InputError where anything else has changed without one."""
     campaign, detector = loaded.campaign, loaded.detector
     chains = {name: dict(chain) for name, chain in loaded.chains.items()}
-    named = pin_models(loaded.file, chains, {} if new_revision else known_models(old), campaign.models)
-    samples, models = _entries(loaded, chains, named, old if not new_revision else None)
+    known = {} if new_revision else known_models(old)
+    named = pin_models(loaded.file, chains, known, campaign.models)
+    samples, models = _entries(loaded, chains, named, known, old if not new_revision else None)
     content = {
         "seed": campaign.seed,
         "detector": detector.model_dump(mode="json"),
@@ -80,7 +81,9 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
     return {**lock, "checksum": checksum(lock)}
 
 
-def _entries(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> tuple[dict[str, dict], dict[str, dict]]:
+def _entries(
+    loaded: Loaded, chains: dict, named: dict, known: dict[str, str], old: dict | None
+) -> tuple[dict[str, dict], dict[str, dict]]:
     """The entries of the samples and of the models, each drafted after those that it is made of."""
     campaign = loaded.campaign
     samples: dict[str, dict] = {}
@@ -91,7 +94,7 @@ def _entries(loaded: Loaded, chains: dict, named: dict, old: dict | None) -> tup
     for kind, name in order:
         with about(f"{loaded.file}: {kind}.{name}"):
             if kind == "models":
-                models[name] = model_entry(loaded.file, campaign.models[name], samples)
+                models[name] = model_entry(loaded.file, campaign.models[name], samples, models, known)
                 continue
         like = samples.get(campaign.samples[name].like or "")
         stages: dict[str, dict] = {}

@@ -1,15 +1,18 @@
 """The models of a plan: in which order they and the samples are made, and the digests of their trainings."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from gen2reco.campaign.campaign import Campaign, StageChoice
-from gen2reco.config.block import digest, load_block, parse_block
-from gen2reco.config.model_choice import ModelChoice
+from gen2reco.campaign.model_pins import pin
+from gen2reco.config.block import digest, load_yaml, parse_block
+from gen2reco.config.model_choice import PACKAGE, ModelChoice, WarmStart
 from gen2reco.errors import InputError
 from gen2reco.paths import record_file
+from gen2reco.run.model_folder import keep_model
 from gen2reco.run.stage_table import STAGES
 from gen2reco.run.training_kind import TrainingKind, training_kind
 
@@ -28,14 +31,17 @@ def making_order(campaign: Campaign, chains: dict[str, dict[str, StageChoice]]) 
         needs["samples", name] = {("models", str(model)) for model in used}
         needs["samples", name] |= {("samples", sample.like)} if sample.like else set()
     for name, model in campaign.models.items():
-        needs["models", name] = {("samples", sample) for sample in (*model.data, *model.held_out)}
+        replayed = replayed_samples(model, campaign.models)
+        needs["models", name] = {("samples", sample) for sample in (*model.data, *model.held_out, *replayed)}
+        if model.start and model.start.model in campaign.models:
+            needs["models", name].add(("models", model.start.model))
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
         circle = " -> ".join(f"{kind}.{name}" for kind, name in error.args[1][:10])
         raise InputError(
-            f"{circle}: a model and its own training data or held-out events; let another sample, `like` that one, "
-            "use the model"
+            f"{circle}: a model and its own training data, held-out events or earlier model; let another sample, "
+            "`like` that one, use the model"
         ) from None
 
 
@@ -46,20 +52,35 @@ def check_use(stage: str, model: str, choice: ModelChoice) -> None:
         raise InputError(f"model `{model}` is of training `{choice.train}`, whose models do `{trained.stage}`")
 
 
-def model_entry(file: Path, choice: ModelChoice, samples: dict[str, dict]) -> dict:
-    """The entry of a model in the lock. samples: the entries of its data and held-out samples.
+def replayed_samples(choice: ModelChoice, models: Mapping[str, ModelChoice]) -> list[str]:
+    """The samples of the earlier model's data that a training replays."""
+    start = choice.start
+    if start is None or not start.replay:
+        return []
+    return start.data or (models[start.model].data if start.model in models else [])
 
-    Raises InputError for an unknown training, a recipe that is none of it, and samples that it cannot use.
+
+def model_entry(
+    file: Path, choice: ModelChoice, samples: dict[str, dict], models: dict[str, dict], known: Mapping[str, str]
+) -> dict:
+    """The entry of a model in the lock. samples, models: the entries of those that it is made of; known: digests of
+    registered models that an earlier plan pinned.
+
+    Raises InputError for an unknown training, a recipe that is none of it, samples that it cannot use, and an earlier
+    model that it cannot start from.
     """
     trainer = training_kind(choice.train)
     recipe = _recipe(file, choice, trainer)
-    _check_samples(choice, trainer, samples)
+    parent = _parent(file, choice.start, trainer, samples, models, known) if choice.start else None
+    _check_samples(choice, trainer, samples, {*choice.data, *_learned(parent, models)})
     data = {name: _content(samples[name], trainer) for name in choice.data}
     held_out = {name: _content(samples[name], trainer) for name in choice.held_out}
-    learned = {"train": choice.train, "version": trainer.version, "recipe": recipe, "data": data}
-    training = digest({**learned, "held_out": held_out if trainer.own_metrics else {}})
+    learned: dict[str, Any] = {"train": choice.train, "version": trainer.version, "recipe": recipe, "data": data}
+    more = {**({"parent": parent} if parent else {}), **({"gpus": choice.gpus} if choice.gpus > 1 else {})}
+    training = digest({**learned, "held_out": held_out if trainer.own_metrics else {}, **_nameless(more)})
     return {
         **learned,
+        **more,
         "recipe_digest": digest(recipe),
         "held_out": held_out,
         "reads_held_out": trainer.own_metrics,
@@ -67,6 +88,69 @@ def model_entry(file: Path, choice: ModelChoice, samples: dict[str, dict]) -> di
         "digest": training,
         "judging": digest([training, held_out]),
     }
+
+
+def _nameless(more: dict) -> dict:
+    """What decides a model, without what its earlier model is called."""
+    kept = {key: value for key, value in more.get("parent", {}).items() if key != "model"}
+    return {**more, **({"parent": kept} if kept else {})}
+
+
+def _parent(
+    file: Path,
+    start: WarmStart,
+    trainer: type[TrainingKind],
+    samples: dict[str, dict],
+    models: dict[str, dict],
+    known: Mapping[str, str],
+) -> dict:
+    """The earlier model: its name, the digest of it or, if the campaign makes it, of its training, and what is
+    replayed. Raises InputError."""
+    if made := models.get(start.model):
+        if made["train"] != trainer.name:
+            raise InputError(
+                f"from: `{start.model}` is of training `{made['train']}`, expected `{trainer.name}`; start from a "
+                "model of the same training"
+            )
+        found, names = made["digest"], start.data or list(made["data"])
+    else:
+        found, names = known.get(start.model) or _pinned(file, start.model, trainer), start.data
+    if start.replay and not names:
+        raise InputError(
+            f"from: `replay` needs the data of `{start.model}`, which the campaign does not make; list samples of "
+            "this campaign like them in `from.data`, or leave `replay` out"
+        )
+    for name in names if start.replay else ():
+        if record_stage(samples[name]["stages"], trainer) is None:
+            raise InputError(f"from: sample `{name}` makes no {trainer.record}, which training `{trainer.name}` reads")
+    data = {name: _content(samples[name], trainer) for name in names if start.replay}
+    return {"model": start.model, "digest": found, "made": bool(made), "replay": start.replay, "data": data}
+
+
+def _pinned(file: Path, name: str, trainer: type[TrainingKind]) -> str:
+    """The digest of an earlier model that the campaign does not make: a shipped one, or one as stages take it."""
+    release = PACKAGE.joinpath(*trainer.__module__.split(".")[1:2], "release")
+    shipped = release if name == "release" else release / name
+    if re.fullmatch("[a-z0-9_]+", name) and any(shipped.glob("**/config.json")):
+        return keep_model(shipped)
+    found = pin(name, file.parent)
+    if found == name and not re.fullmatch("[0-9a-f]{64}", name):
+        raise InputError(
+            f"from: there is no model `{name[:80]}`; name one of the campaign, `release`, a folder with a `/`, a "
+            "digest, models:/NAME@ALIAS or models:/NAME/VERSION"
+        )
+    return found
+
+
+def _learned(parent: dict | None, models: dict[str, dict]) -> set[str]:
+    """The samples that an earlier model, and those before it, were trained on, and what is replayed."""
+    found: set[str] = set()
+    while parent:
+        found |= {*parent["data"]}
+        earlier = models[parent["model"]] if parent["made"] else {}
+        found |= {*earlier.get("data", ())}
+        parent = earlier.get("parent")
+    return found
 
 
 def record_stage(stages: Iterable[str], trainer: type[TrainingKind]) -> str | None:
@@ -81,16 +165,28 @@ def _file(stage: str) -> Path:
 
 def _recipe(file: Path, choice: ModelChoice, trainer: type[TrainingKind]) -> dict:
     """The complete recipe of a model as plain data."""
-    if choice.recipe is not None:
-        return load_block(file.parent / choice.recipe, trainer.Recipe).model_dump(mode="json")
-    if trainer.recipe_needed:
+    if choice.recipe is None and trainer.recipe_needed:
         raise InputError(f"`recipe` is missing; training `{choice.train}` has none by default ({trainer.recipe_file})")
-    return parse_block({}, trainer.Recipe, f"recipe of training `{choice.train}`").model_dump(mode="json")
+    path = file.parent / choice.recipe if choice.recipe is not None else None
+    source = str(path) if path else f"recipe of training `{choice.train}`"
+    data = load_yaml(path) if path else {}
+    for key, (value,) in choice.vary.items():
+        source += f", with {key} = {value!r}"
+        *blocks, last = key.split(".")
+        place = data
+        for block in blocks:
+            place = place.setdefault(block, {})
+            if not isinstance(place, dict):
+                raise InputError(f"{source}: `{block}` is no block of settings; mend the key in `vary`")
+        place[last] = value
+    return parse_block(data, trainer.Recipe, source).model_dump(mode="json")
 
 
-def _check_samples(choice: ModelChoice, trainer: type[TrainingKind], samples: dict[str, dict]) -> None:
-    """Raises InputError for samples without the records that are needed, and for held-out events that are trained
-    on."""
+def _check_samples(
+    choice: ModelChoice, trainer: type[TrainingKind], samples: dict[str, dict], learned: set[str]
+) -> None:
+    """Raises InputError for samples without the records that are needed, and for held-out events that the model, or an
+    earlier one that it starts from, has learned from."""
     for name in (*choice.data, *choice.held_out):
         if record_stage(samples[name]["stages"], trainer) is None:
             raise InputError(f"sample `{name}` makes no {trainer.record}, which training `{choice.train}` reads")
@@ -101,7 +197,7 @@ def _check_samples(choice: ModelChoice, trainer: type[TrainingKind], samples: di
         made = {STAGES[one].writes for one in samples[name]["stages"]}
         if not trainer.own_metrics and (missing := {stage.reads, stage.writes} - {None, *made}):
             raise InputError(f"held-out sample `{name}` makes no {missing.pop()}, by which the model is judged")
-        for other in choice.data:
+        for other in sorted(learned):
             if shared := _shared_stage(samples[name], samples[other]):
                 raise InputError(
                     f"held-out sample `{name}` has the {shared} files of `{other}`, which is trained on; give it "

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gen2reco.config.model_choice import PACKAGE
 from gen2reco.errors import InputError, about
-from gen2reco.run.model_folder import keep_model, kept_models, located
+from gen2reco.run.model_folder import keep_model, kept_models, located, model_digest
 
 if TYPE_CHECKING:
     from gen2reco.campaign.campaign import StageChoice
@@ -55,6 +57,8 @@ def restore(digest: str, named: str, base: Path) -> None:
     """Put a planned model that is missing from the cache back, by its digest or from its folder. Raises InputError."""
     if (kept_models() / digest).is_dir():
         located(digest)
+    elif shipped := next((folder for folder in _shipped() if _digest_of(folder) == digest), None):
+        keep_model(shipped)
     elif (found := pin(digest if registered(named) else named, base)) != digest:
         raise InputError(
             f"model `{named}`: its digest is {found}, the plan pins {digest}; put the planned one back, or plan with "
@@ -62,10 +66,21 @@ def restore(digest: str, named: str, base: Path) -> None:
         )
 
 
+def _shipped() -> list[Path]:
+    return [*PACKAGE.glob("*/release"), *PACKAGE.glob("*/release/*")]
+
+
+def _digest_of(folder: Path) -> str:
+    """The digest of a model's folder; empty where there is none."""
+    with suppress(InputError):
+        return model_digest(folder)
+    return ""
+
+
 def restore_models(lock: dict) -> None:
     """Fetch the models that a plan pins and the cache lacks. Raises InputError."""
     base = Path(lock["campaign_file"]).parent
-    for name, model in {entry["named"]: entry["options"]["model"] for entry in _entries(lock)}.items():
+    for name, model in _pinned(lock).items():
         restore(model, name, base)
 
 
@@ -96,7 +111,7 @@ def pin_models(
 
 def known_models(lock: dict | None) -> dict[str, str]:
     """The digests of registered models in a plan, by the names in the campaign."""
-    return {entry["named"]: entry["options"]["model"] for entry in _entries(lock or {}) if registered(entry["named"])}
+    return {name: digest for name, digest in _pinned(lock or {}).items() if registered(name)}
 
 
 def _kept(name: str) -> str | None:
@@ -114,7 +129,11 @@ def _from_registry(name: str) -> Path:
     return _registry(name)
 
 
-def _entries(lock: dict) -> list[dict]:
-    """The entries of stages whose model the campaign named."""
+def _pinned(lock: dict) -> dict[str, str]:
+    """The models that a plan pins, of stages and of trainings that start from them: name in the campaign -> digest."""
     stages = [entry for sample in lock.get("samples", {}).values() for entry in sample["stages"].values()]
-    return [entry for entry in stages if "named" in entry]
+    parents = [model["parent"] for model in lock.get("models", {}).values() if model.get("parent")]
+    return {
+        **{entry["named"]: entry["options"]["model"] for entry in stages if "named" in entry},
+        **{one["model"]: one["digest"] for one in parents if not one["made"]},
+    }

@@ -32,6 +32,8 @@ class Trained(BaseModel):
     """Digest of all that decides the model, as the plan has it."""
     model_digest: Sha256
     """Digest of the model that was made."""
+    parent: str = ""
+    """Digest of the earlier model that it started from; empty for none."""
     kinds: dict[str, str]
     """Folder of each part in the model's folder, empty for a model in one part, and the kind of the part."""
     wall_seconds: Seconds

@@ -190,6 +190,17 @@ def by_present_model(plan: Plan, sample: str, stage: str, shard: int) -> bool:
     return receipt is not None and facts.get("model_digest") == receipt.model_digest
 
 
+def from_present_parent(plan: Plan, name: str) -> bool:
+    """Whether a model was trained from the model that the campaign has now, of one whose earlier model it makes; not so
+    where a receipt is missing or damaged."""
+    try:
+        receipt = read_trained(plan.folder, name)
+        parent = read_trained(plan.folder, plan.models[name]["parent"]["model"])
+    except InputError:
+        return False
+    return receipt is not None and parent is not None and receipt.parent == parent.model_digest
+
+
 def check_file(plan: Plan, sample: str, stage: str, shard: int, file: Path | None = None) -> dict:
     """The sidecar of a shard's file, if that is the plan's. Raises InputError for a file of another configuration, and
     for one that was made by another model than the campaign has now."""

@@ -74,6 +74,21 @@ class SampleEntry(_Read):
         return self
 
 
+class ParentEntry(_Read):
+    """The earlier model that a training starts from."""
+
+    model: Word
+    """What the campaign called it."""
+    digest: Sha256
+    """Its digest; of one that the campaign makes, that of its training."""
+    made: bool
+    """Whether the campaign makes it."""
+    replay: float = Field(ge=0, lt=1)
+    """Share of each batch from its data."""
+    data: dict[Name, Sha256]
+    """Samples that are replayed, with digests of all that decides their records."""
+
+
 class ModelEntry(_Read):
     """A model that the campaign makes: all that decides it, by content."""
 
@@ -87,6 +102,10 @@ class ModelEntry(_Read):
     """Digest of the recipe."""
     data: dict[Name, Sha256] = Field(min_length=1)
     """Samples to train on, with digests of all that decides their records."""
+    parent: ParentEntry | None = None
+    """The earlier model that it starts from."""
+    gpus: int = Field(default=1, ge=1, le=64)
+    """Processes that share out the batches."""
     held_out: dict[Name, Sha256]
     """Samples that it is judged on, likewise."""
     reads_held_out: bool
@@ -154,8 +173,12 @@ class Lock(_Read):
                 if entry.made and (entry.made not in self.models or self.models[entry.made].digest != entry.model):
                     raise ValueError(f"samples.{name}.{stage}: `{entry.made}` is no such model")
         for name, model in self.models.items():
-            if unknown := {*model.data, *model.held_out} - {*self.samples}:
+            parent = model.parent
+            if unknown := {*model.data, *model.held_out, *(parent.data if parent else ())} - {*self.samples}:
                 raise ValueError(f"models.{name}: `{min(unknown)}` is no sample")
+            earlier = self.models.get(parent.model) if parent and parent.made else None
+            if parent and parent.made and (earlier is None or earlier.digest != parent.digest):
+                raise ValueError(f"models.{name}: `{parent.model}` is no such model")
         for name in (name for one in self.compare for name in (one.reference, *one.candidates)):
             if name not in self.samples:
                 raise ValueError(f"compares `{name}`, which is no sample")

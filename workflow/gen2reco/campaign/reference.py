@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
 from gen2reco.config.detector import Detector
-from gen2reco.config.model_choice import ModelChoice
+from gen2reco.config.model_choice import ModelChoice, WarmStart
 from gen2reco.config.process import KINDS
 from gen2reco.config.promotion import Criterion
 from gen2reco.config.validation import Validation
@@ -39,7 +39,7 @@ def write_reference(folder: Path) -> list[Path]:
 def reference_page() -> str:
     """The reference page as Markdown: every block, field by field, with type, default and meaning."""
     parts = [HEAD]
-    for model in (Campaign, Sample, StageChoice, ModelChoice, Comparison, Validation, Criterion):
+    for model in (Campaign, Sample, StageChoice, ModelChoice, WarmStart, Comparison, Validation, Criterion):
         parts.append(_section(model.__name__, model, 2))
     parts.append("## Backends\n\nTheir options stand beside `backend` in a stage of a sample.\n")
     for stage in STAGES:
@@ -70,7 +70,7 @@ def _row(name: str, field: FieldInfo) -> str:
         text = json.dumps(plain, default=lambda v: v.model_dump(mode="json") if isinstance(v, BaseModel) else str(v))
         default = f"`{text}`" if len(text) <= 60 else "see the shipped file"
     meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{name}` | {_kind(field.annotation)} | {default} | {meaning} |"
+    return f"| `{field.alias or name}` | {_kind(field.annotation)} | {default} | {meaning} |"
 
 
 def _kind(annotation: object) -> str:

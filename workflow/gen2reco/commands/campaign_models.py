@@ -21,6 +21,7 @@ from gen2reco.track.secrets import shown_command
 if TYPE_CHECKING:
     from gen2reco.flow.training_data import DataFiles
     from gen2reco.flow.trainings import Trainer
+    from gen2reco.flow.warm_start import Parent
     from gen2reco.track.training_log import TrainingLog
 
 FILE = click.Path(path_type=Path)
@@ -37,10 +38,14 @@ def make_model(lock: Path, name: str, receipt: Path) -> None:
     checkpoint.
     """
     from gen2reco.flow import trainings
+    from gen2reco.flow.processes import over_processes
     from gen2reco.paths import made_model
 
     job = _Job(lock, name, receipt)
     device = job.device()
+    if job.entry.get("gpus", 1) > 1 and "WORLD_SIZE" not in os.environ:
+        over_processes(sys.argv[1:], job.entry["gpus"], device)
+    parent = job.parent()
     place = made_model(job.plan.folder, name)
     draft = place.parent / ".partial" / job.entry["digest"][:16] / place.name
     job.cost.go_on(draft.with_name("cost.json"))
@@ -52,12 +57,15 @@ def make_model(lock: Path, name: str, receipt: Path) -> None:
             if log.first:
                 job.cost.keep()
 
-        made = trainings.make_model(job.trainer, job.recipe, files, draft, None, watch, device)
+        made = trainings.make_model(job.trainer, job.recipe, files, draft, None, watch, device, parent)
         if log.first:
             job.confirm()
             digest = _put_in_place(draft, place)
             kinds = {one.folder.relative_to(draft).as_posix(): one.kind for one in made}
-            job.write(planned=job.entry["digest"], model_digest=digest, kinds=kinds, device=device, **_content(files))
+            start = {"parent": parent.digest} if parent else {}
+            job.write(
+                planned=job.entry["digest"], model_digest=digest, kinds=kinds, device=device, **start, **_content(files)
+            )
             print(f"{place}: {digest}", file=sys.stderr)
 
 
@@ -162,8 +170,21 @@ class _Job:
         """What the training reads; logged."""
         from gen2reco.flow.training_data import DataFiles
 
-        paths = self.paths("data")
-        return DataFiles(paths, self.held_out(), log.data(paths))
+        start = self.entry.get("parent") or {"data": [], "replay": 0.0}
+        new, replayed = self.paths("data"), [file for name in start["data"] for file in self._files_of(name)]
+        paths = [*new, *replayed]
+        return DataFiles(paths, self.held_out(), log.data(paths), len(replayed), start["replay"])
+
+    def parent(self) -> "Parent | None":
+        """The earlier model that the training starts from. Raises InputError where it is unfinished or missing."""
+        from gen2reco.campaign.model_receipts import kept_digest
+        from gen2reco.flow.warm_start import Parent
+
+        start = self.entry.get("parent")
+        if not start:
+            return None
+        made = start["made"] and kept_digest(self.plan.folder, start["model"], start["digest"])
+        return Parent.of(made or start["digest"])
 
     def _files_of(self, sample: str) -> list[Path]:
         from gen2reco.campaign.model_entries import record_stage

@@ -150,7 +150,7 @@ def _known_keys(model: type[BaseModel]) -> set[str]:
             continue
         visited.add(current)
         for name, field in current.model_fields.items():
-            keys.add(name)
+            keys.add(field.alias or name)
             todo.extend(_models_in(field.annotation))
     return keys
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gen2reco.config.block import digest
 from gen2reco.config.detector import Detector
 from gen2reco.detector.made_with import stated_detector
@@ -22,11 +25,14 @@ HELD_OUT = "held_out"
 @dataclass(frozen=True)
 class DataFiles:
     """Record files of a training. held_out: files that a model is only judged on, by the name of their sample; digest:
-    that of the training files' content, as the log of the training has it."""
+    that of the training files' content, as the log of the training has it; replayed: how many of the last `paths` are
+    data of the earlier model that the training starts from; replay: their share of each batch."""
 
     paths: list[Path]
     held_out: Mapping[str, list[Path]] = field(default_factory=dict)
     digest: str = ""
+    replayed: int = 0
+    replay: float = 0.0
 
     @cached_property
     def provenance(self) -> list[dict[str, dict]]:
@@ -55,11 +61,44 @@ class DataFiles:
             raise InputError(f"{first} and {others[0][0]} were made with different detectors; train on files of one")
         return detector
 
+    def chances(self, chance: NDArray[np.float64], source: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Relative chances of members to be drawn, (n,), with the share `replay` for those of replayed files.
+
+        source: (n,) the file of each member, by its place in `paths`.
+        """
+        old = source >= len(self.paths) - self.replayed
+        if not self.replay or old.all() or not old.any():
+            return chance
+        share = np.where(old, self.replay, 1 - self.replay)
+        return chance * share / np.where(old, chance[old].sum(), chance[~old].sum())
+
+    def members(self, source: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Members to draw from evenly, by index: all of the new files, and so many of replayed ones that these have
+        the share `replay`, spread evenly over them and repeated where there are too few. All where nothing is
+        replayed. source: as for `chances`."""
+        old = source >= len(self.paths) - self.replayed
+        if not self.replay or old.all() or not old.any():
+            return np.arange(len(source))
+        new, known = np.flatnonzero(~old), np.flatnonzero(old)
+        wanted = max(1, round(self.replay / (1 - self.replay) * len(new)))
+        return np.concatenate([new, known[np.arange(wanted) * len(known) // wanted]])
+
     def made_by(self, stage: str) -> str:
         """The backends that did a stage of the files, in words, such as "`geant4` and an unknown backend"."""
         names = Counter(story[stage]["backend"] if stage in story else "?" for story in self.provenance)
         words = [f"`{name}`" for name, _ in names.most_common() if name != "?"]
         return " and ".join([*words, *(["an unknown backend"] if "?" in names else [])])
+
+    def check_made(self) -> None:
+        """Raises InputError where a part of the data went to a fallback that no sample states: what is learned of them
+        would be a mixture that nobody chose."""
+        for path, story in zip(self.paths, self.provenance):
+            silent = {stage: facts for stage, facts in story.items() if not facts.get("options", {}).get("outside")}
+            if lines := _fallbacks([silent]):
+                raise InputError(
+                    f"{path}: {lines[0]}; a model is trained on data of one making: narrow the process, or state "
+                    "`outside` in the sample to have the mixture learned"
+                )
 
     def card(self) -> str:
         """The section of a model's card that says what the data were (Markdown): each way in which files were made,

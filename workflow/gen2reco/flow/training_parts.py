@@ -20,6 +20,7 @@ from gen2reco.flow.objectives import TeacherPairs, VectorData, make_pairs, match
 from gen2reco.flow.recipes import Distillation, Training
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Objective, Part, train
+from gen2reco.flow.warm_start import Parent
 
 FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the only process, or the first of torchrun's: the one that writes."""
@@ -33,7 +34,8 @@ def silent(part: str, step: int, losses: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one training: the folder that keeps its parts, who watches the losses, and the device.
+    """The work of one training: the folder that keeps its parts, who watches the losses, the device, and the earlier
+    model that it starts from.
 
     Each part has a folder of its own, with its checkpoint and, once it is done, its weights.
     """
@@ -41,6 +43,7 @@ class Work:
     folder: Path
     watch: Watch = silent
     device: str = "cpu"
+    parent: Parent | None = None
 
     def within(self, name: str) -> "Work":
         """The same for parts of a folder of their own, `name`, which their names in the log start with."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gen2reco.flow.training_data import DataFiles
     from gen2reco.flow.training_parts import Watch, Work
+    from gen2reco.flow.warm_start import Parent
 
 
 @dataclass(frozen=True)
@@ -69,38 +70,45 @@ def make_model(
     card: str | None = None,
     watch: "Watch | None" = None,
     device: str = "cpu",
+    parent: "Parent | None" = None,
 ) -> list[Model]:
     """Train on record files and write the model folder `output`, or its parts; returns the models, in the first process
     of torchrun alone. Checkpoints are kept in `output`.partial: killed and started again, the training goes on.
 
-    card: text in place of the training's own; what the data were, and the recipe, are added to either. Raises
-    InputError for unfit data, for a training that diverges, and where the checkpoints are of other data or of another
-    recipe (`steps` aside).
+    card: text in place of the training's own; what the data were, and the recipe, are added to either. parent: the
+    earlier model whose weights the networks start from. Raises InputError for unfit data, data that were in part left
+    to a fallback, a training that diverges, and where the checkpoints are of other data, of another recipe (`steps`
+    aside) or of another parent.
     """
     from gen2reco.flow import training_parts as parts
 
-    work = parts.Work(output.with_name(f"{output.name}.partial"), watch or parts.silent, device)
+    work = parts.Work(output.with_name(f"{output.name}.partial"), watch or parts.silent, device, parent)
+    files.check_made()
     training, made = trainer(recipe, files, output, work), []
     data = training.load()
-    _check_unchanged(work.folder, trainer, recipe, files)
+    _check_unchanged(work, trainer, recipe, files)
     for one in training.train(data):
         if parts.FIRST:
-            text = "\n\n".join([(card or one.card).strip(), files.card(), _recipe_card(recipe)])
-            made.append(save_model(output / one.part, one.kind, one.config, one.pins, one.weights, text))
+            about = [*_start_card(work, files), files.card(), _recipe_card(recipe)]
+            text = "\n\n".join([(card or one.card).strip(), *about])
+            config = {**one.config, **({"parent": parent.digest} if parent else {})}
+            made.append(save_model(output / one.part, one.kind, config, one.pins, one.weights, text))
         parts.wait_for_all()
     return made
 
 
-def _check_unchanged(folder: Path, trainer: type[Trainer], recipe: Block, files: "DataFiles") -> None:
+def _check_unchanged(work: "Work", trainer: type[Trainer], recipe: Block, files: "DataFiles") -> None:
     """Check that checkpoints belong to this training; where there are none yet, state what they will belong to. Raises
     InputError."""
     from gen2reco.flow import training_parts as parts
 
     mine = {"training": trainer.name, "data": files.content, "recipe": _without_steps(recipe.model_dump(mode="json"))}
-    path = folder / "training.json"
+    if work.parent:
+        mine |= {"parent": work.parent.digest, "replay": files.replay}
+    folder, path = work.folder, work.folder / "training.json"
     if path.is_file():
         theirs = load_json(path, MAX_TEXT)
-        if changed := [name for name in mine if mine[name] != theirs.get(name)]:
+        if changed := [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]:
             raise InputError(
                 f"{folder}: its checkpoints are of another {changed[0]}; delete the folder, or name another output"
             )
@@ -114,6 +122,14 @@ def _without_steps(settings: Any) -> Any:
     if isinstance(settings, dict):
         return {name: _without_steps(value) for name, value in settings.items() if name != "steps"}
     return settings
+
+
+def _start_card(work: "Work", files: "DataFiles") -> list[str]:
+    """The section of the card on the earlier model; none where the training starts from its own."""
+    if not work.parent:
+        return []
+    replay = f", {100 * files.replay:g} % of each batch from that model's data" if files.replay else ""
+    return [f"Started from the weights of model `{work.parent.digest}`{replay}."]
 
 
 def _recipe_card(recipe: Block) -> str:

@@ -34,5 +34,5 @@ class FusedTrainer(Trainer):
         from gen2reco.fuse.fused_training import train_fused, trained
 
         pairs, calibration = data
-        model = train_fused(pairs, self.files.detector, self.recipe, self.work)
+        model = train_fused(pairs, self.files, self.recipe, self.work)
         yield trained(model, pairs, calibration, self.files.detector, self.recipe, self.files.made_by("simulate"))

@@ -14,12 +14,13 @@ from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Draw
+from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
 from gen2reco.flow.weights import halved
 from gen2reco.fuse.assignment import Assignment
 from gen2reco.fuse.domain import domain
-from gen2reco.fuse.fused_config import FeatureConfig
+from gen2reco.fuse.fused_config import FeatureConfig, FusedConfig
 from gen2reco.fuse.fused_model import KIND, FusedModel, object_condition, object_features, surplus_of, with_flag
 from gen2reco.fuse.fused_recipe import FusedRecipe
 from gen2reco.fuse.inputs import N_NEIGHBOURS, VERSION
@@ -29,17 +30,24 @@ from gen2reco.fuse.pairs import Pairs
 LEAST_OBJECTS = 1000
 
 
-def train_fused(pairs: Pairs, detector: Detector, recipe: FusedRecipe, work: Work) -> FusedModel:
-    """Train the networks on pairs, top to bottom; every part is kept by `work`. Raises InputError where there are too
-    few pairs."""
+def train_fused(pairs: Pairs, files: DataFiles, recipe: FusedRecipe, work: Work) -> FusedModel:
+    """Train the networks on the pairs of the files, top to bottom; every part is kept by `work`. Raises InputError
+    where there are too few pairs."""
     if len(pairs.items) < LEAST_OBJECTS:
         raise InputError(
             f"{len(pairs.items)} objects to learn from, expected at least {LEAST_OBJECTS}; make more events"
         )
     torch.manual_seed(recipe.choice.seed)
-    known, choice = vocabulary(pairs.configurations, recipe.rarest)
+    earlier = work.parent.model(KIND) if work.parent else None
+    config = earlier.parsed(FusedConfig) if earlier else None
+    given = [tuple(c) for c in config.configurations] if config else None
+    known, choice = vocabulary(pairs.configurations, recipe.rarest, given)
     assigned = np.where((choice == 0) & (pairs.taken >= 0), len(known) + pairs.taken, choice)
-    model = FusedModel(known, recipe.sizes, FeatureConfig.of(detector))
+    features = FeatureConfig.of(files.detector)
+    model = FusedModel(known, recipe.sizes, features)
+    if work.parent and earlier and config:
+        own = {"sizes": recipe.sizes.model_dump(mode="json"), "features": features.model_dump(mode="json")}
+        work.parent.into(model, earlier, config.model_dump(mode="json"), own)
     hard = np.clip(pairs.entering.energy / recipe.common_energy, 1, recipe.hard_weight)
     rare = np.where(
         pairs.entering.is_a("electron", "muon"),
@@ -47,8 +55,9 @@ def train_fused(pairs: Pairs, detector: Detector, recipe: FusedRecipe, work: Wor
         np.where(pairs.reference, recipe.reference_weight, 1),
     )
     weight = np.round(hard * rare).astype(np.int64)
-    _train_choice(model, pairs, assigned, np.repeat(np.arange(len(assigned)), weight), recipe, work)
-    _train_objects(model, pairs, assigned, weight, recipe, work)
+    weighted = np.repeat(np.arange(len(assigned)), weight)
+    _train_choice(model, pairs, assigned, weighted[files.members(pairs.source[weighted])], recipe, work)
+    _train_objects(model, pairs, files, assigned, weight, recipe, work)
     return model
 
 
@@ -73,11 +82,13 @@ Trained on {len(pairs.items)} objects of {int(pairs.event.max()) + 1} events, wi
     return Trained(KIND, config, pins, halved(model), card)
 
 
-def vocabulary(configurations: list[tuple[int, ...]], rarest: int) -> tuple[list[tuple[int, ...]], NDArray[np.int64]]:
-    """Configurations that occur at least `rarest` times, commonest first, and which of them each particle has (n,); a
-    rarer one counts as the longest known one that it starts with."""
+def vocabulary(
+    configurations: list[tuple[int, ...]], rarest: int, given: list[tuple[int, ...]] | None = None
+) -> tuple[list[tuple[int, ...]], NDArray[np.int64]]:
+    """Configurations that occur at least `rarest` times, commonest first, or those that are given, and which of them
+    each particle has (n,); another one counts as the longest known one that it starts with."""
     counted = Counter(configurations)
-    known = [c for c, count in counted.most_common() if count >= rarest or not c]
+    known = given or [c for c, count in counted.most_common() if count >= rarest or not c]
     known = known if () in known else [(), *known]
     place = {c: i for i, c in enumerate(known)}
 
@@ -108,17 +119,20 @@ def _train_choice(
 
 
 def _train_objects(
-    model: FusedModel, pairs: Pairs, assigned: NDArray, weight: NDArray, recipe: FusedRecipe, work: Work
-) -> None:
+    model: FusedModel, pairs: Pairs, files: DataFiles, assigned: NDArray, weight: NDArray, recipe: FusedRecipe,
+    work: Work,
+) -> None:  # fmt: skip
     particles = Assignment(pairs.entering.energy, pairs.features.neighbours, model.codes)
     groups = np.maximum(particles.groups(assigned), 1e-3)
     surplus = surplus_of(pairs.items.owner, pairs.energy, groups)
     some, data = _sets(model, pairs, assigned, np.log(groups))
     weighted = np.repeat(np.arange(len(some)), weight[some])
+    weighted = weighted[files.members(pairs.source[some][weighted])]
     own, pair = object_features(particles, with_flag(pairs.features, pairs.reference), assigned, surplus, some)
     x, mask, kinds = torch.from_numpy(data.x), torch.from_numpy(defined(data.kinds)), torch.from_numpy(data.kinds)
     marginals, encoder = model.objects.marginals, model.objects.encoder
-    marginals.fit_scale(x, mask)
+    if not work.parent:
+        marginals.fit_scale(x, mask)
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         chosen = weighted[draw.indices(len(weighted))]

@@ -26,7 +26,8 @@ from gen2reco.run.runner import provenance
 class Pairs:
     """Particles and objects of many events. configurations: the codes of each particle's objects; taken: (n,) place
     among its neighbours of the one whose object took a particle without its own, -1 for none; energy: (n_items,) GeV
-    of each object; reference: (n,) whether Geant4 made the showers; event: (n,) numbers them over all files."""
+    of each object; reference: (n,) whether Geant4 made the showers; event: (n,) numbers them over all files;
+    source: (n,) the file of each."""
 
     entering: Entering
     features: Features
@@ -36,6 +37,7 @@ class Pairs:
     taken: NDArray[np.int64]
     reference: NDArray[np.bool_]
     event: NDArray[np.int64]
+    source: NDArray[np.int64]
 
 
 def load_pairs(paths: list[Path], detector: Detector) -> tuple[Pairs, str]:
@@ -76,7 +78,9 @@ def read_pairs(clusters: Path, objects: Path, detector: Detector, by_reference: 
     numbers, energy = numbers_of(e, owner, kind, flat, config), flat["energy"]
     order = np.lexsort((numbers[:, 0], kind, owner))
     items, energy = Items(owner[order], kind[order], numbers[order]), energy[order]
-    return Pairs(e, features, items, energy, codes, taken, np.full(len(e), by_reference), e.event)
+    return Pairs(
+        e, features, items, energy, codes, taken, np.full(len(e), by_reference), e.event, np.zeros_like(e.event)
+    )
 
 
 def _owners(
@@ -152,4 +156,5 @@ def joined(parts: list[Pairs]) -> Pairs:
     codes = [code for part in parts for code in part.configurations]
     number = np.concatenate([p.event + s for p, s in zip(parts, events)])
     energy, taken, reference = (all_of(lambda p, k=k: getattr(p, k)) for k in ("energy", "taken", "reference"))
-    return Pairs(e, inputs, items, energy, codes, taken, reference, number)
+    source = np.repeat(np.arange(len(parts)), sizes)
+    return Pairs(e, inputs, items, energy, codes, taken, reference, number, source)

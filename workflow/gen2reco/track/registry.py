@@ -13,9 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from gen2reco.config.block import load_json
 from gen2reco.errors import InputError
 from gen2reco.files import read_text
-from gen2reco.run.model_folder import CARD, EVALUATION, check_model, keep_model, kept_models, located, model_digest
+from gen2reco.run.model_folder import (
+    CARD,
+    CONFIG,
+    EVALUATION,
+    MAX_CONFIG,
+    PARTS,
+    check_model,
+    keep_model,
+    kept_models,
+    located,
+    model_digest,
+)
 from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.files_read import NAME, Evaluation, first_mistake
 from gen2reco.track.modelfiles import NAMES, PLACES, files_of
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-DIGEST = "gen2reco.digest"
+DIGEST, PARENT = "gen2reco.digest", "gen2reco.parent"
 _REFERENCE = re.compile(r"models:/(?P<name>[A-Za-z0-9_-]+)(?:@(?P<alias>[A-Za-z0-9_-]+)|/(?P<version>[0-9]+))")
 _HEX = re.compile(r"(?:sha256:)?(?P<digest>[0-9a-f]{12,64})")
 
@@ -92,7 +104,7 @@ def register_files(
         _make_name(client, name)
         if registered := _versions(client, name, digest):
             return registered[0]
-        tags = {DIGEST: digest, **_evaluation_tags(folder)}
+        tags = {DIGEST: digest, **_parent_tags(folder), **_evaluation_tags(folder)}
         made = client.create_logged_model(experiment, name, run_id, tags, model_type="safetensors")
         client.log_model_artifacts(made.model_id, str(folder))
         client.finalize_logged_model(made.model_id, "READY")
@@ -232,6 +244,15 @@ def _make_name(client: "MlflowClient", name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _parent_tags(folder: Path) -> dict[str, str]:
+    """The digest of the model that this one was started from, as a tag of the version; none for a cold start."""
+    for config in (folder / CONFIG, *(folder / part / CONFIG for part in PARTS)):
+        parent = load_json(config, MAX_CONFIG).get("parent") if config.is_file() else None
+        if isinstance(parent, str) and re.fullmatch("[0-9a-f]{64}", parent):
+            return {PARENT: parent}
+    return {}
 
 
 def _evaluation_tags(folder: Path) -> dict[str, str]:

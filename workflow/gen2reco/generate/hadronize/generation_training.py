@@ -16,28 +16,33 @@ from torch import Tensor
 
 from gen2reco.config.block import digest
 from gen2reco.errors import InputError
-from gen2reco.files import write_text
+from gen2reco.files import whole, write_text
 from gen2reco.flow import adversary, objectives
 from gen2reco.flow.networks import Critic, SetNetwork
-from gen2reco.flow.sets import SetData, Sets
+from gen2reco.flow.sets import SetData, Sets, members
 from gen2reco.flow.training import Draw, Objective, Part
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
+from gen2reco.flow.warm_start import Parent
 from gen2reco.generate.hadronize import dataset, hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe
 from gen2reco.generate.hadronize.hemisphere_features import features
-from gen2reco.generate.hadronize.load import NETWORKS, AnyHadronizer
+from gen2reco.generate.hadronize.load import NETWORKS, AnyHadronizer, GenerationConfig
 from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.species import Species
+from gen2reco.paths import make_folder
 
 logger = logging.getLogger(__name__)
 
 
 PAIRS_AT_ONCE = 1000
 """Teacher samples that are drawn together; bounds memory."""
+KIND = "generation"
+_BY_ITEM = {"kinds", "group", "x"}
+"""Columns of prepared events with a value for each particle."""
 _DATA: dict[str, tuple[Callable, Callable]] = {
     "quark_pair": (read_events, prepare),
     "dijet": (read_dijets, prepare_dijets),
@@ -50,18 +55,18 @@ def load_data(recipe: GenerationRecipe, files: DataFiles, cache: Path) -> tuple[
     Records are made with `ParticleDecays:limitTau0 = on` and `ParticleDecays:tau0Max` = LIFETIME; of others (HepMC,
     say) what is stable there is learned.
     """
-    samples = files.paths
-    key = digest([recipe.domain, files.content, recipe.events, recipe.least_per_event])[:16]
+    replay = [files.replayed, files.replay] if files.replay else []
+    key = digest([recipe.domain, files.content, recipe.events, recipe.least_per_event, *replay])[:16]
     folder = cache / f"prepared-{key}"
     if not (folder / "facts.json").is_file():
-        _prepare(recipe, samples, folder)
+        _prepare(recipe, files, folder)
     facts = json.loads((folder / "facts.json").read_text())
     arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(Prepared)}
     return Prepared(**arrays), Species(tuple(facts["pdg"]), tuple(facts["mass"])), facts["sqrt_s"]
 
 
-def _prepare(recipe: GenerationRecipe, samples: list[Path], folder: Path) -> None:
-    read, encode = _DATA[recipe.domain]
+def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path) -> None:
+    (read, encode), samples = _DATA[recipe.domain], files.paths
     events = [read(path, recipe.events) for path in samples]
     energies = np.concatenate([e.sqrt_s for e in events])
     if np.ptp(energies) > 1e-3 * energies.mean():
@@ -70,18 +75,38 @@ def _prepare(recipe: GenerationRecipe, samples: list[Path], folder: Path) -> Non
         )
     species = species_of(events, recipe.least_per_event)
     parts, kept = zip(*(encode(e, species) for e in events))
-    folder.mkdir(parents=True, exist_ok=True)
-    for field in fields(Prepared):
-        np.save(folder / f"{field.name}.npy", np.concatenate([getattr(p, field.name) for p in parts]))
+    every = Prepared(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Prepared)})
+    if files.replay:
+        sizes = [len(part.counts) for part in parts]
+        every = _taken(every, files.members(np.repeat(np.arange(len(parts)), sizes)))
+    make_folder(folder)
+    for name, values in vars(every).items():
+        with whole(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, values)
     facts = {**asdict(species), "sqrt_s": float(energies.mean()), "kept": float(np.concatenate(kept).mean())}
     facts["alpha_s"] = [float(f([e.alpha_s.min() for e in events])) for f in (np.min, np.max)]
     write_text(folder / "facts.json", json.dumps(facts))
     logger.info("prepared %d events, %.3f %% kept", len(energies), 100 * facts["kept"])
 
 
-def new_model(recipe: GenerationRecipe, prepared: Prepared, species: Species, sqrt_s: float) -> AnyHadronizer:
-    """An untrained model with the scales of the data."""
+def _taken(prepared: Prepared, rows: np.ndarray) -> Prepared:
+    """The chosen events, some of them perhaps several times."""
+    items = members(np.concatenate([[0], np.cumsum(prepared.counts.sum((1, 2)))]), rows)[0]
+    return Prepared(
+        **{f.name: getattr(prepared, f.name)[items if f.name in _BY_ITEM else rows] for f in fields(Prepared)}
+    )
+
+
+def new_model(
+    recipe: GenerationRecipe, prepared: Prepared, species: Species, sqrt_s: float, parent: Parent | None = None
+) -> AnyHadronizer:
+    """A model with the scales of the data, untrained, or with the scales and weights of an earlier model. Raises
+    InputError where that one's networks are others."""
     most = prepared.counts.max(0).T.reshape(-1) + 2
+    earlier = parent.model(KIND) if parent else None
+    config = earlier.parsed(GenerationConfig) if earlier else None
+    if config and len(known := config.architecture.most) == len(most):
+        most = np.maximum(most, known)  # fewer particles than the earlier model's data hold are no other network
     torch.manual_seed(recipe.particles.seed if recipe.particles else 1)
     model = NETWORKS[recipe.domain](
         Architecture(
@@ -92,6 +117,11 @@ def new_model(recipe: GenerationRecipe, prepared: Prepared, species: Species, sq
             **recipe.sizes.model_dump(),
         )
     )
+    if parent and earlier and config:
+        own = {"domain": recipe.domain, "architecture": model.architecture.model_dump(mode="json")}
+        parent.into(model, earlier, config.model_dump(mode="json"), own)
+        model.fit_range(torch.from_numpy(np.array(prepared.conditions)))
+        return model
     model.shape_mean.copy_(torch.from_numpy(prepared.shapes.mean(0)))
     model.shape_std.copy_(torch.from_numpy(prepared.shapes.std(0)))
     model.fit_range(torch.from_numpy(np.array(prepared.conditions)))
@@ -211,9 +241,8 @@ def _scales(x: Tensor, kinds: Tensor, n_kinds: int, prior: float = 50.0) -> tupl
 def _first(prepared: Prepared, n: int) -> Prepared:
     """The first n events."""
     items = int(prepared.counts[:n].sum())
-    by_item = {"kinds", "group", "x"}
     return Prepared(
-        **{f.name: getattr(prepared, f.name)[: items if f.name in by_item else n] for f in fields(Prepared)}
+        **{f.name: getattr(prepared, f.name)[: items if f.name in _BY_ITEM else n] for f in fields(Prepared)}
     )
 
 
@@ -236,7 +265,7 @@ def train_generation(
     recipe: GenerationRecipe, prepared: Prepared, species: Species, sqrt_s: float, work: Work
 ) -> AnyHadronizer:
     """The whole training, top to bottom; every part is done once and kept by `work`."""
-    model = new_model(recipe, prepared, species, sqrt_s)
+    model = new_model(recipe, prepared, species, sqrt_s, work.parent)
     if recipe.counts:
         work.fit("counts", model.counts, learn_counts(model, prepared), recipe.counts)
 
@@ -278,7 +307,7 @@ def trained(model: AnyHadronizer, recipe: GenerationRecipe, files: DataFiles) ->
 
 Trained on {len(files.paths)} particles records made by {files.made_by("generate")}. **Not validated**: compare it with
 its reference by `gen2reco validate` before use, and write the numbers here."""
-    return Trained("generation", config, {}, weights, card)
+    return Trained(KIND, config, {}, weights, card)
 
 
 def process_range(samples: list[Path]) -> dict[str, list[float]]:

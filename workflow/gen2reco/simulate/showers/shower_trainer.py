@@ -26,7 +26,7 @@ class ShowerTrainer(Trainer):
         """All showers of the files. Raises InputError for events of several particles or without deposits."""
         from gen2reco.simulate.showers.shower_training import load_showers
 
-        return load_showers(self.files.paths, self.files.detector)
+        return load_showers(self.files)
 
     def train(self, data: "Showers") -> Iterator[Trained]:
         """Train family by family; one model holds them all."""

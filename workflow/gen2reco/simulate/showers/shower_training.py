@@ -3,8 +3,6 @@
 Each part keeps its checkpoint in a folder of its own and is done once: killed and started again, a training goes on.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,14 +15,16 @@ from gen2reco.errors import InputError
 from gen2reco.flow import objectives
 from gen2reco.flow.sets import members
 from gen2reco.flow.training import Draw
+from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
+from gen2reco.flow.warm_start import Parent
 from gen2reco.flow.weights import halved
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning
 from gen2reco.simulate.showers.layer_model import Drawn, LayerModel, axis_points, to_vectors, true_whole
-from gen2reco.simulate.showers.shower_config import ContextScales
+from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig
 from gen2reco.simulate.showers.shower_model import KIND, FamilyModel
 from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
 from gen2reco.simulate.showers.valid import covered
@@ -33,9 +33,12 @@ ROOM = 400
 """Candidates of a layer for which memory is taken at first; doubled where it is not enough."""
 
 
-def load_showers(paths: list[Path], detector: Detector) -> Showers:
-    """All showers of hits records. Raises InputError for events of several particles or without deposits."""
-    return joined([read_showers(path, detector) for path in paths])
+def load_showers(files: DataFiles) -> Showers:
+    """All showers of hits records, of replayed ones their share. Raises InputError for events of several particles or
+    without deposits."""
+    parts = [read_showers(path, files.detector) for path in files.paths]
+    every = joined(parts)
+    return every.take(files.members(np.repeat(np.arange(len(parts)), [*map(len, parts)]))) if files.replay else every
 
 
 def train_family(family: str, showers: Showers, detector: Detector, recipe: ShowerRecipe, work: Work) -> FamilyModel:
@@ -47,11 +50,22 @@ def train_family(family: str, showers: Showers, detector: Detector, recipe: Show
     torch.manual_seed(recipe.start.seed)
     conditioning = Conditioning(FAMILIES[family], ContextScales.of(detector))
     model = FamilyModel(conditioning, geometry.n_layers, recipe.sizes)
+    if work.parent:
+        own = {"families": {family: recipe.sizes.model_dump(mode="json")}, "species": {family: [*conditioning.species]}}
+        _start(model, family, {**own, "layers": detector.n_layers}, work.parent)
     whole = true_whole(showers, geometry)
     context = conditioning.context(showers.incidence)
     _train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, work)
     _train_cells(model.cells, showers, whole, context, geometry, recipe, work)
     return model.eval()
+
+
+def _start(model: FamilyModel, family: str, own: dict, parent: Parent) -> None:
+    """Put the weights of the family of an earlier model into this one. Raises InputError where they do not fit."""
+    earlier = parent.model(KIND)
+    config = earlier.parsed(ShowersConfig).model_dump(mode="json")
+    theirs = {key: {family: config[key].get(family)} for key in ("families", "species")}
+    parent.into(model, earlier, {**config, **theirs}, own, f"{family}.")
 
 
 def trained(
@@ -85,7 +99,8 @@ def _train_layers(
     x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng))
     start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
     condition = model.condition(known, start)
-    model.fit_scale(x, mask)
+    if not work.parent:
+        model.fit_scale(x, mask)
     _train_marginals(model, known, start, condition, x, mask, recipe, work)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
     model.fit_whitening(x, mask, condition, noise)
