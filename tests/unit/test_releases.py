@@ -142,7 +142,8 @@ def campaign_model(results: Path, **judged) -> Path:
     home = results / "c/models/m"
     digest = model_digest(made(home / "model", SHOWERS))
     common = {"model": "m", "planned": "a" * 64, "model_digest": digest}
-    write_receipt(home / "trained.json", {**common, "kinds": SHOWERS, "wall_seconds": 1.0, "cpu_seconds": 1.0})
+    spent = {"wall_seconds": 7200.0, "cpu_seconds": 3600.0, "device": "cpu"}
+    write_receipt(home / "trained.json", {**common, "kinds": SHOWERS, **spent})
     write_receipt(home / "judged.json", {**common, "metrics": 1, "note": "", **judged})
     return home
 
@@ -151,7 +152,9 @@ def campaign_model(results: Path, **judged) -> Path:
 def test_the_card_of_a_campaigns_model_names_the_plan(package, tmp_path, place):
     releases.release("showers", campaign_model(tmp_path) / place)
     card = (package / "simulate/release/card.md").read_text()
-    assert card.endswith(f"\n\nPlanned (digest `{'a' * 64}`): model `m` of the campaign `c`.\n")
+    assert card.endswith(
+        f"\n\nPlanned (digest `{'a' * 64}`): model `m` of the campaign `c`; trained on cpu in 1 CPU hours, 2 hours.\n"
+    )
 
 
 def test_a_folder_named_model_needs_no_campaign(package):
@@ -231,6 +234,8 @@ def test_what_the_cards_state_is_in_the_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
     held = recipes(), campaign_digests()
+    made = {"showers_release", "generator_ee", "generator_pp", "calibration_release", "fused_release"}
+    assert {name for _, name in held[1]} == made
     found = {name: disagreements(folder, *held) for name, folder in releases.shipped_models().items()}
     assert {name: lines for name, lines in found.items() if lines} == {}
 

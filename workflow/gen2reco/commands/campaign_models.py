@@ -38,13 +38,15 @@ def make_model(lock: Path, name: str, receipt: Path) -> None:
     checkpoint.
     """
     from gen2reco.flow import trainings
-    from gen2reco.flow.processes import over_processes
+    from gen2reco.flow.processes import end_with_parent, over_processes
     from gen2reco.paths import made_model
 
     job = _Job(lock, name, receipt)
     device = job.device()
-    if job.entry.get("gpus", 1) > 1 and "WORLD_SIZE" not in os.environ:
-        over_processes(sys.argv[1:], job.entry["gpus"], device)
+    if job.entry.get("gpus", 1) > 1:
+        if "WORLD_SIZE" not in os.environ:
+            over_processes(sys.argv[1:], job.entry["gpus"], device)
+        end_with_parent()
     parent = job.parent()
     place = made_model(job.plan.folder, name)
     draft = place.parent / ".partial" / job.entry["digest"][:16] / place.name

@@ -1,5 +1,8 @@
 """A command of gen2reco run in several processes of one node, which share out the batches of a training."""
 
+import ctypes
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -9,6 +12,16 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
 from gen2reco.errors import InfrastructureError
+
+_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux."""
+
+
+def end_with_parent() -> None:
+    """Have a process of torchrun killed when the one that started it is, however that ends: a training that goes on
+    alone would write beside the next one."""
+    if sys.platform == "linux" and "WORLD_SIZE" in os.environ:
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def over_processes(words: Sequence[str], processes: int, device: str) -> NoReturn:

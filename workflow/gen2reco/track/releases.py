@@ -102,8 +102,12 @@ def _made(source: Path) -> tuple[Path, str]:
     folder, judged = checked_place(home.parents[1], trained), read_judged(home.parents[1], home.name)
     if judged is None or judged.note or judged.model_digest != trained.model_digest:
         raise InputError(f"{folder}: is not judged ({judged.note if judged else 'no receipt'}); run the campaign")
-    campaign = home.parents[1].name
-    return folder, f"Planned (digest `{trained.planned}`): model `{trained.model}` of the campaign `{campaign}`.\n"
+    campaign, device = home.parents[1].name, str((trained.model_extra or {}).get("device", "an unknown device"))
+    cost = f"trained on {device} in {trained.cpu_seconds / 3600:.2g} CPU hours, {trained.wall_seconds / 3600:.2g} hours"
+    return (
+        folder,
+        f"Planned (digest `{trained.planned}`): model `{trained.model}` of the campaign `{campaign}`; {cost}.\n",
+    )
 
 
 def _check_kinds(folder: Path, found: Kinds, expected: Kinds) -> None:
