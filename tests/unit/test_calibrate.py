@@ -133,7 +133,9 @@ def run_raw(events):
     ],
 )
 def test_raw_identities(showers, tracks, pdg):
-    objects = run_raw([event(showers, tracks=tracks, particles=[TRACKED])]).objects[0]
+    made = run_raw([event(showers, tracks=tracks, particles=[TRACKED])])
+    objects = made.objects[0]
+    assert made.object_track[0].tolist() == [0 if tracks else -1] and ak.num(made.tracks)[0] == len(tracks)
     assert objects.pdg.tolist() == [pdg]
     assert objects.energy[0] == pytest.approx(showers[0][2], rel=1e-5)
     assert abs(objects.phi[0] - 0.5) < 1e-5

@@ -247,6 +247,9 @@ def test_objects_are_numbers_that_make_sense(fused):
     assert ak.all(abs(total - 1) < 1e-4) and ak.all(objects.energy > 0) and ak.all(objects.energy_sigma > 0)
     assert ak.all(objects.energy[:, :-1] >= objects.energy[:, 1:]) and ak.all(objects.trackster == -1)
     assert ak.all(abs(objects.eta) > 1.3) and ak.all(abs(objects.eta) < 3.2)
+    own, tracked = made.particles[made.object_particle], made.object_track >= 0
+    assert ak.any(tracked) and ak.all(made.tracks.particle[made.object_track[tracked]] == made.object_particle[tracked])
+    assert ak.all(own.pz * np.sinh(objects.eta) > 0) and ak.all(abs(own.pdg[tracked]) != 22)
 
 
 @pytest.mark.parametrize("outside", ["keep", "ml", "geant4"])

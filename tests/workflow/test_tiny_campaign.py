@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import awkward as ak
 import pytest
 import uproot
 import yaml
@@ -48,6 +49,14 @@ def test_ntuples_report_and_story_are_there(quiet):
         events = file["Events"]
         assert events.num_entries == 6
         assert set(events["luminosityBlock"].array()) == {2}
+        first = events["PFCand_genPartIdx"].array()[:, :1]
+        assert ak.all(events["GenPart_pdgId"].array()[first] == 22) and file["Runs/genEventCount"].array() == [6]
+    with uproot.open(quiet / "results/tiny/hadronic_z/publish/00000.root") as file:
+        runs, events = file["Runs"].arrays()[0], file["Events"].arrays()
+        assert runs.sqrtS == pytest.approx(91.2, abs=0.1) and runs.crossSection > 0
+        hard = events.GenPart_status == 23
+        mothers = events.GenPart_pdgId[events.GenPart_genPartIdxMother[hard]]
+        assert ak.all(ak.sum(hard, axis=1) == 2) and ak.all(mothers == 23)
     for sample in ("photons", "hadronic_z"):
         assert (quiet / f"results/tiny/report/{sample}/report.html").stat().st_size > 10_000
         assert json.loads((quiet / f"results/tiny/report/{sample}/metrics.json").read_text())

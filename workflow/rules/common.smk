@@ -219,6 +219,11 @@ def last_record(wildcards):
     return str(PLAN.file(wildcards.sample, last, int(wildcards.shard)))
 
 
+def particles_of(wildcards):
+    """The particles of a shard."""
+    return str(PLAN.file(wildcards.sample, FIRST, int(wildcards.shard)))
+
+
 def report_files():
     """The report and the metrics of every comparison."""
     return [

@@ -1,7 +1,8 @@
 rule publish:
     """Objects to a ROOT file with NanoAOD-like branches, one shard."""
     input:
-        last_record,
+        objects=last_record,
+        particles=particles_of,
     output:
         f"{FOLDER}/{{sample}}/publish/{{shard}}.root",
     log:
@@ -11,4 +12,5 @@ rule publish:
     conda:
         ENVIRONMENT
     shell:
-        "gen2reco publish --planned --shard {wildcards.shard} {input:q} {output:q} 2> {log:q}"
+        "gen2reco publish --planned --shard {wildcards.shard} --particles {input.particles:q}"
+        " {input.objects:q} {output:q} 2> {log:q}"

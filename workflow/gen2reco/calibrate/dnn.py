@@ -17,7 +17,7 @@ from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Inputs, make_inputs, names
 from gen2reco.calibrate.jet_features import JetInputs, jet_inputs
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise
+from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_of, objects_table, summarise
 from gen2reco.config.block import Block, digest
 from gen2reco.config.detector import Detector, Tracker
 from gen2reco.detector.geometry import Geometry
@@ -38,7 +38,7 @@ MUON = IDENTITIES.index("muon")
 class Dnn(Backend):
     """The release weights, or those of another model folder."""
 
-    name, stage, version, needs_detector, chunk_events = "dnn", "calibrate", 2, True, 500
+    name, stage, version, needs_detector, chunk_events = "dnn", "calibrate", 3, True, 500
     devices = ("cpu", "cuda")
 
     class Options(Block):
@@ -102,7 +102,9 @@ class Dnn(Backend):
             "objects_out_of_range": int(made.out_of_range.sum()),
             "network_evaluations": len(made.candidates),
         }
-        return Result(objects_table(events, data, made.objects, jets, made.out_of_range, self.properties), facts)
+        links = Links.of(data, made.candidates)
+        table = objects_table(events, data, made.objects, jets, links, made.out_of_range, self.properties)
+        return Result(table, facts)
 
     def reconstruct(self, data: ak.Array) -> "Reconstructed":
         """Calibrated objects of `clusters` events, jets not yet made."""

@@ -91,7 +91,7 @@ def _matched(part: pa.Table, source: int, dnn: Dnn, raw: Raw) -> JetSample:
     made = dnn.reconstruct(data)
     jets, plain, true = (
         object_jets(made.objects),
-        object_jets(raw.reconstruct(data)),
+        object_jets(raw.reconstruct(data, made.candidates)),
         gen_jets(data.particles, dnn.properties),
     )
     true = true[(true.pt > PT_MIN) & (abs(true.eta) > ETA[0]) & (abs(true.eta) < ETA[1])]

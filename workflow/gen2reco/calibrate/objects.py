@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gen2reco import jit
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.jets import gen_jets
+from gen2reco.calibrate.targets import make_targets
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
 from gen2reco.events.lists import columns, flat_index
@@ -77,20 +78,44 @@ def objects_of(candidates: Candidates, columns: dict[str, NDArray]) -> ak.Array:
     return ak.unflatten(ak.Array(columns), candidates.counts)
 
 
+@dataclass(frozen=True)
+class Links:
+    """The track and the particle of each of n objects: (n,) places in their event's lists, -1 for none."""
+
+    tracks: ak.Array
+    """(events, var) as in the record."""
+    track: NDArray[np.int64]
+    particle: NDArray[np.int64]
+    """The particle of most true energy in the object."""
+
+    @classmethod
+    def of(cls, events: ak.Array, candidates: Candidates) -> "Links":
+        """Those of the candidates of `clusters` events."""
+        particle = make_targets(events, candidates).particle
+        return cls(events.tracks, candidates.track.astype(np.int64), particle)
+
+    def columns(self, counts: ak.Array) -> dict[str, ak.Array]:
+        """The columns of the objects record of events with so many objects."""
+        places = {"object_track": self.track, "object_particle": self.particle}
+        return {"tracks": self.tracks} | {name: ak.unflatten(place, counts) for name, place in places.items()}
+
+
 def objects_table(
     events: pa.Table,
     data: ak.Array,
     objects: ak.Array,
     jets: ak.Array,
+    links: Links,
     out_of_range: NDArray | None = None,
     properties: Properties = STANDARD,
 ) -> pa.Table:
-    """The objects record of a chunk: its events, objects, their jets, and jets of the particles.
+    """The objects record of a chunk: its events, objects, their jets, tracks and particles, and jets of the particles.
 
     `out_of_range`: (n,) objects outside the range that their calibration was trained in.
     `properties`: those of the particles.
     """
     made = {"objects": objects, "jets": jets, "gen_jets": gen_jets(data.particles, properties)}
+    made |= links.columns(ak.num(objects))
     if out_of_range is not None:
         made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), ak.num(objects))
     return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import Summary, object_pdg, objects_of, objects_table, summarise
+from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_of, objects_table, summarise
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
@@ -27,19 +27,19 @@ STOCHASTIC = {"photon": 0.24, "electron": 0.24, "muon": 1.0, "charged_hadron": 0
 class Raw(Backend):
     """Energy sums in cones of tracksters: what a calibration is measured against."""
 
-    name, stage, version, needs_detector = "raw", "calibrate", 2, True
+    name, stage, version, needs_detector = "raw", "calibrate", 3, True
     detector: Detector
 
     def run(self, chunk: Chunk, events: pa.Table | None) -> Result:
         """Objects and jets of one chunk."""
         data = records.awkward(events)
-        objects = self.reconstruct(data)
-        table = objects_table(events, data, objects, object_jets(objects), properties=self.properties)
+        candidates = cand.build(data, self.detector.front_face)
+        objects, links = self.reconstruct(data, candidates), Links.of(data, candidates)
+        table = objects_table(events, data, objects, object_jets(objects), links, properties=self.properties)
         return Result(table, {"objects": int(ak.sum(ak.num(objects)))})
 
-    def reconstruct(self, data: ak.Array) -> ak.Array:
+    def reconstruct(self, data: ak.Array, candidates: cand.Candidates) -> ak.Array:
         """Objects of `clusters` events, jets not yet made."""
-        candidates = cand.build(data, self.detector.front_face)
         plain = summarise(data, candidates, Geometry(self.detector))
         identity = guess_identity(plain)
         energy = np.where(plain.energy > 0, plain.energy, plain.momentum)

@@ -164,16 +164,18 @@ def _detector(path: Path | None, source: Path | None, stage: Stage) -> Detector 
 @click.argument("source", type=FILE)
 @click.argument("output", type=FILE)
 @click.option("--shard", type=click.IntRange(min=0), default=0, show_default=True, help="Number for luminosityBlock.")
+@click.option("--particles", type=FILE, help="What the objects were made of: adds partons and sums of weights.")
 @click.option("--planned", is_flag=True, help="A shard of a plan: publish one that failed, as `verify` counts those.")
-def publish(source: Path, output: Path, shard: int, planned: bool) -> None:
+def publish(source: Path, output: Path, shard: int, particles: Path | None, planned: bool) -> None:
     """Write the objects in SOURCE to ROOT (OUTPUT ends in .root), or its particles to HepMC3 (.hepmc, .hepmc.gz)."""
     from gen2reco.events.publish import publish_file
 
     check_output(output)
-    _check_apart(output, source)
-    check_source(source, failed=planned)
-    count = publish_file(source, output, shard)
-    print(f"{output}: {count} events", file=sys.stderr)
+    for file in (source, particles) if particles else (source,):
+        _check_apart(output, file)
+        check_source(file, failed=planned)
+    count, notices = publish_file(source, output, shard, particles)
+    print(f"{output}: {count} events", *notices, sep="\n", file=sys.stderr)
 
 
 @click.command()

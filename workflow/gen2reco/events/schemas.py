@@ -92,7 +92,12 @@ OPTIONAL: dict[str, dict[str, pa.DataType]] = {
         "fragments": FRAGMENT,
         "fragment_associations": FRAGMENT_ASSOCIATION,
     },
-    "objects": {"out_of_range": _list_of(pa.bool_())},
+    "objects": {
+        "out_of_range": _list_of(pa.bool_()),
+        "tracks": TRACK,
+        "object_track": _list_of(_i32),
+        "object_particle": _list_of(_i32),
+    },
 }
 SCHEMAS: dict[str, pa.Schema] = {
     record: pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
@@ -118,7 +123,13 @@ INDICES: dict[str, tuple[tuple[str, str, int], ...]] = {
         ("fragment_associations.fragment", "fragments", 0),
         ("fragment_associations.particle", "particles", 0),
     ),
-    "objects": (("jets.constituents", "objects", 0), ("gen_jets.constituents", "particles", 0)),
+    "objects": (
+        ("jets.constituents", "objects", 0),
+        ("gen_jets.constituents", "particles", 0),
+        ("tracks.particle", "particles", 0),
+        ("object_track", "tracks", -1),
+        ("object_particle", "particles", -1),
+    ),
 }
 """Per record: (index column, column it points into, smallest allowed value)."""
 
@@ -126,7 +137,7 @@ LENGTHS: dict[str, tuple[tuple[str, str], ...]] = {
     "particles": (),
     "hits": (),
     "clusters": (("cluster_trackster", "layer_clusters"), ("deposited", "particles")),
-    "objects": (("out_of_range", "objects"),),
+    "objects": (("out_of_range", "objects"), ("object_track", "objects"), ("object_particle", "objects")),
 }
 """Per record: (list column, column whose entries it has one value each for)."""
 

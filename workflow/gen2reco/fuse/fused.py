@@ -13,13 +13,14 @@ from pydantic import Field
 from gen2reco.calibrate.dnn import Dnn, of_tracks
 from gen2reco.calibrate.jet_features import jet_inputs
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import object_pdg, objects_table
+from gen2reco.calibrate.objects import Links, object_pdg, objects_table
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.propagate import enter
 from gen2reco.detector.tracks import make_tracks, tracks_at_origin
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.lists import event_of, flat, flat_index
 from gen2reco.events.one_photon import one_photon
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import simulated
@@ -121,7 +122,7 @@ class Fused(Backend):
         inputs = features_of(e, self.config.features)
         self.network.to(self.device)  # not in `prepare`: CUDA does not outlive the fork of a chunk
         items = self.network.draw(inputs, e.energy, drawing, self.options.network, self.options.evaluations)
-        objects, momentum = self._objects(items, e, len(data))
+        objects, momentum, owner = self._objects(items, e, len(data))
         scores = input_scores(e, inputs.around, e.event, len(data))
         outside = self._outside(scores, objects)
         if outside.any() and self.fallback == "refuse":
@@ -132,7 +133,8 @@ class Fused(Backend):
             cones = jet_inputs(jets, objects, momentum, tracks_at_origin(tracks))
             jets = self.jet_scale.apply(jets, cones)
         marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
-        table = objects_table(events, data, objects, jets, marks, self.properties)
+        links = _links(data, e, owner, ak.to_numpy(ak.flatten(momentum)) > 0, tracks)
+        table = objects_table(events, data, objects, jets, links, marks, self.properties)
         facts = face_facts(events, every, self.properties) | self._facts(scores, outside)
         if self.chain and outside.any():
             rows = np.flatnonzero(outside.any(1))
@@ -160,8 +162,9 @@ class Fused(Backend):
         )
         return ([fallen] if reasons else []) + ([line] if line else [])
 
-    def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[ak.Array, ak.Array]:
-        """Objects (events, var) by falling energy, and the momentum of the track of each, 0 for none."""
+    def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[ak.Array, ak.Array, NDArray]:
+        """Objects (events, var) by falling energy, the momentum of the track of each, 0 for none, and its particle
+        (n,), an index of `e`."""
         columns, plain = object_columns(items, e, self.detector, self.config.features.object_offset)
         identity = items.kind % len(IDENTITIES)
         energy, sigma = of_tracks(columns["energy"], columns["energy_sigma"], identity, plain, self.detector.tracker)
@@ -170,7 +173,8 @@ class Fused(Backend):
         order = np.lexsort((-energy, event))
         counts = np.bincount(event, minlength=n_events)
         columns = {name: np.ascontiguousarray(values[order]) for name, values in columns.items()}
-        return ak.unflatten(ak.Array(columns), counts), ak.unflatten(plain.momentum[order], counts)
+        objects, momentum = ak.Array(columns), plain.momentum[order]
+        return ak.unflatten(objects, counts), ak.unflatten(momentum, counts), items.owner[order]
 
     def _outside(self, scores: NDArray, objects: ak.Array) -> NDArray[np.bool_]:
         """Which scores of each event leave the domain: those of its particles, and the objects' energy."""
@@ -208,6 +212,14 @@ class Fused(Backend):
 
 def _opened(options: Fused.Options) -> Model:
     return open_model(RELEASE if options.model == "release" else located(options.model), "fused")
+
+
+def _links(data: ak.Array, e: Entering, owner: NDArray, tracked: NDArray, tracks: ak.Array) -> Links:
+    """Particles of objects (n,), by their index `owner` of `e`, and their tracks where the objects are `tracked`."""
+    particle, event = e.particle[owner], e.event[owner]
+    place = np.full(int(ak.sum(ak.num(data.particles))) + 1, -1, np.int64)
+    place[flat_index(flat(tracks.particle), data.particles, event_of(tracks))] = flat(ak.local_index(tracks.particle))
+    return Links(tracks, np.where(tracked, place[flat_index(particle, data.particles, event)], -1), particle)
 
 
 def _replaced(table: pa.Table, rows: NDArray, by: pa.Table) -> pa.Table:
