@@ -2,13 +2,15 @@
 
 import copy
 import json
+import re
 
 import pytest
 import yaml
 
 from gen2reco.campaign.campaign import comparisons, load_campaign
+from gen2reco.campaign.mistakes import check_campaign
 from gen2reco.campaign.plan import ensure_plan, make_plan
-from gen2reco.errors import InputError
+from gen2reco.errors import InputError, InputErrors
 from gen2reco.run.seeds import chunk_seed
 
 GUN = {"kind": "gun", "species": [22], "energy": [5, 100]}
@@ -242,3 +244,47 @@ def test_seeds_differ_by_every_part_of_the_name():
     seeds = {chunk_seed(*name) for name in names}
     assert len(seeds) == len(names) and all(0 <= seed < 2**63 for seed in seeds)
     assert chunk_seed(1, "a", "generate", 0, 0) == 4857108645053406794
+
+
+def test_check_tells_every_mistake_at_once(campaign, repository, capsys):
+    def change(data):
+        data |= {"sead": 1, "detector": str(repository / "tests/data/small_detector.yaml")}
+        data["compare"] = [{"reference": "q"}]
+        data["models"] = {"m": {"train": "nothing", "data": ["a", "k"]}, "f": {"train": "fused", "data": ["a"]}}
+        data["samples"]["a"] |= {"simulate": {"backend": "ml"}, "cluster": {"backend": "clue", "clustering": "no.yaml"}}
+        data["samples"]["b"] |= {"simulate": {"backend": "fluka"}, "calibrate": {"backend": "raw", "rad": 1}}
+        data["samples"]["c"] = {"like": "z"}
+        data["samples"]["d"] = {"events": -1, "generate": GENERATE}
+
+    with pytest.raises(InputErrors) as caught:
+        check_campaign(campaign(change))
+    expected = [
+        "c.yaml: unknown key `sead`",
+        "c.yaml: `samples.d.events` = -1",
+        "c.yaml: sample `c` is like `z`, which is no sample",
+        "c.yaml: `compare` names no sample `q`",
+        "c.yaml: `models.m` names no sample `k`",
+        "c.yaml: samples.a.simulate: the showers model ",
+        "c.yaml: samples.a.cluster.clustering: ",
+        "c.yaml: samples.b.simulate: `simulate` has no backend `fluka`",
+        "c.yaml: samples.b.calibrate: unknown key `rad`",
+        "c.yaml: models.m: there is no training `nothing`",
+    ]
+    lines = caught.value.lines
+    assert all(any(part in line for line in lines) for part in expected), lines
+    assert len(lines) == len(expected) and not any("samples.c.events" in line for line in lines)
+    (model,) = [line for line in lines if "showers model" in line]
+    assert re.search(
+        r"trained at 47 layers of 10 mm, .*`small` has 12 of 20, .*release_showers.yaml .* about [\d.]+ CPU", model
+    )
+
+
+def test_check_tells_what_only_a_plan_finds_of_all_samples(campaign):
+    def change(data):
+        data["samples"]["b"]["events"] = 3
+        data["samples"]["c"] = {"like": "a", "events": 30}
+
+    with pytest.raises(InputErrors) as caught:
+        check_campaign(campaign(change))
+    found = [("samples.b.events: 3 are no whole" in line, "samples.c: expected" in line) for line in caught.value.lines]
+    assert found == [(True, False), (False, True)]

@@ -228,7 +228,7 @@ def test_budgets_and_models_that_do_not_fit(detector, tmp_path):
     with pytest.raises(InputError, match=r"`auc_budget` = 0.55, the model's best is 0.6"):
         make_backend("simulate", "ml", {"model": str(folder), "auc_budget": 0.55}, detector)
     other = detector.model_copy(update={"front_face": 3300.0})
-    with pytest.raises(InputError, match=r"geometry is .* was trained behind geometry"):
+    with pytest.raises(InputError, match=r"at 47 layers of 10 mm, face at 3200 mm; .* has 47 of 10, face at 3300"):
         make_backend("simulate", "ml", {"model": str(folder)}, other)
     weights = (folder / "weights.safetensors").read_bytes()
     (folder / "weights.safetensors").write_bytes(weights[: len(weights) // 2])

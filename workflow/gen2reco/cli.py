@@ -99,7 +99,7 @@ def main() -> None:
         known = classified(error)
         if known is None:
             raise
-        print(f"gen2reco: error: {' '.join(str(known).split())}", file=sys.stderr)
+        print(*(f"gen2reco: error: {line}" for line in known.lines), sep="\n", file=sys.stderr)
         code = known.exit_code
     _leave(code)
 

@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _MEMORY = re.compile(r"[^\n]*(?:failed to map segment|an(?:no|')t allocate memory|bad_alloc|out of memory)[^\n]*", re.I)
@@ -14,11 +14,49 @@ class Gen2recoError(Exception):
 
     exit_code = 1
 
+    @property
+    def lines(self) -> list[str]:
+        """The message, a line for each mistake."""
+        return [" ".join(str(self).split())]
+
 
 class InputError(Gen2recoError):
     """The user's input is wrong. The message names file, field, value, what was expected and what to do."""
 
     exit_code = 2
+
+
+class InputErrors(InputError):
+    """Several mistakes, each a whole message; as text they stand one after the other."""
+
+    def __init__(self, messages: Iterable[str]):
+        self.messages = list(messages)
+        super().__init__("; ".join(self.messages))
+
+    @property
+    def lines(self) -> list[str]:
+        """The messages, each once."""
+        return list(dict.fromkeys(" ".join(message.split()) for message in self.messages))
+
+
+class Mistakes:
+    """Collects the InputErrors of independent checks, so that all of them are told at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def caught(self, what: str = "") -> Iterator[None]:
+        """Keep the InputErrors of the block, each prefixed with what it is about."""
+        try:
+            yield
+        except InputError as error:
+            self.lines += [f"{what}: {line}" if what else line for line in error.lines]
+
+    def tell(self) -> None:
+        """Raises InputError where there was one mistake, InputErrors where there were several."""
+        if self.lines:
+            raise InputErrors(self.lines) if len(self.lines) > 1 else InputError(self.lines[0])
 
 
 class InfrastructureError(Gen2recoError):
@@ -32,6 +70,8 @@ def about(what: str) -> Iterator[None]:
     """Prefix the message of any Gen2recoError of the block with what it is about, such as a file and a field."""
     try:
         yield
+    except InputErrors as error:
+        raise InputErrors(f"{what}: {line}" for line in error.lines) from None
     except Gen2recoError as error:
         raise type(error)(f"{what}: {error}") from None
 

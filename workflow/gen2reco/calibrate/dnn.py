@@ -53,6 +53,7 @@ class Dnn(Backend):
         super().__init__(options, detector)
         folder = RELEASE if options.model == "release" else located(options.model)
         self.model = open_model(folder / "objects", "calibration")
+        self.model.require_detector(detector)
         self.model_digest, self.jet_model = self.model.digest, None
         if (folder / "jets").is_dir():
             self.jet_model = open_model(folder / "jets", "jet_calibration")

@@ -156,16 +156,29 @@ class Campaign(Block):
 
     @model_validator(mode="after")
     def _all_samples_known(self) -> Self:
-        parents_first(self.samples)
-        for comparison in self.compare:
-            for name in (comparison.reference, *comparison.candidates):
-                if name not in self.samples:
-                    raise ValueError(f"`compare` names no sample `{name}`; known: {_some(self.samples)}")
-        for model, choice in self.models.items():
-            for name in (*choice.data, *choice.held_out, *(choice.start.data if choice.start else ())):
-                if name not in self.samples:
-                    raise ValueError(f"`models.{model}` names no sample `{name}`; known: {_some(self.samples)}")
+        for problem in unknown_names(self.samples, self.compare, self.models):
+            raise ValueError(problem)
         return self
+
+
+def unknown_names(
+    samples: Mapping[str, Any], compare: Iterable[Comparison], models: Mapping[str, ModelChoice]
+) -> list[str]:
+    """A message for each name that should be that of a sample and is none, and for each circle of samples."""
+    found = []
+    for name in samples:
+        try:
+            lineage(samples, name)
+        except ValueError as error:
+            found.append(str(error))
+    named = [("compare", name) for one in compare for name in (one.reference, *one.candidates)]
+    for key, one in models.items():
+        named += [
+            (f"models.{key}", name) for name in (*one.data, *one.held_out, *(one.start.data if one.start else ()))
+        ]
+    return found + [
+        f"`{where}` names no sample `{name}`; known: {_some(samples)}" for where, name in named if name not in samples
+    ]
 
 
 def load_campaign(path: Path | str) -> tuple[Campaign, Detector, dict[str, dict[str, StageChoice]]]:
@@ -218,7 +231,7 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
     InputError."""
     chains: dict[str, dict[str, StageChoice]] = {}
     for name in parents_first(samples):
-        own = {stage: _complete_choice(path, name, stage, choice) for stage, choice in samples[name].choices.items()}
+        own = {stage: complete_choice(path, name, stage, choice) for stage, choice in samples[name].choices.items()}
         inherited = chains.get(samples[name].like or "", {})
         chain = {stage: choice for stage, choice in inherited.items() if not any(exclude(stage, o) for o in own)} | own
         if problem := gap(chain):
@@ -227,12 +240,15 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
     return {name: chains[name] for name in samples}
 
 
-def _complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:
+def complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:
     """A stage's choice with its options validated and complete, and files that they name read in. Raises InputError."""
     where = f"{path}: samples.{sample}.{stage}"
     with about(where):
         cls = backend_class(stage, choice.backend)
-    options = {key: _resolve(path, key, value) for key, value in choice.options.items()}
+    options = {}
+    for key, value in choice.options.items():
+        with about(f"{where}.{key}"):
+            options[key] = _resolve(path, key, value)
     complete = parse_block(options, cls.Options, where)
     return choice.model_copy(
         update={"options": complete.model_dump(mode="json"), "chunk_events": choice.chunk_events or cls.chunk_events}

@@ -13,13 +13,13 @@ from gen2reco.campaign.campaign import (
     load_campaign,
     too_many_shards,
 )
-from gen2reco.campaign.model_entries import check_use, made_model_of, making_order, model_entry
+from gen2reco.campaign.model_entries import check_use, made_model_of, making_order, model_entry, needed
 from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
 from gen2reco.campaign.rates import shard_events
 from gen2reco.config.block import digest, load_yaml
 from gen2reco.config.detector import Detector
-from gen2reco.errors import InputError, about
+from gen2reco.errors import InputError, Mistakes, about
 from gen2reco.files import file_digest
 from gen2reco.run.chunks import too_many_chunks
 from gen2reco.run.stage import backend_class, make_backend
@@ -89,25 +89,34 @@ def _entries(
     samples: dict[str, dict] = {}
     models: dict[str, dict] = {}
     made: dict[tuple, dict] = {}
+    mistakes = Mistakes()
     with about(str(loaded.file)):
-        order = making_order(campaign, chains)
+        needs = needed(campaign, chains)
+        order = making_order(needs)
     for kind, name in order:
-        with about(f"{loaded.file}: {kind}.{name}"):
-            if kind == "models":
+        if not all(one in (samples if what == "samples" else models) for what, one in needs[kind, name]):
+            continue  # a mistake in what it is made of is told there
+        if kind == "models":
+            with mistakes.caught(f"{loaded.file}: models.{name}"):
                 models[name] = model_entry(loaded.file, campaign.models[name], samples, models, known)
-                continue
+            continue
         like = samples.get(campaign.samples[name].like or "")
         stages: dict[str, dict] = {}
         for stage, choice in chains[name].items():
             key = (stage, choice.model_dump_json())
             if key not in made:
-                with about(f"{loaded.file}: samples.{name}.{stage}"):
+                with mistakes.caught(f"{loaded.file}: samples.{name}.{stage}"):
                     made[key] = _stage_entry(stage, choice, loaded, models)
-            stages[stage] = {**made[key], "owner": _owner(name, stage, made[key], like, stages)}
-            stages[stage] |= {"named": named[name, stage]} if (name, stage) in named else {}
+            if key in made:
+                stages[stage] = {**made[key], "owner": _owner(name, stage, made[key], like, stages)}
+                stages[stage] |= {"named": named[name, stage]} if (name, stage) in named else {}
+        if len(stages) < len(chains[name]):
+            continue
         kept = (old or {}).get("samples", {}).get(name)
-        sizes = _sizes(f"{loaded.file}: samples.{name}", campaign, name, stages, like, kept)
-        samples[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
+        with mistakes.caught():
+            sizes = _sizes(f"{loaded.file}: samples.{name}", campaign, name, stages, like, kept)
+            samples[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
+    mistakes.tell()
     return {name: samples[name] for name in campaign.samples}, {name: models[name] for name in campaign.models}
 
 

@@ -23,9 +23,13 @@ def made_model_of(options: dict[str, Any], models: Iterable[str]) -> str | None:
     return named if isinstance(named, str) and named in models else None
 
 
-def making_order(campaign: Campaign, chains: dict[str, dict[str, StageChoice]]) -> list[tuple[str, str]]:
-    """("samples", name) and ("models", name), each after all that it is made of. Raises InputError for a circle."""
-    needs: dict[tuple[str, str], set[tuple[str, str]]] = {}
+Needs = dict[tuple[str, str], set[tuple[str, str]]]
+"""("samples", name) and ("models", name) → those of them that each is made of."""
+
+
+def needed(campaign: Campaign, chains: dict[str, dict[str, StageChoice]]) -> Needs:
+    """What each sample and model of a campaign is made of."""
+    needs: Needs = {}
     for name, sample in campaign.samples.items():
         used = {made_model_of(choice.options, campaign.models) for choice in chains[name].values()} - {None}
         needs["samples", name] = {("models", str(model)) for model in used}
@@ -35,6 +39,11 @@ def making_order(campaign: Campaign, chains: dict[str, dict[str, StageChoice]]) 
         needs["models", name] = {("samples", sample) for sample in (*model.data, *model.held_out, *replayed)}
         if model.start and model.start.model in campaign.models:
             needs["models", name].add(("models", model.start.model))
+    return needs
+
+
+def making_order(needs: Needs) -> list[tuple[str, str]]:
+    """All samples and models, each after what it is made of. Raises InputError for a circle."""
     try:
         return list(TopologicalSorter(needs).static_order())
     except CycleError as error:
@@ -70,7 +79,7 @@ def model_entry(
     model that it cannot start from.
     """
     trainer = training_kind(choice.train)
-    recipe = _recipe(file, choice, trainer)
+    recipe = recipe_of(file, choice, trainer)
     parent = _parent(file, choice.start, trainer, samples, models, known) if choice.start else None
     _check_samples(choice, trainer, samples, {*choice.data, *_learned(parent, models)})
     data = {name: _content(samples[name], trainer) for name in choice.data}
@@ -163,7 +172,7 @@ def _file(stage: str) -> Path:
     return record_file(Path(), "sample", stage, 0)
 
 
-def _recipe(file: Path, choice: ModelChoice, trainer: type[TrainingKind]) -> dict:
+def recipe_of(file: Path, choice: ModelChoice, trainer: type[TrainingKind]) -> dict:
     """The complete recipe of a model as plain data."""
     if choice.recipe is None and trainer.recipe_needed:
         raise InputError(f"`recipe` is missing; training `{choice.train}` has none by default ({trainer.recipe_file})")

@@ -15,11 +15,10 @@ FILE = click.Path(path_type=Path)
 @click.option("--profile", help="Check as well that the cluster has what this profile asks for.")
 def check(campaign: Path, profile: str | None) -> None:
     """Check CAMPAIGN and everything it refers to; prints what it would make."""
-    from gen2reco.campaign.draft import Loaded, draft
+    from gen2reco.campaign.mistakes import check_campaign
     from gen2reco.run.devices import idle_gpus
 
-    loaded = Loaded.of(campaign)
-    draft(loaded)
+    loaded = check_campaign(campaign)
     print(f"{campaign}: campaign `{loaded.campaign.name}` is fine; detector `{loaded.detector.name}`")
     for name, model in loaded.campaign.models.items():
         print(f"  model {name}: {model.train} of {', '.join(model.data)}")

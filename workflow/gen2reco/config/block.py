@@ -18,12 +18,13 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from gen2reco.config import strict_yaml
-from gen2reco.errors import InputError
+from gen2reco.errors import InputError, InputErrors
 from gen2reco.files import read_text
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
 """Name of a campaign or a sample, of its folder and its jobs."""
-MOST_MISTAKES = 5
+MOST_MISTAKES = 20
+"""Mistakes of a block that are told."""
 
 
 class Block(BaseModel):
@@ -112,13 +113,13 @@ def load_block(path: Path | str, model: type[BlockT]) -> BlockT:
 
 
 def parse_block(data: Any, model: type[BlockT], source: str) -> BlockT:
-    """Validate plain data as a block. Raises InputError, one line, with all mistakes."""
+    """Validate plain data as a block. Raises InputErrors, a line for each mistake."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = [_explain(e, model) for e in error.errors(include_url=False)[:MOST_MISTAKES]]
+        found = [f"{source}: {_explain(e, model)}" for e in error.errors(include_url=False)[:MOST_MISTAKES]]
         more = error.error_count() - len(found)
-        raise InputError(f"{source}: " + "; ".join(found) + (f"; and {more} more" if more else "")) from None
+        raise InputErrors([*found, f"{source}: {more} more mistakes"][: len(found) + bool(more)]) from None
 
 
 def _explain(error: ErrorDetails, model: type[BaseModel]) -> str:

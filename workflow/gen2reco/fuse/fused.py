@@ -76,10 +76,11 @@ class Fused(Backend):
 
     def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
-        self.calibration = Dnn(Dnn.Options(model=options.calibration), detector)
         self.model = _opened(options)
+        self.model.require_detector(detector)
+        self.calibration = Dnn(Dnn.Options(model=options.calibration), detector)
         self.config = self.model.parsed(FusedConfig)
-        found = {"inputs": FEATURES, "geometry": detector.geometry_digest, "calibration": self.calibration.model_digest}
+        found = {"inputs": FEATURES, "calibration": self.calibration.model_digest}
         self.model.require("fuse", **found)
         self.fallback = options.outside or "geant4"
         self.chain = Chain(self.fallback, self.calibration, detector) if self.fallback in SIMULATORS else None

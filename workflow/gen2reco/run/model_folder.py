@@ -22,6 +22,7 @@ from pydantic import AfterValidator, ConfigDict
 from gen2reco.caches import cache_folder
 from gen2reco.config.block import Block, parse_block
 from gen2reco.config.block import digest as digest_of
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InfrastructureError, InputError, first_line
 from gen2reco.files import file_digest, read_text, regular_file, whole, write_text
 
@@ -96,6 +97,30 @@ class Model:
                     f"{source}: {name} is {value}, but the {self.kind} model {self.folder} was trained behind {name} "
                     f"{pinned}; train it again behind this {name}, or give another model"
                 )
+
+    def require_detector(self, detector: "Detector") -> None:
+        """Raises OtherDetector where the model was trained for another geometry than the detector's."""
+        pinned = self.pins.get("geometry")
+        if pinned in (None, detector.geometry_digest):
+            return
+        from gen2reco.detector.known import compared, known_detector
+
+        stated = self.config.get("detector")
+        trained = Detector.model_validate(stated) if stated else known_detector(pinned)
+        at, has = (
+            compared(trained, detector) if trained else (f"geometry {pinned}", f"geometry {detector.geometry_digest}")
+        )
+        raise OtherDetector(
+            f"the {self.kind} model {self.folder} was trained at {at}; detector `{detector.name}` has {has}"
+        )
+
+
+class OtherDetector(InputError):
+    """A model was trained for another detector than the one it shall be used for; `reason` says what differs."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"{reason}; train one for it, or take another backend")
+        self.reason = reason
 
 
 def save_model(

@@ -71,7 +71,7 @@ class Learned(Backend):
     def __init__(self, options: Options, detector: Detector):
         super().__init__(options, detector)
         self.model = open_model(RELEASE if options.model == "release" else located(options.model), "showers")
-        self.model.require("simulate", geometry=detector.geometry_digest)
+        self.model.require_detector(detector)
         config = self.model.parsed(ShowersConfig)
         if config.layers != detector.n_layers:
             raise InputError(
