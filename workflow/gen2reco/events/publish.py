@@ -95,10 +95,11 @@ def _generated(given: records.Source, made_of: _Particles | None) -> "tuple[Gene
     total = float(weight.sum()) if known else float(facts.get("sum_of_weights", np.nan))
     told = f"{count - len(weight)} of {count} generated events have no objects, so genEventSumw2 is not known (NaN): "
     return Generated(
-        count,
-        total,
-        float((weight**2).sum()) if known else np.nan,
-        *(float(facts.get(name, 0.0)) for name in ("cross_section_pb", "cross_section_error_pb")),
-        float(facts.get("filter_efficiency", 1.0)),
-        float(facts.get("sqrt_s", 0.0)),
+        events=count,
+        sum_of_weights=total,
+        sum_of_squares=float((weight**2).sum()) if known else np.nan,
+        cross_section_pb=float(facts.get("cross_section_pb", 0.0)),
+        cross_section_error_pb=float(facts.get("cross_section_error_pb", 0.0)),
+        filter_efficiency=float(facts.get("filter_efficiency", 1.0)),
+        sqrt_s=float(facts.get("sqrt_s", 0.0)),
     ), [] if known else [f"{told}give --particles"]

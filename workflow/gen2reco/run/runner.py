@@ -262,8 +262,8 @@ def _warm_up(job: Job, given: _Input, chunk: Chunk) -> None:
     if job.backend.isolate or given.source is None:
         return
     with suppress(Exception):  # it shows when the chunk is made
-        events = given.events(chunk).slice(0, 1)
-        job.backend.run(Chunk(chunk.index, chunk.seed, chunk.start, chunk.start + 1), events)
+        if (events := given.events(chunk)) is not None:
+            job.backend.run(Chunk(chunk.index, chunk.seed, chunk.start, chunk.start + 1), events.slice(0, 1))
 
 
 def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> tuple[dict, dict]:
