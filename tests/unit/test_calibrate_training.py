@@ -1,9 +1,6 @@
 """Jets and the whole training on toy showers: matching, neutral starts, a usable model, resumed alike."""
 
 import json
-import os
-import subprocess
-import sys
 
 import awkward as ak
 import numpy as np
@@ -189,24 +186,19 @@ def jet_events(n, seed=8):
     return table(made)
 
 
-def test_processes_share_a_training_of_objects_and_jets(tmp_path):
-    """Under torchrun the first process writes both models, and the second ends with it."""
+def test_jets_are_calibrated_behind_the_objects_and_start_from_earlier_ones(tmp_path):
     path = write_clusters(tmp_path, "jets")
     story = records.metadata(records.open_file(path))[PROVENANCE_KEY]
     records.write(path, jet_events(80), "clusters", {PROVENANCE_KEY: story})
-    recipe = tmp_path / "recipe.yaml"
-    short = "{steps: 4, batch: 16, warmup: 1, checkpoint_every: 2}"
-    recipe.write_text(f"objects: {{point_width: 8, width: 16, training: {short}}}\njets: {{training: {short}}}\n")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    command += ["gen2reco.cli", "train", "calibration", str(tmp_path / "toy"), str(tmp_path / "model")]
-    done = subprocess.run(
-        [*command, "--model", str(recipe)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    short = {"steps": 4, "batch": 16, "warmup": 1, "checkpoint_every": 2}
+    data = {"objects": {"point_width": 8, "width": 16, "training": short}, "jets": {"training": short}}
+    objects, jets = calibration([path], tmp_path / "model", CalibrationRecipe.model_validate(data))
     dnn = Dnn(Dnn.Options(model=str(tmp_path / "model")), DETECTOR)
-    assert dnn.jet_model is not None and dnn.jet_model.pins["objects"] == dnn.model.digest
+    assert dnn.jet_model is not None and dnn.jet_model.digest == jets.digest
+    assert jets.pins["objects"] == dnn.model.digest == objects.digest
+    parent, short["steps"] = Parent(tmp_path / "model", model_digest(tmp_path / "model")), 0
+    files = DataFiles([path, path], replayed=1, replay=0.5)
+    recipe = CalibrationRecipe.model_validate(data)
+    warm = make_model(CalibrationTrainer, recipe, files, tmp_path / "warm", parent=parent)
+    for before, after in zip((objects, jets), warm):
+        assert all(np.array_equal(values, before.weights()[name]) for name, values in after.weights().items())
