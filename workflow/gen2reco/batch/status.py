@@ -130,6 +130,7 @@ def verify_sample(plan: Plan, sample: str) -> dict:
     if sample not in plan.samples:
         raise InputError(f"{plan.folder}: no sample `{sample[:80]}`; known: {', '.join(list(plan.samples)[:10])}")
     failed, shards = set(), plan.shards(sample)
+    given: dict[int, int] = {}
     for stage in plan.stages(sample):
         for shard in range(shards):
             file = plan.file(sample, stage, shard)
@@ -141,6 +142,15 @@ def verify_sample(plan: Plan, sample: str) -> dict:
                 raise InputError(
                     f"{file}: of {facts['events_in']} events, planned are {len(plan.events(sample, shard))}"
                 )
+            drawn, wanted = facts.get("oversample", 1), plan.choice(sample, stage).get("oversample", 1)
+            if drawn != wanted:
+                raise InputError(f"{file}: each event drawn {drawn} times, planned are {wanted}; run the stage again")
+            if stage != FIRST and facts["events_in"] != wanted * given[shard]:
+                raise InputError(
+                    f"{file}: of {facts['events_in']} events, its input holds {given[shard]}"
+                    f"{f', each drawn {wanted} times' if wanted > 1 else ''}; run the stage again"
+                )
+            given[shard] = facts["events_out"]
             if facts.get("status") != "ok":
                 failed.add(shard)
     allowed = plan.lock["failed_shards"]

@@ -15,7 +15,7 @@ from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError, about
 from gen2reco.paths import RESERVED
 from gen2reco.run.stage import backend_class
-from gen2reco.run.stage_table import STAGES, clash, exclude, gap, in_order
+from gen2reco.run.stage_table import MAX_DRAWS, STAGES, clash, exclude, gap, in_order, not_drawn
 
 MAX_EVENTS, MAX_SHARDS, MAX_SAMPLES, MAX_MODELS = 10**12, 10**6, 1000, 1000
 """Most events and shards of a sample, and most samples and models of a campaign; more is taken for a mistake."""
@@ -38,6 +38,9 @@ class StageChoice(Block):
     """Name of the backend."""
     chunk_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
     """Events per chunk, to which seeds belong; left out: the backend's usual number."""
+    oversample: int = Field(default=1, ge=1, le=MAX_DRAWS)
+    """How often each event is drawn, by a stage that draws at random (`simulate`, `fuse`): all later records hold as
+    many times the events, each with the weight in equal parts and its original event in the column `source`."""
     device: str = Field(default="cpu", pattern="^(cpu|cuda)$")
     """Where the backend runs; `cuda` jobs ask the cluster for a GPU."""
     options: dict[str, Any] = {}
@@ -86,7 +89,9 @@ class Sample(_CHOICES, _Size):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        problem = clash(self.choices)
+        problem = clash(self.choices) or next(
+            filter(None, (not_drawn(stage, choice.oversample) for stage, choice in self.choices.items())), None
+        )
         if self.like is None and not problem:
             problem = (
                 gap(self.choices) if self.events is not None else "`events` is missing; say how many events to make"

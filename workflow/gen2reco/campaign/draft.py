@@ -16,7 +16,7 @@ from gen2reco.campaign.campaign import (
 from gen2reco.campaign.model_entries import check_use, made_model_of, making_order, model_entry, needed
 from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
-from gen2reco.campaign.rates import shard_events
+from gen2reco.campaign.rates import draws_of, shard_events
 from gen2reco.config.block import digest, load_yaml
 from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError, Mistakes, about
@@ -146,7 +146,8 @@ def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict |
     if problem := too_many_shards(events, size):
         raise InputError(f"{where}: {problem}")
     for stage, entry in stages.items():
-        if problem := too_many_chunks(min(events, size), entry["chunk_events"]):
+        draws = draws_of(stages, stage)
+        if problem := too_many_chunks(min(events, size) * draws, entry["chunk_events"]):
             raise InputError(f"{where}.{stage}: {problem}: lower `shard_events`, or raise `chunk_events`")
     return {"events": events, "shard_events": size}
 
@@ -166,6 +167,7 @@ def _stage_entry(stage: str, choice: StageChoice, loaded: Loaded, models: dict[s
         "options": choice.options,
         "chunk_events": choice.chunk_events,
         "model": model,
+        **({"oversample": choice.oversample} if choice.oversample > 1 else {}),
     }
     content = stage_digest(stage, fixed, cls, loaded.campaign.seed, detector.digest())
     return {**fixed, "device": choice.device, "digest": content, **({"made": made} if made else {})}

@@ -42,6 +42,7 @@ def planned_job(
         sample=plan.owner(sample, stage),
         shard=shard,
         chunk_events=choice["chunk_events"],
+        oversample=choice.get("oversample", 1),
         workers=workers,
         failed_events_allowed=plan.lock["failed_events"],
         facts={"config_digest": choice["digest"], "plan_digest": plan.lock["digest"]},

@@ -39,6 +39,8 @@ class StageEntry(_Read):
     """All its options."""
     chunk_events: Count
     """Events per chunk."""
+    oversample: int = Field(default=1, ge=1, strict=True)
+    """How often each event is drawn; left out: once."""
     model: Word | None
     """Digest of its model; of one that the campaign makes, that of its training."""
     device: Literal["cpu", "cuda"]
@@ -211,6 +213,7 @@ def stage_digest(stage: str, choice: dict, backend: type[Backend], seed: int, de
     from gen2reco.events.schemas import VERSIONS
 
     known = {key: choice[key] for key in ("backend", "options", "chunk_events", "model")}
+    known |= {"oversample": choice["oversample"]} if "oversample" in choice else {}
     known |= {"version": backend.version, "record": VERSIONS[STAGES[stage].writes], "seed": seed}
     return digest({**known, "detector": detector if backend.needs_detector else None})
 

@@ -1,6 +1,7 @@
 """Time and bytes per event of each stage, as last measured: the rates that size shards and estimate costs."""
 
 import json
+import math
 import os
 from collections.abc import Collection
 from functools import lru_cache
@@ -66,18 +67,24 @@ def process_label(process: dict) -> str:
     return digest(process)[:12]
 
 
+def draws_of(stages: dict[str, dict], stage: str) -> int:
+    """How many events a stage of a sample writes for each that is generated: more than one behind oversampling."""
+    names = list(stages)
+    return math.prod(stages[name].get("oversample", 1) for name in names[: names.index(stage) + 1])
+
+
 def seconds_per_event(stages: dict[str, dict]) -> dict[str, float]:
-    """CPU seconds per event of each stage of a sample."""
-    return {stage: _rate(stage, entry, stages, "cpu_seconds", FALLBACK_SECONDS) for stage, entry in stages.items()}
+    """CPU seconds of each stage of a sample per generated event, all draws of it together."""
+    return {stage: _rate(stage, stages, "cpu_seconds", FALLBACK_SECONDS) for stage in stages}
 
 
-def bytes_per_event(stages: dict[str, dict]) -> float:
-    """Bytes on disk per event, summed over these stages."""
-    return sum(_rate(stage, entry, stages, "bytes", 50_000.0) for stage, entry in stages.items())
+def bytes_per_event(stages: dict[str, dict], own: Collection[str] | None = None) -> float:
+    """Bytes on disk per generated event, summed over the stages of a sample, or over `own` ones."""
+    return sum(_rate(stage, stages, "bytes", 50_000.0) for stage in stages if own is None or stage in own)
 
 
 def job_seconds(stages: dict[str, dict], own: Collection[str] | None = None) -> float:
-    """Seconds per event in the longest job of a shard, of whose stages `own` are made (left out: all).
+    """Seconds per generated event in the longest job of a shard, of whose stages `own` are made (left out: all).
 
     On a cluster the CPU stages of a shard run as one job, and each stage on a GPU as a job of its own.
     """
@@ -90,7 +97,7 @@ def job_seconds(stages: dict[str, dict], own: Collection[str] | None = None) -> 
 def shard_events(stages: dict[str, dict], job_minutes: float) -> int:
     """Events per shard, in whole chunks, for which the longest job lasts about `job_minutes`."""
     wanted = min(MAX_SHARD_EVENTS, max(1, int(60 * job_minutes / job_seconds(stages))))
-    chunk = max(entry["chunk_events"] for entry in stages.values())
+    chunk = max(-(-entry["chunk_events"] // draws_of(stages, stage)) for stage, entry in stages.items())
     return max(chunk, wanted // chunk * chunk)
 
 
@@ -104,9 +111,9 @@ def unmeasured(stages: dict[str, dict]) -> list[str]:
     ]
 
 
-def _rate(stage: str, entry: dict, stages: dict[str, dict], what: str, default: float) -> float:
-    rates = known_rates()
-    for key in rate_keys(stage, entry, stages[FIRST]):
+def _rate(stage: str, stages: dict[str, dict], what: str, default: float) -> float:
+    rates, draws = known_rates(), draws_of(stages, stage)
+    for key in rate_keys(stage, stages[stage], stages[FIRST]):
         if key in rates and what in rates[key]:
-            return float(rates[key][what])
-    return default
+            return draws * float(rates[key][what])
+    return draws * default

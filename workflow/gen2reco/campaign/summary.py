@@ -24,7 +24,7 @@ def estimate(plan: Plan) -> list[dict]:
         hours = {"cpu": 0.0, "cuda": 0.0}
         for stage, choice in own.items():
             hours[choice["device"]] += seconds[stage] * entry["events"] / 3600
-        size = bytes_per_event({FIRST: stages[FIRST], **own}) * entry["events"] / 1e9
+        size = bytes_per_event(stages, {FIRST, *own}) * entry["events"] / 1e9
         rows.append(
             {
                 "sample": sample,
@@ -38,11 +38,16 @@ def estimate(plan: Plan) -> list[dict]:
                 "cpu_hours": hours["cpu"],
                 "gpu_hours": hours["cuda"],
                 "gigabytes": size,
-                "backends": " -> ".join(choice["backend"] for choice in stages.values()),
+                "backends": " -> ".join(map(_backend, stages.values())),
                 "unmeasured": unmeasured(stages),
             }
         )
     return rows
+
+
+def _backend(choice: dict) -> str:
+    times = choice.get("oversample", 1)
+    return choice["backend"] + (f" ×{times}" if times > 1 else "")
 
 
 def print_summary(plan: Plan) -> None:

@@ -19,7 +19,7 @@ from gen2reco.files import check_output
 from gen2reco.run.runner import Job, provenance, run
 from gen2reco.run.sidecar import check_source, failure
 from gen2reco.run.stage import make_backend
-from gen2reco.run.stage_table import RECORDS, Stage
+from gen2reco.run.stage_table import MAX_DRAWS, RECORDS, Stage
 from gen2reco.track.secrets import shown_command
 
 FILE = click.Path(path_type=Path)
@@ -54,8 +54,14 @@ def stage_command(stage: Stage) -> click.Command:
 
     decorate = _takes_a_process if stage.reads is None else _takes_a_record
     named = decorate(click.argument("output", type=FILE)(_job_options(command)))
+    named = _oversample(named) if stage.draws else named
     files = f"Reads {stage.reads} from SOURCE, writes" if stage.reads else "Writes"
     return click.command(stage.name, help=f"{stage.help}\n\n{files} {stage.writes} to OUTPUT.")(named)
+
+
+def _oversample(command: Callable) -> Callable:
+    draws = click.IntRange(1, MAX_DRAWS)
+    return click.option("--oversample", type=draws, default=1, show_default=True, help="Draws of each event.")(command)
 
 
 def _takes_a_record(command: Callable) -> Callable:
@@ -85,6 +91,7 @@ def execute(
     plan: Path | None,
     sample: str | None,
     shard: int | None,
+    oversample: int = 1,
     source: Path | None = None,
     process: Path | None = None,
     events: int = 0,
@@ -114,6 +121,7 @@ def execute(
             _check_apart(output, process, given["process"].get("file"))
         made = make_backend(stage.name, backend or stage.backend, given, _detector(detector, source, stage))
         job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
+        job.oversample = oversample
     facts = run(job)
     lines = [f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}"]
     lines += job.backend.notices(facts)

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.events.lists import flat, sizes, starts
-from gen2reco.events.ntuple_branches import EMPTY, PROBABILITIES, collections
+from gen2reco.events.ntuple_branches import EMPTY, LINKS, PROBABILITIES, collections
 from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.units import wrapped
 
@@ -43,6 +43,7 @@ def branches(
         "luminosityBlock": one * np.uint32(shard + 1),
         "event": ak.to_numpy(events.event).astype(np.uint64),
         "genWeight": ak.to_numpy(events.weight),
+        **{name: ak.to_numpy(events[name]) for name in LINKS if name in columns},
         **_missing(events, properties),
         **{
             name: _typed({field: (made[name].get(field, nothing), how[0]) for field, how in fields.items()})

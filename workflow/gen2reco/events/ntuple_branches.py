@@ -49,6 +49,8 @@ EVENT: Branches = {
     "GenMET_pt": ("float32", "transverse momentum of the invisible particles (neutrinos and the like), GeV"),
     "GenMET_phi": ("float32", "azimuth of the transverse momentum of the invisible particles, radians"),
 }
+LINKS: Branches = {"source": ("int64", "number of the original event, where each was drawn several times")}
+"""Branches of events that are written where the record has the column."""
 _COLLECTIONS: dict[str, tuple[str, Branches]] = {
     "GenPart": (
         "partons of the hard process, then the stable particles",
@@ -157,16 +159,23 @@ def collections(columns: Collection[str]) -> Iterator[tuple[str, str, Branches]]
             yield name, meaning, found
 
 
+def event_branches(columns: Collection[str]) -> Branches:
+    """The branches of events, not of collections."""
+    return EVENT | {name: how for name, how in LINKS.items() if name in columns}
+
+
 def types(columns: Collection[str]) -> dict[str, str]:
     """Branch or collection → its type as awkward writes it."""
     each = {name: ", ".join(f"{field}: {how[0]}" for field, how in fields.items())
             for name, _, fields in collections(columns)}  # fmt: skip
-    return {name: how[0] for name, how in EVENT.items()} | {name: f"var * {{{each[name]}}}" for name in each}
+    return {name: how[0] for name, how in event_branches(columns).items()} | {
+        name: f"var * {{{each[name]}}}" for name in each
+    }
 
 
 def titles(columns: Collection[str]) -> dict[str, str]:
     """Branch → its meaning; that of a collection stands at its counter."""
-    found = {name: how[1] for name, how in EVENT.items()}
+    found = {name: how[1] for name, how in event_branches(columns).items()}
     for name, meaning, fields in collections(columns):
         found |= {f"n{name}": meaning} | {f"{name}_{field}": how[1] for field, how in fields.items()}
     return found

@@ -1,11 +1,13 @@
 """Records to the formats that others read: ROOT for objects, HepMC3 for generated events; the suffix decides."""
 
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events import records
@@ -48,7 +50,7 @@ def _write(given: records.Source, output: Path, shard: int, made_of: "_Particles
     if given.record == "objects":
         from gen2reco.events.root import write_root
 
-        tables = given.tables(2000)
+        tables = chain([given.slice(0, 0)], given.tables(2000))  # the first has all columns
         generated, told = _generated(given, made_of)
         joined = (made_of.joined(table) for table in tables) if made_of else tables
         write_root(joined, output, shard, generated, Properties.of(given.story))
@@ -88,7 +90,7 @@ def _generated(given: records.Source, made_of: _Particles | None) -> "tuple[Gene
     from gen2reco.events.root import Generated
 
     facts = given.story.get("generate", {}).get("info", {})
-    weight = made_of.weight if made_of else numbers(records.read(given.path, given.record, ["weight"])["weight"])
+    weight = made_of.weight if made_of else _weights(given)
     weight = weight if given.num_rows else weight[:0]
     count = len(weight) if made_of or not given.num_rows else int(facts.get("events_accepted", len(weight)))
     known = count == len(weight)
@@ -103,3 +105,11 @@ def _generated(given: records.Source, made_of: _Particles | None) -> "tuple[Gene
         filter_efficiency=float(facts.get("filter_efficiency", 1.0)),
         sqrt_s=float(facts.get("sqrt_s", 0.0)),
     ), [] if known else [f"{told}give --particles"]
+
+
+def _weights(given: records.Source) -> NDArray[np.float64]:
+    """The weights of the events that the record holds; draws of the same event count once, with their sum."""
+    drawn = "source" in given.slice(0, 0).schema.names
+    table = records.read(given.path, given.record, ["weight", *(["source"] if drawn else [])])
+    weight = numbers(table["weight"])
+    return np.bincount(np.unique(numbers(table["source"]), return_inverse=True)[1], weight) if drawn else weight

@@ -1,7 +1,7 @@
 """Read, write and check the records: Parquet files of one row an event with fixed writer settings."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -40,9 +40,9 @@ def table(record: str, columns: Mapping[str, "ak.Array | np.ndarray | pa.Array"]
     return table_of(columns, schema)
 
 
-def empty(record: str) -> pa.Table:
-    """A valid table of no events."""
-    schema = SCHEMAS[record]
+def empty(record: str, optional: Iterable[str] = ()) -> pa.Table:
+    """A valid table of no events, with some of the record's optional columns."""
+    schema = schema_of(record, [*COLUMNS[record], *optional])
     return pa.table([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 

@@ -84,15 +84,21 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     "objects": {**_EVENT, "objects": OBJECT, "jets": JET, "gen_jets": JET},
 }
+LINKS = ("source",)
+"""Optional columns that tell where an event comes from; each stage carries those of its input on (`run/draws.py`).
+`source`: the original event of one that was drawn several times."""
+_LINKS = {"source": _i64}
 OPTIONAL: dict[str, dict[str, pa.DataType]] = {
     "particles": {"weights": _list_of(_f64)},
-    "hits": {"deposits": DEPOSIT},
+    "hits": {**_LINKS, "deposits": DEPOSIT},
     "clusters": {
+        **_LINKS,
         "deposited": _list_of(_f32),
         "fragments": FRAGMENT,
         "fragment_associations": FRAGMENT_ASSOCIATION,
     },
     "objects": {
+        **_LINKS,
         "out_of_range": _list_of(pa.bool_()),
         "tracks": TRACK,
         "object_track": _list_of(_i32),

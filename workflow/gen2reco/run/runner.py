@@ -24,6 +24,7 @@ from gen2reco.events import records
 from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.files import check_output, file_digest
 from gen2reco.run.chunks import ChunkFiles, ChunkLost, too_many_chunks
+from gen2reco.run.draws import draw, linked, links
 from gen2reco.run.finished import bring_back, keep
 from gen2reco.run.forks import run_forked
 from gen2reco.run.progress import Progress
@@ -43,7 +44,8 @@ class Job:
 
     `planned`: a shard of a plan. Its finished file can be restored until its sample is verified, and its input may have
     failed, which `verify` counts; a run by hand refuses such an input. `confirm` is called before the file takes its
-    place, and raises where the plan has changed.
+    place, and raises where the plan has changed. `oversample`: how often each event of `source` is drawn; chunks,
+    seeds and the counts of the sidecar are of draws.
     """
 
     backend: Backend
@@ -54,6 +56,7 @@ class Job:
     sample: str = "alone"
     shard: int = 0
     chunk_events: int | None = None
+    oversample: int = 1
     workers: int = 1
     failed_events_allowed: float = 0.0
     planned: bool = False
@@ -73,9 +76,11 @@ class _Input:
     source: records.Source | None = None
     story: dict = field(default_factory=dict)
     sha256: str | None = None
+    times: int = 1
+    """How often each event is drawn."""
 
     def events(self, chunk: Chunk) -> pa.Table | None:
-        return None if self.source is None else self.source.slice(chunk.start, chunk.stop)
+        return None if self.source is None else draw(self.source, chunk.start, chunk.stop, self.times)
 
 
 def run(job: Job) -> dict:
@@ -148,7 +153,7 @@ def _read_input(job: Job) -> _Input:
         raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
     sha256 = check_source(source, failed=job.planned)
     events = records.Source(source, record)
-    return _Input(events.check(), events.story, sha256)
+    return _Input(events.check(), events.story, sha256, job.oversample)
 
 
 def provenance(path: Path | str) -> dict:
@@ -157,7 +162,7 @@ def provenance(path: Path | str) -> dict:
 
 
 def _chunks(job: Job, given: _Input) -> list[Chunk]:
-    span = job.events if given.source is None else range(given.source.num_rows)
+    span = job.events if given.source is None else range(given.source.num_rows * given.times)
     size = job.chunk_events or job.backend.chunk_events
     if problem := too_many_chunks(span.stop - span.start, size):
         raise InputError(f"{job.output}: {problem}; make it in several files, or give larger chunks")
@@ -180,7 +185,13 @@ def _identity(job: Job) -> dict:
         "sample": job.sample,
         "shard": job.shard,
         "chunk_events": job.chunk_events or backend.chunk_events,
+        **_drawn(job),
     }
+
+
+def _drawn(job: Job) -> dict:
+    """How often each event is drawn, where that is more than once."""
+    return {"oversample": job.oversample} if job.oversample > 1 else {}
 
 
 def _made_by(job: Job, given: _Input) -> str:
@@ -238,6 +249,7 @@ def _run_chunks(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles,
         events = given.events(chunk)
         with blamed(job.backend):
             result = job.backend.run(chunk, events)
+        result.table = linked(result.table, events, job.record)
         files.write(chunk, checked(job.backend, chunk, events, result))
 
     with Progress(f"{job.backend.stage} {job.backend.name}", sum(c.stop - c.start for c in todo), "events") as progress:
@@ -280,7 +292,8 @@ def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> t
     check_plain(summary, name_of(job.backend))
     job.confirm()
     rows = _write(job, given, chunks if status == "ok" else [], files, summary)
-    return summary, {"status": status, "events_in": events_in, "events_out": rows, "events_failed": failed}
+    counts = {"status": status, "events_in": events_in, "events_out": rows, "events_failed": failed}
+    return summary, {**counts, **_drawn(job)}
 
 
 def _write(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, summary: dict) -> int:
@@ -291,6 +304,8 @@ def _write(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, summ
 
     def tables() -> Iterator[pa.Table]:
         nonlocal rows
+        if not chunks and given.source is not None:
+            yield records.empty(job.record, links(draw(given.source, 0, 0, given.times), job.record))
         for table in files.tables(chunks):
             rows += table.num_rows
             yield table

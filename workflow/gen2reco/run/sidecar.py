@@ -46,6 +46,7 @@ class Sidecar(BaseModel):
     events_in: Count
     events_out: Count
     events_failed: Count = 0
+    oversample: Annotated[int, Field(ge=1)] = 1
     network_evaluations: Count = 0
     wall_seconds: Cost = 0.0
     cpu_seconds: Cost = 0.0

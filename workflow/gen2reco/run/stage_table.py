@@ -31,6 +31,8 @@ class Stage:
     """One sentence for the campaign reference: what is turned into what."""
     publishes: bool = False
     """Whether its output is written to ntuples where it is the last stage of a sample."""
+    draws: bool = False
+    """Whether it draws at random, so that it may take each event several times (`oversample`)."""
 
     @property
     def spans(self) -> tuple[str, ...]:
@@ -56,6 +58,7 @@ _BUILT_IN = (
         backend="geant4",
         help="Make calorimeter hits of particles: Geant4 or a learned simulation.",
         step="Particles to calorimeter hits.",
+        draws=True,
     ),
     Stage(
         name="cluster",
@@ -82,6 +85,7 @@ _BUILT_IN = (
         help="Make calibrated objects straight of particles, in one network evaluation an event.",
         step="Particles straight to calibrated objects; replaces simulate, cluster and calibrate.",
         publishes=True,
+        draws=True,
     ),
 )
 RECORDS = tuple(dict.fromkeys(stage.writes for stage in _BUILT_IN))
@@ -157,6 +161,18 @@ def chains_to(record: str) -> list[tuple[str, ...]]:
     """The chains of stages from particles to a record: each stage that spans others, then the chain step by step."""
     spanning = [(stage.name,) for stage in STAGES.values() if stage.spans and stage.writes == record]
     return [*spanning, chain(RECORDS[0], record)]
+
+
+MAX_DRAWS = 10_000
+"""Most draws of an event; more is taken for a mistake."""
+
+
+def not_drawn(stage: str, times: int) -> str | None:
+    """A message where a stage is to draw each event several times and cannot; None if all is well."""
+    if times == 1 or STAGES[stage].draws:
+        return None
+    able = ", ".join(name for name, one in STAGES.items() if one.draws)
+    return f"`oversample` = {times}: {stage} does not draw at random; give it to {able}, or leave it out"
 
 
 def in_order(names: Collection[str]) -> list[str]:
