@@ -111,5 +111,9 @@ def _weights(given: records.Source) -> NDArray[np.float64]:
     """The weights of the events that the record holds; draws of the same event count once, with their sum."""
     drawn = "source" in given.slice(0, 0).schema.names
     table = records.read(given.path, given.record, ["weight", *(["source"] if drawn else [])])
-    weight = numbers(table["weight"])
-    return np.bincount(np.unique(numbers(table["source"]), return_inverse=True)[1], weight) if drawn else weight
+    weight: NDArray[np.float64] = numbers(table["weight"])
+    if not drawn:
+        return weight
+    source = np.unique(numbers(table["source"]), return_inverse=True)[1]
+    totals: NDArray[np.float64] = np.bincount(source, weight).astype(np.float64)
+    return totals
