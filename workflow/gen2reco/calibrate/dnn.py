@@ -14,10 +14,11 @@ from gen2reco import jit
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
+from gen2reco.calibrate.excess import Split, split, track_spread
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Inputs, make_inputs, names
-from gen2reco.calibrate.jet_features import JetInputs, jet_inputs
+from gen2reco.calibrate.jet_features import JetInputs
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_of, objects_table, summarise
+from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_table, summarise
 from gen2reco.config.block import Block, digest
 from gen2reco.config.detector import Detector, Tracker
 from gen2reco.detector.geometry import Geometry
@@ -99,11 +100,12 @@ class Dnn(Backend):
         if self.jet_scale:
             jets = self.jet_scale.apply(jets, made.jet_inputs(jets, data))
         facts = {
-            "objects": len(made.candidates),
+            "objects": len(made.split.of),
+            "objects_left_over_by_tracks": int(made.split.left_over.sum()),
             "objects_out_of_range": int(made.out_of_range.sum()),
             "network_evaluations": len(made.candidates),
         }
-        links = Links.of(data, made.candidates)
+        links = Links.of(data, made.candidates).of_parts(made.split.of, made.split.left_over)
         table = objects_table(events, data, made.objects, jets, links, made.out_of_range, self.properties)
         return Result(table, facts)
 
@@ -119,18 +121,19 @@ class Dnn(Backend):
         identity = probabilities.argmax(axis=1) if len(candidates) else np.zeros(0, np.int64)
         energy, sigma = self.corrections.energy(plain.energy, answer)
         energy, sigma = of_tracks(energy, sigma, identity, plain, self.detector.tracker)
-        eta, phi = directions(inputs, answer.shift, plain, candidates.track >= 0)
+        tracked, (eta, phi) = candidates.track >= 0, directions(inputs, answer.shift)
         columns: dict[str, NDArray] = {
             "pdg": object_pdg(identity, plain.charge),
             **{f"p_{name}": probabilities[:, i] for i, name in enumerate(IDENTITIES)},
             "energy_raw": plain.energy,
             "energy": energy,
             "energy_sigma": sigma,
-            "eta": eta,
-            "phi": phi,
+            "eta": np.where(tracked, plain.eta, eta),
+            "phi": np.where(tracked, plain.phi, phi),
             "trackster": candidates.trackster,
         }
-        return Reconstructed(candidates, plain, objects_of(candidates, columns), self.valid.outside(inputs))
+        made = split(columns, plain, self.detector.tracker, (eta, phi), candidates.event, len(data))
+        return Reconstructed(candidates, made, self.valid.outside(inputs)[made.of])
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,18 @@ class Reconstructed:
     """Calibrated objects of a run of events and what they were made of."""
 
     candidates: Candidates
-    plain: Summary
-    objects: ak.Array
-    """(events, var) records as in the objects record."""
+    split: Split
     out_of_range: NDArray[np.bool_]
-    """(n,) candidates with a feature outside the training's range."""
+    """(m,) objects of candidates with a feature outside the training's range."""
+
+    @property
+    def objects(self) -> ak.Array:
+        """(events, var) records as in the objects record."""
+        return self.split.objects
 
     def jet_inputs(self, jets: ak.Array, data: ak.Array) -> JetInputs:
         """Inputs of the jet calibration for (events, var) jets of these objects."""
-        momentum = ak.unflatten(self.plain.momentum, self.candidates.counts)
-        return jet_inputs(jets, self.objects, momentum, tracks_at_origin(data.tracks))
+        return self.split.jet_inputs(jets, tracks_at_origin(data.tracks))
 
 
 class Limits(ModelConfig):
@@ -199,14 +204,11 @@ def of_tracks(
 ) -> tuple[NDArray, NDArray]:
     """Energy and uncertainty (n,), those of the track for muons and for tracks without a shower."""
     own = (plain.momentum > 0) & ((identity == MUON) | (plain.energy <= 0))
-    pt = plain.momentum / np.cosh(plain.eta)
-    spread = plain.momentum * np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
-    return np.where(own, plain.momentum, energy), np.where(own, spread, sigma)
+    return np.where(own, plain.momentum, energy), np.where(own, track_spread(plain, tracker), sigma)
 
 
-def directions(inputs: Inputs, shift: NDArray, plain: Summary, tracked: NDArray) -> tuple[NDArray, NDArray]:
-    """Eta and phi at the origin: of the track where there is one, else of the learned barycentre."""
+def directions(inputs: Inputs, shift: NDArray) -> tuple[NDArray, NDArray]:
+    """Eta and phi (n,) at the origin of the learned barycentre."""
     at = inputs.centre[:, :2] + shift
     r = np.maximum(np.hypot(at[:, 0], at[:, 1]), 1.0)
-    eta, phi = np.arcsinh(inputs.centre[:, 2] / r), np.arctan2(at[:, 1], at[:, 0])
-    return np.where(tracked, plain.eta, eta), np.where(tracked, plain.phi, phi)
+    return np.arcsinh(inputs.centre[:, 2] / r), np.arctan2(at[:, 1], at[:, 0])

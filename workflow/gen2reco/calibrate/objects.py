@@ -72,10 +72,10 @@ def object_pdg(identity: NDArray, charge: NDArray) -> NDArray[np.int32]:
     return np.where(negative, -code, code).astype(np.int32)
 
 
-def objects_of(candidates: Candidates, columns: dict[str, NDArray]) -> ak.Array:
-    """(events, var) records of the candidates' columns (n,)."""
+def objects_of(columns: dict[str, NDArray], event: NDArray, n_events: int) -> ak.Array:
+    """(events, var) records of columns (n,); event: (n,) from 0, rising."""
     columns = {name: np.ascontiguousarray(values) for name, values in columns.items()}
-    return ak.unflatten(ak.Array(columns), candidates.counts)
+    return ak.unflatten(ak.Array(columns), np.bincount(event, minlength=n_events))
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Links:
         """Those of the candidates of `clusters` events."""
         particle = make_targets(events, candidates).particle
         return cls(events.tracks, candidates.track.astype(np.int64), particle)
+
+    def of_parts(self, whole: NDArray, left_over: NDArray) -> "Links":
+        """Those of m parts of objects: `whole` (m,) is the object of each; what a track left over has neither."""
+        track, particle = (np.where(left_over, -1, links[whole]) for links in (self.track, self.particle))
+        return Links(self.tracks, track, particle)
 
     def columns(self, counts: ak.Array) -> dict[str, ak.Array]:
         """The columns of the objects record of events with so many objects."""

@@ -53,7 +53,7 @@ class Raw(Backend):
             "phi": plain.phi,
             "trackster": candidates.trackster,
         }
-        return objects_of(candidates, columns)
+        return objects_of(columns, candidates.event, len(data))
 
 
 def guess_identity(plain: Summary) -> NDArray[np.int64]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gen2reco.calibrate.dnn import Dnn, of_tracks
-from gen2reco.calibrate.jet_features import jet_inputs
+from gen2reco.calibrate.excess import Split, split
 from gen2reco.calibrate.jets import object_jets
-from gen2reco.calibrate.objects import Links, object_pdg, objects_table
+from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_table
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.propagate import enter
@@ -123,7 +123,8 @@ class Fused(Backend):
         inputs = features_of(e, self.config.features)
         self.network.to(self.device)  # not in `prepare`: CUDA does not outlive the fork of a chunk
         items = self.network.draw(inputs, e.energy, drawing, self.options.network, self.options.evaluations)
-        objects, momentum, owner = self._objects(items, e, len(data))
+        made, owner = self._objects(items, e, len(data))
+        objects = made.objects
         scores = input_scores(e, inputs.around, e.event, len(data))
         outside = self._outside(scores, objects)
         if outside.any() and self.fallback == "refuse":
@@ -131,10 +132,10 @@ class Fused(Backend):
             raise InputError(f"event {events['event'][at].as_py()}: {self._refusal(scores[at], outside[at])}")
         jets = object_jets(objects)
         if self.jet_scale:
-            cones = jet_inputs(jets, objects, momentum, tracks_at_origin(tracks))
-            jets = self.jet_scale.apply(jets, cones)
+            jets = self.jet_scale.apply(jets, made.jet_inputs(jets, tracks_at_origin(tracks)))
         marks = np.repeat(outside.any(1), ak.to_numpy(ak.num(objects)))
-        links = _links(data, e, owner, ak.to_numpy(ak.flatten(momentum)) > 0, tracks)
+        tracked = made.momentum[~made.left_over] > 0
+        links = _links(data, e, owner, tracked, tracks).of_parts(made.of, made.left_over)
         table = objects_table(events, data, objects, jets, links, marks, self.properties)
         facts = face_facts(events, every, self.properties) | self._facts(scores, outside)
         if self.chain and outside.any():
@@ -163,19 +164,21 @@ class Fused(Backend):
         )
         return ([fallen] if reasons else []) + ([line] if line else [])
 
-    def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[ak.Array, ak.Array, NDArray]:
-        """Objects (events, var) by falling energy, the momentum of the track of each, 0 for none, and its particle
-        (n,), an index of `e`."""
+    def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[Split, NDArray]:
+        """Objects by falling energy, then what their tracks left over, which lies where the particle enters; and the
+        particle of each whole object (n,), an index of `e`."""
         columns, plain = object_columns(items, e, self.detector, self.config.features.object_offset)
         identity = items.kind % len(IDENTITIES)
         energy, sigma = of_tracks(columns["energy"], columns["energy_sigma"], identity, plain, self.detector.tracker)
         columns |= {"energy": energy, "energy_sigma": sigma, "pdg": object_pdg(identity, plain.charge)}
         event = e.event[items.owner]
         order = np.lexsort((-energy, event))
-        counts = np.bincount(event, minlength=n_events)
         columns = {name: np.ascontiguousarray(values[order]) for name, values in columns.items()}
-        objects, momentum = ak.Array(columns), plain.momentum[order]
-        return ak.unflatten(objects, counts), ak.unflatten(momentum, counts), items.owner[order]
+        plain = Summary(*(getattr(plain, name)[order] for name in Summary.__annotations__))
+        side, (x, y) = e.side[items.owner[order]], e.position[items.owner[order]].T
+        direction = side * np.arcsinh(self.detector.front_face / np.hypot(x, y)), np.arctan2(y, x)
+        made = split(columns, plain, self.detector.tracker, direction, event[order], n_events)
+        return made, items.owner[order]
 
     def _outside(self, scores: NDArray, objects: ak.Array) -> NDArray[np.bool_]:
         """Which scores of each event leave the domain: those of its particles, and the objects' energy."""

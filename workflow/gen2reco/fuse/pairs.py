@@ -62,7 +62,7 @@ def read_pairs(clusters: Path, objects: Path, detector: Detector, by_reference: 
     """The pairs of one shard. Raises InputError where the two files are not of the same events."""
     data, made = (records.awkward(records.read(path)) for path in (clusters, objects))
     found = cand.build(data, detector.front_face)
-    if not np.array_equal(found.counts, ak.to_numpy(ak.num(made.objects))):
+    if not (len(data) == len(made) and np.all(found.counts <= ak.to_numpy(ak.num(made.objects)))):
         raise InputError(f"{objects}: not made of {clusters} by the calibration `dnn`; calibrate it again")
     e = entering(propagate(data.particles, detector), data.tracks)
     owner, code, flat, of_object = _owners(data, made, found, e, detector.front_face)
@@ -87,18 +87,21 @@ def _owners(
     data: ak.Array, made: ak.Array, found: cand.Candidates, e: Entering, face: float
 ) -> tuple[NDArray, NDArray, dict[str, NDArray], NDArray]:
     """The particle (index in `e`) and the code of each object whose endcap any particle reaches, and its columns; and
-    the particle of every object, -1 for none."""
+    the particle of every candidate, -1 for none."""
     flat = {name: ak.to_numpy(ak.flatten(made.objects[name])).astype(np.float64) for name in made.objects.fields}
     at = flat_index(found.track.astype(np.int64), data.tracks, found.event)
     track = np.append(ak.to_numpy(ak.flatten(data.tracks.particle)).astype(np.int64), -1)[at]
-    particle = np.where(found.track >= 0, track, make_targets(data, found).particle)
-    place = place_of(e.event, e.particle, found.event, particle)
-    owner = np.where(place >= 0, place, _nearest(found.event, flat, e, face))
+    event, particle, tracked = event_of(made.objects), np.full(len(flat["eta"]), -1), np.zeros(len(flat["eta"]), bool)
+    own = ak.to_numpy(ak.flatten(ak.local_index(made.objects.eta))) < found.counts[event]  # what tracks left follows
+    particle[own] = np.where(found.track >= 0, track, make_targets(data, found).particle)
+    tracked[own] = found.track >= 0
+    place = place_of(e.event, e.particle, event, particle)
+    owner = np.where(place >= 0, place, _nearest(event, flat, e, face))
     identity = np.stack([flat[f"p_{name}"] for name in IDENTITIES], 1).argmax(1)
-    has_track = (found.track >= 0) & (e.momentum[owner] > 0)
+    has_track = tracked & (e.momentum[owner] > 0)
     keep = owner >= 0
     code = identity + len(IDENTITIES) * has_track
-    return owner[keep], code[keep], {k: v[keep] for k, v in flat.items()}, owner
+    return owner[keep], code[keep], {k: v[keep] for k, v in flat.items()}, owner[own]
 
 
 def _taken(
