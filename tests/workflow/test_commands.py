@@ -28,7 +28,10 @@ def mistakes(folder):
     return {
         "missing input": (("cluster", "none.parquet", "out.parquet"), "none.parquet: no such file"),
         "empty input": (("cluster", "empty.parquet", "out.parquet"), "empty.parquet: empty file"),
-        "wrong record": (("cluster", "p.parquet", "out.parquet"), "holds `particles/2`, expected `hits/2`"),
+        "wrong record": (
+            ("cluster", "p.parquet", "out.parquet"),
+            "p.parquet: these are particles, `cluster` reads hits: run `simulate` first",
+        ),
         "same file": (("simulate", "p.parquet", "p.parquet", "--detector", DETECTOR), "input and output are the same"),
         "no detector": (("simulate", "p.parquet", "out.parquet"), "needs a detector"),
         "missing detector": (("simulate", "p.parquet", "out.parquet", "--detector", "d.yaml"), "d.yaml: no such file"),

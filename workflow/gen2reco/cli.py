@@ -4,19 +4,23 @@ import importlib
 import logging
 import resource
 import sys
+import traceback
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from gen2reco import __version__
 from gen2reco.caches import settle
 from gen2reco.errors import InfrastructureError, classified
 from gen2reco.run.stage_table import STAGES
+from gen2reco.verbosity import NORMAL, QUIET, VERBOSE, tell_at_most, tells
 
 LEAST_ADDRESS_SPACE = 640 << 20
 
 COMMANDS = {
     **{name: ("stages", stage.help) for name, stage in STAGES.items()},
+    "backends": ("backends", "List the backends of the stages with their options, types and defaults."),
     "publish": ("stages", "Write objects to ROOT, or generated events to HepMC3."),
     "show": ("stages", "Print what a record file holds."),
     "check": ("campaigns", "Check a campaign file and everything it refers to."),
@@ -56,6 +60,11 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"gen2reco.commands.{COMMANDS[name][0]}")
         return module.stage_command(STAGES[name]) if name in STAGES else getattr(module, name.replace("-", "_"))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the commands without importing any."""
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any."""
         with formatter.section("Commands"):
@@ -64,8 +73,14 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="gen2reco")
-def cli() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Tell errors and what fell back or was lost alone.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell cost and provenance too, and where an error arose.")
+def cli(quiet: bool, verbose: bool) -> None:
     """From hard partons to calibrated, validated collider events."""
+    if quiet and verbose:
+        raise click.UsageError("-q and -v exclude each other")
+    tell_at_most(QUIET if quiet else VERBOSE if verbose else NORMAL)
+    logging.getLogger().setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 def _check_address_space() -> None:
@@ -99,6 +114,8 @@ def main() -> None:
         known = classified(error)
         if known is None:
             raise
+        if tells(VERBOSE):
+            traceback.print_exc()
         print(*(f"gen2reco: error: {line}" for line in known.lines), sep="\n", file=sys.stderr)
         code = known.exit_code
     _leave(code)

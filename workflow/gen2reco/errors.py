@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 _MEMORY = re.compile(r"[^\n]*(?:failed to map segment|an(?:no|')t allocate memory|bad_alloc|out of memory)[^\n]*", re.I)
+MOST_IN_A_LINE = 5
 _MACHINE = {getattr(errno, name) for name in ["ENOMEM", "ENOSPC", "EDQUOT", "EIO", "EMFILE", "ENFILE", "ESTALE"]}
 
 
@@ -27,11 +28,12 @@ class InputError(Gen2recoError):
 
 
 class InputErrors(InputError):
-    """Several mistakes, each a whole message; as text they stand one after the other."""
+    """Several mistakes, each a whole message; as text the first of them stand one after the other."""
 
     def __init__(self, messages: Iterable[str]):
         self.messages = list(messages)
-        super().__init__("; ".join(self.messages))
+        more = len(self.messages) - MOST_IN_A_LINE
+        super().__init__("; ".join(self.messages[:MOST_IN_A_LINE]) + (f"; and {more} more" if more > 0 else ""))
 
     @property
     def lines(self) -> list[str]:

@@ -8,6 +8,7 @@ import stat
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from gen2reco.errors import InfrastructureError, InputError
@@ -45,6 +46,21 @@ def read_text(path: Path | str, limit: int = MAX_TEXT) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from None
+
+
+def new_folder(wanted: Path) -> Path:
+    """Make a folder of that name, or, where something has it, of the first free one that ends in _2, _3 and so on.
+    Two processes never get the same one. Raises InfrastructureError when the disk refuses."""
+    for number in count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InfrastructureError(f"{folder}: cannot be made: {error.strerror or error}") from None
+    raise AssertionError("numbers do not end")
 
 
 def check_output(path: Path | str, own: Collection[str] = ()) -> None:

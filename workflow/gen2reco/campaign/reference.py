@@ -1,7 +1,6 @@
 """Generate the reference page and the JSON schema of the configuration from its models."""
 
 import json
-import types
 import typing
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from gen2reco.campaign.campaign import Campaign, Comparison, Sample, StageChoice
 from gen2reco.config.detector import Detector
+from gen2reco.config.field_words import default_of, first_paragraph, kind_of, meaning_of
 from gen2reco.config.model_choice import ModelChoice, WarmStart
 from gen2reco.config.process import KINDS
 from gen2reco.config.promotion import Criterion
@@ -45,7 +45,7 @@ def reference_page() -> str:
     for stage in STAGES:
         for name in backend_names(stage):
             cls = backend_class(stage, name)
-            parts.append(_section(f"{stage}: {name}", cls.Options, 3, _first_paragraph(cls)))
+            parts.append(_section(f"{stage}: {name}", cls.Options, 3, first_paragraph(cls)))
     parts.append("## Process files\n\n`kind` decides which keys a process file has.\n")
     parts += [_section(f"kind: {kind}", model, 3) for kind, model in KINDS.items()]
     parts.append(_section("Detector files", Detector, 2))
@@ -54,7 +54,7 @@ def reference_page() -> str:
 
 
 def _section(title: str, model: type[BaseModel], level: int, text: str | None = None) -> str:
-    lines = [f"{'#' * level} {title}\n", (text or _first_paragraph(model)) + "\n"]
+    lines = [f"{'#' * level} {title}\n", (text or first_paragraph(model)) + "\n"]
     if model.model_fields:
         lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
         lines += [_row(name, field) for name, field in model.model_fields.items()]
@@ -62,36 +62,10 @@ def _section(title: str, model: type[BaseModel], level: int, text: str | None = 
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    if field.is_required():
-        default = "required"
-    else:
-        value = field.get_default(call_default_factory=True)
-        plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        text = json.dumps(plain, default=lambda v: v.model_dump(mode="json") if isinstance(v, BaseModel) else str(v))
-        default = f"`{text}`" if len(text) <= 60 else "see the shipped file"
-    meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{field.alias or name}` | {_kind(field.annotation)} | {default} | {meaning} |"
-
-
-def _kind(annotation: object) -> str:
-    """The name of a type in the words of the reference page."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is type(None):
-        return "null"
-    if origin is typing.Annotated:
-        return _kind(args[0])
-    if origin is typing.Literal:
-        return " or ".join(f"`{value}`" for value in args)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_kind(a) for a in args)
-    if origin in (list, tuple):
-        inner = [a for a in args if a is not Ellipsis]
-        return ("list of " if origin is list else "") + ", ".join(_kind(a) for a in inner)
-    if origin is dict:
-        return f"map of {_kind(args[0])} to {_kind(args[1])}"
-    names = {str: "text", int: "integer", float: "number", bool: "true/false", dict: "map"}
-    known = [word for kind, word in names.items() if kind is annotation]
-    return known[0] if known else str(getattr(annotation, "__name__", annotation))
+    text = default_of(field)
+    default = "required" if text is None else f"`{text}`" if len(text) <= 60 else "see the shipped file"
+    meaning = meaning_of(field).replace("|", "\\|")
+    return f"| `{field.alias or name}` | {kind_of(field.annotation)} | {default} | {meaning} |"
 
 
 def _inner(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -109,7 +83,3 @@ def _inner(model: type[BaseModel]) -> list[type[BaseModel]]:
     for field in model.model_fields.values():
         visit(field.annotation)
     return found
-
-
-def _first_paragraph(cls: type) -> str:
-    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())

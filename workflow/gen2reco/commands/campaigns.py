@@ -7,12 +7,16 @@ from pathlib import Path
 
 import click
 
+from gen2reco.commands.backends import profile_names, sample_names
+
 FILE = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("campaign", type=FILE)
-@click.option("--profile", help="Check as well that the cluster has what this profile asks for.")
+@click.option(
+    "--profile", shell_complete=profile_names, help="Check as well that the cluster has what this profile asks for."
+)
 def check(campaign: Path, profile: str | None) -> None:
     """Check CAMPAIGN and everything it refers to; prints what it would make."""
     from gen2reco.campaign.mistakes import check_campaign
@@ -85,7 +89,7 @@ def recover(campaign: Path, snakemake: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("lock", type=FILE)
-@click.argument("sample")
+@click.argument("sample", shell_complete=sample_names)
 @click.argument("output", type=FILE)
 def verify(lock: Path, sample: str, output: Path) -> None:
     """Check that SAMPLE of the plan LOCK is whole, and write what was found to OUTPUT."""

@@ -4,13 +4,21 @@ from pathlib import Path
 
 import click
 
+from gen2reco.commands.backends import profile_names
+
 FILE = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("campaign", type=FILE)
 @click.argument("snakemake", nargs=-1)
-@click.option("--profile", default="slurm", show_default=True, help="Profile: a name in profiles/, or a folder.")
+@click.option(
+    "--profile",
+    default="slurm",
+    show_default=True,
+    shell_complete=profile_names,
+    help="Profile: a name in profiles/, or a folder.",
+)
 @click.option(
     "--driver",
     type=click.Choice(["job", "detached", "here"]),

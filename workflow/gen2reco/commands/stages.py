@@ -10,27 +10,43 @@ from typing import Any
 import click
 
 from gen2reco.campaign.model_pins import pin_option
+from gen2reco.commands.backends import StageCommand, backend_names_of, option_keys_of, sample_names
 from gen2reco.config.block import load_block, parse_yaml
 from gen2reco.config.detector import Detector
 from gen2reco.detector.made_with import stated_detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.files import check_output
+from gen2reco.run.backend_list import names_of
 from gen2reco.run.runner import Job, provenance, run
 from gen2reco.run.sidecar import check_source, failure
-from gen2reco.run.stage import make_backend
+from gen2reco.run.stage import make_backend, wrong_record
 from gen2reco.run.stage_table import MAX_DRAWS, RECORDS, Stage
 from gen2reco.track.secrets import shown_command
+from gen2reco.verbosity import QUIET, VERBOSE, say
 
 FILE = click.Path(path_type=Path)
 MAX_BLOCKS = 10
 
 
-def _job_options(command: Callable) -> Callable:
+def _job_options(stage: Stage, command: Callable) -> Callable:
     """Add the options that all stages share: those of a run by hand, and those of a job of a plan."""
+    backend, option = backend_names_of(stage.name), option_keys_of(stage.name)
+    names = ", ".join(names_of(stage.name))
     options = [
-        click.option("--backend", help="Which backend does the stage."),
-        click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the backend."),
+        click.option(
+            "--backend",
+            shell_complete=backend,
+            help=f"Which backend does the stage: {names}; default: {stage.backend}.",
+        ),
+        click.option(
+            "--option",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            shell_complete=option,
+            help="An option of the backend, as listed below.",
+        ),
         click.option("--detector", type=FILE, help="Detector file; default: the one the input was made with."),
         click.option(
             "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Seed of the run."
@@ -38,7 +54,7 @@ def _job_options(command: Callable) -> Callable:
         click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes at once."),
         click.option("--chunk-events", type=click.IntRange(min=1), help="Events per chunk (part of the seeds)."),
         click.option("--plan", type=FILE, help="plan.lock.json: run as a job of this plan."),
-        click.option("--sample", help="With --plan: the sample."),
+        click.option("--sample", shell_complete=sample_names, help="With --plan: the sample."),
         click.option("--shard", type=click.IntRange(min=0), help="With --plan: the shard."),
     ]
     for option in reversed(options):
@@ -53,10 +69,10 @@ def stage_command(stage: Stage) -> click.Command:
         execute(stage, output, **given)
 
     decorate = _takes_a_process if stage.reads is None else _takes_a_record
-    named = decorate(click.argument("output", type=FILE)(_job_options(command)))
+    named = decorate(click.argument("output", type=FILE)(_job_options(stage, command)))
     named = _oversample(named) if stage.draws else named
     files = f"Reads {stage.reads} from SOURCE, writes" if stage.reads else "Writes"
-    return click.command(stage.name, help=f"{stage.help}\n\n{files} {stage.writes} to OUTPUT.")(named)
+    return click.command(stage.name, cls=StageCommand, help=f"{stage.help}\n\n{files} {stage.writes} to OUTPUT.")(named)
 
 
 def _oversample(command: Callable) -> Callable:
@@ -100,12 +116,12 @@ def execute(
 
     By hand, raises InputError where too many events failed; `verify` counts the failures of a plan's shards.
     """
-    print(f"$ gen2reco {shown_command(sys.argv[1:])}", file=sys.stderr)
+    say(f"$ gen2reco {shown_command(sys.argv[1:])}")
     check_output(output)
-    if source is not None:
-        records.open_file(source, stage.reads).close()
+    if source is not None and stage.reads is not None and (found := records.record_of(source)) != stage.reads:
+        raise InputError(f"{source}: {wrong_record(stage, found)}")
     if slurm_job := os.environ.get("SLURM_JOB_ID"):
-        print(f"Slurm job {slurm_job} on {platform.node()}", file=sys.stderr, flush=True)
+        say(f"Slurm job {slurm_job} on {platform.node()}")
     if plan is not None:
         from gen2reco.campaign.job import planned_device, planned_job
 
@@ -123,11 +139,11 @@ def execute(
         job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
         job.oversample = oversample
     facts = run(job)
-    lines = [f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}"]
-    lines += job.backend.notices(facts)
+    say(f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}")
+    say(*(f"  {key}: {value}" for key, value in facts.items() if not isinstance(value, dict)), at=VERBOSE)
     by_hand = facts["status"] == "failed" and plan is None
-    lines += [failure(facts)] if facts["events_failed"] and not by_hand else []
-    print(*(" ".join(line.split()) for line in lines), sep="\n", file=sys.stderr)
+    lost = [failure(facts)] if facts["events_failed"] and not by_hand else []
+    say(*(" ".join(line.split()) for line in [*job.backend.notices(facts), *lost]), at=QUIET)
     if by_hand:
         raise InputError(f"{output}: written empty: {failure(facts)}; mend the input and run it again")
 
@@ -183,7 +199,8 @@ def publish(source: Path, output: Path, shard: int, particles: Path | None, plan
         _check_apart(output, file)
         check_source(file, failed=planned)
     count, notices = publish_file(source, output, shard, particles)
-    print(f"{output}: {count} events", *notices, sep="\n", file=sys.stderr)
+    say(f"{output}: {count} events")
+    say(*notices, at=QUIET)
 
 
 @click.command()

@@ -1,6 +1,8 @@
 """`gen2reco validate`: compare samples and write metrics.json, report.html and its figures."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from gen2reco.config.block import load_block, load_yaml, parse_block, parse_yaml
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
+from gen2reco.files import new_folder
 
 if TYPE_CHECKING:
     from gen2reco.validate.verdict import Metric
@@ -35,7 +38,7 @@ def validate() -> None:
     """
 
 
-_OUT = click.option("--out", type=FILE, default="validation", show_default=True, help="Folder of the report.")
+_OUT = click.option("--out", type=FILE, help="Folder of the report; left out: a new one, validation_SAMPLES.")
 _SETTINGS = click.option(
     "--settings", type=FILE, help="YAML file of limits and selection, or a campaign file with `validation`."
 )
@@ -48,7 +51,7 @@ _SETTINGS = click.option(
 @click.option("--plan", type=FILE, help="plan.lock.json: SAMPLES names a reference of this plan.")
 @click.option("--detector", type=FILE, help="Detector of samples whose files do not say it.")
 def samples(
-    samples: tuple[Path, ...], out: Path, settings: Path | None, plan: Path | None, detector: Path | None
+    samples: tuple[Path, ...], out: Path | None, settings: Path | None, plan: Path | None, detector: Path | None
 ) -> None:
     """Compare SAMPLES, of which the first is the reference, at every stage that both have.
 
@@ -63,7 +66,24 @@ def samples(
         opened, chosen = planned_samples(plan, str(samples[0]))
     else:
         opened, chosen = open_samples(list(samples)), read_settings(settings)
-    _print_verdicts(compare(opened, out, chosen, load_block(detector, Detector) if detector else None), out)
+    given = load_block(detector, Detector) if detector else None
+    with _folder(out, samples) as folder:
+        _print_verdicts(compare(opened, folder, chosen, given), folder)
+
+
+@contextmanager
+def _folder(out: Path | None, samples: Sequence[Path]) -> Iterator[Path]:
+    """The folder that is given, or a new one named after the samples, which goes where nothing was written to it."""
+    if out is not None:
+        yield out
+        return
+    names = [re.sub(r"[^A-Za-z0-9_.-]", "_", sample.stem if sample.suffix else sample.name) for sample in samples]
+    made = new_folder(Path("_".join(["validation", *names])[:100]))
+    try:
+        yield made
+    finally:
+        with suppress(OSError):
+            made.rmdir()
 
 
 def _scan(many: str) -> Callable:
@@ -112,7 +132,7 @@ def fused(backend: str, **given: Any) -> None:
 @_scan("evaluations=1,2,4,8")
 @click.option("--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events of each setting.")
 def generation(
-    reference: Path, out: Path, settings: Path | None, vary: tuple[str, ...], options: tuple[str, ...], seed: int,
+    reference: Path, out: Path | None, settings: Path | None, vary: tuple[str, ...], options: tuple[str, ...], seed: int,
     events: int,
 ) -> None:  # fmt: skip
     """Quality and time of the learned generator against network evaluations, on the process of REFERENCE."""
@@ -122,12 +142,13 @@ def generation(
     from gen2reco.validate.scan import scan_generator
 
     opened, chosen = open_sample(reference), read_settings(settings)
-    candidates = scan_generator(opened, out, _varied(vary), pin_option(_pairs(options)), events, seed)
-    _print_verdicts(compare([opened, *candidates], out, chosen), out)
+    with _folder(out, [reference]) as folder:
+        candidates = scan_generator(opened, folder, _varied(vary), pin_option(_pairs(options)), events, seed)
+        _print_verdicts(compare([opened, *candidates], folder, chosen), folder)
 
 
 def _scan_stage(
-    stage: str, backend: str, reference: Path, out: Path, settings: Path | None, vary: tuple[str, ...],
+    stage: str, backend: str, reference: Path, out: Path | None, settings: Path | None, vary: tuple[str, ...],
     options: tuple[str, ...], seed: int,
 ) -> None:  # fmt: skip
     from gen2reco.campaign.model_pins import pin_option
@@ -136,8 +157,9 @@ def _scan_stage(
     from gen2reco.validate.scan import scan_stage
 
     opened, chosen = open_sample(reference), read_settings(settings)
-    candidates = scan_stage(stage, opened, out, _varied(vary), pin_option(_pairs(options)), backend, seed)
-    _print_verdicts(compare([opened, *candidates], out, chosen), out)
+    with _folder(out, [reference]) as folder:
+        candidates = scan_stage(stage, opened, folder, _varied(vary), pin_option(_pairs(options)), backend, seed)
+        _print_verdicts(compare([opened, *candidates], folder, chosen), folder)
 
 
 def _varied(vary: tuple[str, ...]) -> dict[str, list]:

@@ -1,6 +1,6 @@
 """Columns of a record: which it must and may have, and values fitted to their types."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import awkward as ak
@@ -25,6 +25,13 @@ def schema_of(record: str, names: list[str]) -> pa.Schema:
         problem += "" if unknown else "there twice" if double else "missing"
         raise InputError(f"not a {record}/{VERSIONS[record]} record: {problem}; expected {', '.join(required)}")
     return pa.schema([pa.field(name, kinds[name], nullable=False) for name in required + extra])
+
+
+def record_with(names: Iterable[str]) -> str | None:
+    """The record that has these columns; None if none has."""
+    held = set(names)
+    fitting = (one for one in reversed(COLUMNS) if set(COLUMNS[one]) <= held <= {*COLUMNS[one], *OPTIONAL[one]})
+    return next(fitting, None)
 
 
 def fitted(events: pa.Table, record: str, source: Path | str) -> pa.Table:

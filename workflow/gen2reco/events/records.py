@@ -15,7 +15,7 @@ from gen2reco.errors import InputError, first_line
 from gen2reco.events.arrow import array, leaves, lists, no_lists, numbers, structs
 from gen2reco.events.checks import check_values, distinct
 from gen2reco.events.provenance import PROVENANCE_KEY, story_of
-from gen2reco.events.record_columns import fitted, schema_of, table_of
+from gen2reco.events.record_columns import fitted, record_with, schema_of, table_of
 from gen2reco.events.schemas import COLUMNS, OPTIONAL, SCHEMAS, VERSIONS
 from gen2reco.files import regular_file, whole
 
@@ -205,9 +205,8 @@ def _record_of(facts: Mapping[str, str], names: list[str], path: Path) -> str:
             known = ", ".join(f"{name}/{version}" for name, version in VERSIONS.items())
             raise InputError(f"{path}: unknown schema `{declared}`; known: {known}")
         return record
-    for record in reversed(COLUMNS):
-        if set(COLUMNS[record]) <= set(names) <= {*COLUMNS[record], *OPTIONAL[record]}:
-            return record
+    if record := record_with(names):
+        return record
     raise InputError(f"{path}: its columns ({', '.join(sorted(names))}) match no record")
 
 

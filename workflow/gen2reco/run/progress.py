@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from gen2reco.verbosity import tells
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -17,7 +19,7 @@ class Progress:
         self.bar: Bar | None = None
 
     def __enter__(self) -> "Progress":
-        if self.total and sys.stderr.isatty():
+        if self.total and sys.stderr.isatty() and tells():
             from rich import progress
             from rich.console import Console
 
@@ -35,6 +37,8 @@ class Progress:
             self.bar.advance(self.task, n)
             return
         now = time.monotonic()
+        if not tells():
+            return
         if now - self.printed > 10 or self.done >= self.total:
             self.printed = now
             rate = self.done / max(now - self.started, 1e-9)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gen2reco.config.block import Block, parse_block
 from gen2reco.errors import InputError
 from gen2reco.events.truth import STANDARD, Properties
-from gen2reco.run.stage_table import is_built_in
+from gen2reco.run.stage_table import Stage, chain, is_built_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,6 +113,13 @@ def failure_reasons(infos: list[dict], most: int = 20, length: int = 300) -> dic
     kept = dict(total.most_common(most))
     rest = total.total() - sum(kept.values())
     return {**kept, "other reasons": rest} if rest else kept
+
+
+def wrong_record(stage: Stage, found: str) -> str:
+    """What to say of events of the record `found` where a stage reads another one, by the table of stages."""
+    before = " and ".join(f"`{name}`" for name in chain(found, stage.reads))
+    remedy = f"run {before} first" if before else f"give the {stage.reads} that they were made of"
+    return f"these are {found}, `{stage.name}` reads {stage.reads}: {remedy}"
 
 
 def backend_names(stage: str) -> list[str]:

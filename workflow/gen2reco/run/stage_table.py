@@ -119,7 +119,7 @@ def _announced() -> Iterator[Stage]:
 TAKEN = (
     RESERVED
     | {"calibrate_rates", "check", "docs", "export", "export_model", "recover", "show", "status", "submit", "train"}
-    | {"release", "tune", "verify", "all", "events", "like", "shard_events"}
+    | {"backends", "release", "tune", "verify", "all", "events", "like", "shard_events"}
     | {"make_model", "judge_model", "judge", "train_gpu"}
 )
 """Names that no stage may have: of other commands and rules, and of other keys of a sample."""
