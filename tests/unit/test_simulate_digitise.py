@@ -6,8 +6,8 @@ import pytest
 
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
+from gen2reco.detector.digitise import Deposits, deposit_lists, digitise
 from gen2reco.detector.geometry import Geometry, decode
-from gen2reco.simulate.digitise import Deposits, deposit_lists, digitise
 
 
 @pytest.fixture(scope="module")

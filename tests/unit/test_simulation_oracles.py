@@ -8,12 +8,12 @@ import pytest
 from calibrate_events import DETECTOR, GEOMETRY
 from face_particles import events_of, particle
 
+from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import decode
 from gen2reco.detector.propagate import enter, propagate
 from gen2reco.events import records
 from gen2reco.run.seeds import streams
 from gen2reco.run.stage import Chunk, make_backend
-from gen2reco.simulate.digitise import Deposits
 from gen2reco.simulate.hits_record import hits_table
 from gen2reco.units import C_LIGHT
 

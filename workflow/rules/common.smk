@@ -90,6 +90,17 @@ def source(stage):
     return files
 
 
+def library_of(stage):
+    """An input function: all files of the sample that a stage reads too, and the receipt that it is whole."""
+
+    def files(wildcards):
+        library = PLAN.library(wildcards.sample, stage)
+        names = dict.fromkeys(sample for sample, _, _ in library)
+        return [*(str(PLAN.file(*file)) for file in library), *verified(names)]
+
+    return files
+
+
 def stage_of(wildcards, output):
     """A params function: the stage of a job. Shell commands are worked out later than the loop that makes the rules."""
     return os.path.basename(os.path.dirname(output.events))

@@ -7,6 +7,7 @@ for stage, device in STAGE_RULES:
         input:
             events=source(stage),
             model=model_of(stage),
+            library=library_of(stage),
         output:
             events=record(stage),
             sidecar=sidecar(stage),

@@ -13,6 +13,7 @@ from gen2reco.campaign.campaign import (
     load_campaign,
     too_many_shards,
 )
+from gen2reco.campaign.libraries import library_entry, library_of
 from gen2reco.campaign.model_entries import check_use, made_model_of, making_order, model_entry, needed
 from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
@@ -106,12 +107,16 @@ def _entries(
             key = (stage, choice.model_dump_json())
             if key not in made:
                 with mistakes.caught(f"{loaded.file}: samples.{name}.{stage}"):
-                    made[key] = _stage_entry(stage, choice, loaded, models)
+                    made[key] = _stage_entry(stage, choice, loaded, models, samples)
             if key in made:
                 stages[stage] = {**made[key], "owner": _owner(name, stage, made[key], like, stages)}
                 stages[stage] |= {"named": named[name, stage]} if (name, stage) in named else {}
         if len(stages) < len(chains[name]):
             continue
+        for stage, choice in chains[name].items():
+            with mistakes.caught(f"{loaded.file}: samples.{name}.{stage}"):
+                library = samples.get(library_of(stage, choice) or "")
+                backend_class(stage, choice.backend).check_chain(choice.options, stages, library)
         kept = (old or {}).get("samples", {}).get(name)
         with mistakes.caught():
             sizes = _sizes(f"{loaded.file}: samples.{name}", campaign, name, stages, like, kept)
@@ -123,7 +128,7 @@ def _entries(
 def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:
     """The sample whose files hold the stage: that of the sample this one is like, if all stages so far agree."""
     stages = like["stages"] if like else {}
-    if stage not in stages or any(done["owner"] != stages[s]["owner"] for s, done in before.items()):
+    if stage not in stages or any(done["owner"] != stages.get(s, {}).get("owner") for s, done in before.items()):
         return name
     return stages[stage]["owner"] if stages[stage]["digest"] == entry["digest"] else name
 
@@ -152,7 +157,9 @@ def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict |
     return {"events": events, "shard_events": size}
 
 
-def _stage_entry(stage: str, choice: StageChoice, loaded: Loaded, models: dict[str, dict]) -> dict:
+def _stage_entry(
+    stage: str, choice: StageChoice, loaded: Loaded, models: dict[str, dict], samples: dict[str, dict]
+) -> dict:
     """The entry of a stage. For a model that the campaign makes, the digest of its training stands in for that of the
     model, which is not known yet."""
     cls, detector = backend_class(stage, choice.backend), loaded.detector
@@ -168,6 +175,7 @@ def _stage_entry(stage: str, choice: StageChoice, loaded: Loaded, models: dict[s
         "chunk_events": choice.chunk_events,
         "model": model,
         **({"oversample": choice.oversample} if choice.oversample > 1 else {}),
+        **({"library": library_entry(library, samples[library])} if (library := library_of(stage, choice)) else {}),
     }
     content = stage_digest(stage, fixed, cls, loaded.campaign.seed, detector.digest())
     return {**fixed, "device": choice.device, "digest": content, **({"made": made} if made else {})}

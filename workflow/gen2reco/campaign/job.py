@@ -33,6 +33,10 @@ def planned_job(
             "put the planned one back, or run `gen2reco plan CAMPAIGN --new-revision`"
         )
     check_release(plan, stage)
+    library = plan.library(sample, stage)
+    for file in library:
+        check_file(plan, *file)
+    backend.library = tuple(plan.file(*file) for file in library)
     return Job(
         backend,
         Path(output),

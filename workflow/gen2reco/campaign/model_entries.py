@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gen2reco.campaign.campaign import Campaign, StageChoice
+from gen2reco.campaign.libraries import content_of, libraries
 from gen2reco.campaign.model_pins import pin
 from gen2reco.config.block import digest, load_yaml, parse_block
 from gen2reco.config.model_choice import PACKAGE, ModelChoice, WarmStart
@@ -34,6 +35,7 @@ def needed(campaign: Campaign, chains: dict[str, dict[str, StageChoice]]) -> Nee
         used = {made_model_of(choice.options, campaign.models) for choice in chains[name].values()} - {None}
         needs["samples", name] = {("models", str(model)) for model in used}
         needs["samples", name] |= {("samples", sample.like)} if sample.like else set()
+        needs["samples", name] |= {("samples", library) for library in libraries(campaign, name, chains[name])}
     for name, model in campaign.models.items():
         replayed = replayed_samples(model, campaign.models)
         needs["models", name] = {("samples", sample) for sample in (*model.data, *model.held_out, *replayed)}
@@ -49,8 +51,8 @@ def making_order(needs: Needs) -> list[tuple[str, str]]:
     except CycleError as error:
         circle = " -> ".join(f"{kind}.{name}" for kind, name in error.args[1][:10])
         raise InputError(
-            f"{circle}: a model and its own training data, held-out events or earlier model; let another sample, "
-            "`like` that one, use the model"
+            f"{circle}: a model and its own training data, held-out events or earlier model, or a library of its own "
+            "signal; let another sample, `like` that one, use it"
         ) from None
 
 
@@ -222,10 +224,4 @@ def _shared_stage(one: dict, other: dict) -> str | None:
 
 def _content(sample: dict, trainer: type[TrainingKind]) -> str:
     """The digest of all that decides the records of a sample which a training reads."""
-    last = record_stage(sample["stages"], trainer)
-    names = list(sample["stages"])
-    stages = [
-        [stage, sample["stages"][stage]["digest"], sample["stages"][stage]["owner"]]
-        for stage in names[: names.index(str(last)) + 1]
-    ]
-    return digest({"stages": stages, "events": sample["events"], "shard_events": sample["shard_events"]})
+    return content_of(sample, str(record_stage(sample["stages"], trainer)))

@@ -20,6 +20,7 @@ from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.files import file_digest
 from gen2reco.paths import LOCK_NAME, campaign_folder, lock_file, record_file
 from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.stage_table import LIBRARY_STAGE
 
 VARIABLE = "GEN2RECO_PLAN"
 """Environment variable that passes the plan of a driver to its jobs: `<campaign>:<digest>`."""
@@ -69,6 +70,12 @@ class Plan:
     def choice(self, sample: str, stage: str) -> dict:
         """The entry of a stage: backend, options, digest, chunk size, device."""
         return self.samples[self.owner(sample, stage)]["stages"][stage]
+
+    def library(self, sample: str, stage: str) -> list[tuple[str, str, int]]:
+        """Sample, stage and shard of the files of another sample that a stage reads too; none for most."""
+        library = self.choice(sample, stage).get("library")
+        name = library["sample"] if library else ""
+        return [(name, LIBRARY_STAGE, shard) for shard in range(self.shards(name))] if library else []
 
     def file(self, sample: str, stage: str, shard: int) -> Path:
         """The record file of a shard."""

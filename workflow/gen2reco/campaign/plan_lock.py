@@ -28,6 +28,15 @@ class _Read(BaseModel):
     model_config = Block.model_config
 
 
+class LibraryEntry(_Read):
+    """Another sample whose files a stage reads too."""
+
+    sample: Name
+    """The sample."""
+    digest: Sha256
+    """Digest of all that decides its files."""
+
+
 class StageEntry(_Read):
     """How one stage of a sample is done, and by the files of which sample."""
 
@@ -53,6 +62,8 @@ class StageEntry(_Read):
     """What the campaign called the model."""
     made: Name | None = None
     """The model of the campaign that it uses."""
+    library: LibraryEntry | None = None
+    """The sample whose files it reads too."""
 
 
 class SampleEntry(_Read):
@@ -172,6 +183,8 @@ class Lock(_Read):
                     raise ValueError(f"samples.{name}.{stage}: `{entry.owner}` owns no such files")
                 if owner.stages[stage].digest != entry.digest or not _within(sample, owner):
                     raise ValueError(f"samples.{name}.{stage}: does not agree with that of its owner `{entry.owner}`")
+                if entry.library and entry.library.sample not in self.samples:
+                    raise ValueError(f"samples.{name}.{stage}: library `{entry.library.sample}` is no sample")
                 if entry.made and (entry.made not in self.models or self.models[entry.made].digest != entry.model):
                     raise ValueError(f"samples.{name}.{stage}: `{entry.made}` is no such model")
         for name, model in self.models.items():
@@ -214,6 +227,7 @@ def stage_digest(stage: str, choice: dict, backend: type[Backend], seed: int, de
 
     known = {key: choice[key] for key in ("backend", "options", "chunk_events", "model")}
     known |= {"oversample": choice["oversample"]} if "oversample" in choice else {}
+    known |= {"library": choice["library"]} if "library" in choice else {}
     known |= {"version": backend.version, "record": VERSIONS[STAGES[stage].writes], "seed": seed}
     return digest({**known, "detector": detector if backend.needs_detector else None})
 

@@ -35,6 +35,8 @@ class Flat(NamedTuple):
     """(n_contributions,) number of the hit."""
     particle: NDArray[np.int64]
     energy: NDArray[np.float64]
+    pileup: NDArray[np.float64] | None = None
+    """(n_hits,) energy of pile-up in each hit, GeV; None where there is none."""
 
 
 def flatten(events: pa.Table, geometry: Geometry, source: str = "hits") -> Flat:
@@ -67,6 +69,7 @@ def flatten(events: pa.Table, geometry: Geometry, source: str = "hits") -> Flat:
         ak.to_numpy(contribution["hit"]) + starts["hits"][of],
         ak.to_numpy(contribution["particle"]) + starts["particles"][of],
         ak.to_numpy(contribution["energy"]).astype(np.float64),
+        ak.to_numpy(ak.flatten(data["hit_pileup"])).astype(np.float64) if "hit_pileup" in data.fields else None,
     )
 
 
@@ -103,7 +106,17 @@ def clusters_table(events: pa.Table, flat: Flat, found: Reconstruction, geometry
             associate(found.fragments.label, shares), "fragment", first, flat, n
         ),
     }
+    if flat.pileup is not None:
+        pileup = _pileup(flat.pileup, found, len(shape["event"]))
+        columns["trackster_pileup"] = per_event(shape["event"], n, pileup)
     return records.table("clusters", columns)
+
+
+def _pileup(pileup: NDArray, found: Reconstruction, n_tracksters: int) -> NDArray:
+    """Energy of pile-up in each trackster, GeV: (n_tracksters,)."""
+    trackster = np.append(found.cluster_trackster, -1)[found.hit_cluster]
+    inside = trackster >= 0
+    return np.bincount(trackster[inside], pileup[inside], n_tracksters)
 
 
 def _fragments(found: Reconstruction) -> tuple[NDArray[np.int64], NDArray]:

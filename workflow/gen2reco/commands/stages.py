@@ -27,11 +27,12 @@ from gen2reco.verbosity import QUIET, VERBOSE, say
 
 FILE = click.Path(path_type=Path)
 MAX_BLOCKS = 10
+LIBRARY_HELP = "Files of a library, whose events are added as pile-up; takes all that follow it."
 
 
 def _job_options(stage: Stage, command: Callable) -> Callable:
     """Add the options that all stages share: those of a run by hand, and those of a job of a plan."""
-    backend, option = backend_names_of(stage.name), option_keys_of(stage.name)
+    backend, keys = backend_names_of(stage.name), option_keys_of(stage.name)
     names = ", ".join(names_of(stage.name))
     options = [
         click.option(
@@ -44,7 +45,7 @@ def _job_options(stage: Stage, command: Callable) -> Callable:
             "options",
             multiple=True,
             metavar="KEY=VALUE",
-            shell_complete=option,
+            shell_complete=keys,
             help="An option of the backend, as listed below.",
         ),
         click.option("--detector", type=FILE, help="Detector file; default: the one the input was made with."),
@@ -71,8 +72,25 @@ def stage_command(stage: Stage) -> click.Command:
     decorate = _takes_a_process if stage.reads is None else _takes_a_record
     named = decorate(click.argument("output", type=FILE)(_job_options(stage, command)))
     named = _oversample(named) if stage.draws else named
+    if stage.takes_library:
+        named = click.option("--library", type=FILE, multiple=True, help=LIBRARY_HELP)(named)
     files = f"Reads {stage.reads} from SOURCE, writes" if stage.reads else "Writes"
-    return click.command(stage.name, cls=StageCommand, help=f"{stage.help}\n\n{files} {stage.writes} to OUTPUT.")(named)
+    cls = _ManyFiles if stage.takes_library else StageCommand
+    return click.command(stage.name, cls=cls, help=f"{stage.help}\n\n{files} {stage.writes} to OUTPUT.")(named)
+
+
+class _ManyFiles(StageCommand):
+    """A command whose `--library` takes all files that follow it, as a shell expands `minbias/*.parquet`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each of its files."""
+        spread: list[str] = []
+        open_option = False
+        for word in args:
+            open_option = word == "--library" or (open_option and not word.startswith("-"))
+            spread += ["--library", word] if open_option and word != "--library" else []
+            spread += [word] if not open_option else []
+        return super().parse_args(ctx, spread)
 
 
 def _oversample(command: Callable) -> Callable:
@@ -111,6 +129,7 @@ def execute(
     source: Path | None = None,
     process: Path | None = None,
     events: int = 0,
+    library: tuple[Path, ...] = (),
 ) -> None:
     """Run one job of a stage, planned or by hand; print the line that runs it again, and how many events it made.
 
@@ -136,6 +155,10 @@ def execute(
             backend, given = options_for(process, backend or stage.backend, given)
             _check_apart(output, process, given["process"].get("file"))
         made = make_backend(stage.name, backend or stage.backend, given, _detector(detector, source, stage))
+        if library and not made.takes_library:
+            raise InputError(f"--library: backend `{made.name}` of `{stage.name}` takes none; leave it out")
+        _check_apart(output, *library)
+        made.library = library
         job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
         job.oversample = oversample
     facts = run(job)

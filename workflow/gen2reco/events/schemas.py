@@ -90,12 +90,13 @@ LINKS = ("source",)
 _LINKS = {"source": _i64}
 OPTIONAL: dict[str, dict[str, pa.DataType]] = {
     "particles": {"weights": _list_of(_f64)},
-    "hits": {**_LINKS, "deposits": DEPOSIT},
+    "hits": {**_LINKS, "deposits": DEPOSIT, "hit_pileup": _list_of(_f32)},
     "clusters": {
         **_LINKS,
         "deposited": _list_of(_f32),
         "fragments": FRAGMENT,
         "fragment_associations": FRAGMENT_ASSOCIATION,
+        "trackster_pileup": _list_of(_f32),
     },
     "objects": {
         **_LINKS,
@@ -141,8 +142,12 @@ INDICES: dict[str, tuple[tuple[str, str, int], ...]] = {
 
 LENGTHS: dict[str, tuple[tuple[str, str], ...]] = {
     "particles": (),
-    "hits": (),
-    "clusters": (("cluster_trackster", "layer_clusters"), ("deposited", "particles")),
+    "hits": (("hit_pileup", "hits"),),
+    "clusters": (
+        ("cluster_trackster", "layer_clusters"),
+        ("deposited", "particles"),
+        ("trackster_pileup", "tracksters"),
+    ),
     "objects": (("out_of_range", "objects"), ("object_track", "objects"), ("object_particle", "objects")),
 }
 """Per record: (list column, column whose entries it has one value each for)."""
@@ -152,5 +157,6 @@ NOT_NEGATIVE = {
     *(f"{column}.energy" for column in ("tracksters", "fragments", "objects")),
     *(f"{column}.shared_energy" for column in ("associations", "fragment_associations")),
     *("objects.energy_raw", "objects.energy_sigma", "deposited"),
+    *("hit_pileup", "trackster_pileup"),
 }
 """Energies, GeV; those of partons may be negative in an intermediate state."""

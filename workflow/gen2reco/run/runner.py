@@ -78,6 +78,8 @@ class _Input:
     sha256: str | None = None
     times: int = 1
     """How often each event is drawn."""
+    library: tuple[str, ...] = ()
+    """sha256 of the files of the library."""
 
     def events(self, chunk: Chunk) -> pa.Table | None:
         return None if self.source is None else draw(self.source, chunk.start, chunk.stop, self.times)
@@ -153,7 +155,8 @@ def _read_input(job: Job) -> _Input:
         raise InputError(f"{job.output}: its sidecar would replace that of the input {source}; name another output")
     sha256 = check_source(source, failed=job.planned)
     events = records.Source(source, record)
-    return _Input(events.check(), events.story, sha256, job.oversample)
+    library = tuple(check_source(file, failed=job.planned) for file in job.backend.library)
+    return _Input(events.check(), events.story, sha256, job.oversample, library)
 
 
 def provenance(path: Path | str) -> dict:
@@ -167,13 +170,14 @@ def _chunks(job: Job, given: _Input) -> list[Chunk]:
     if problem := too_many_chunks(span.stop - span.start, size):
         raise InputError(f"{job.output}: {problem}; make it in several files, or give larger chunks")
     stage = job.backend.stage
+    sample = given.story.get(job.backend.seeded_by or "", {}).get("sample", job.sample)
     return [
-        Chunk(i, chunk_seed(job.seed, job.sample, stage, job.shard, i), start, min(start + size, span.stop))
+        Chunk(i, chunk_seed(job.seed, sample, stage, job.shard, i), start, min(start + size, span.stop))
         for i, start in enumerate(range(span.start, span.stop, size))
     ]
 
 
-def _identity(job: Job) -> dict:
+def _identity(job: Job, given: _Input) -> dict:
     """Everything of the job that decides the bytes of the output; chunks are resumed only if all of it agrees."""
     backend = job.backend
     return {
@@ -186,6 +190,7 @@ def _identity(job: Job) -> dict:
         "shard": job.shard,
         "chunk_events": job.chunk_events or backend.chunk_events,
         **_drawn(job),
+        **({"library": list(given.library)} if given.library else {}),
     }
 
 
@@ -198,7 +203,7 @@ def _made_by(job: Job, given: _Input) -> str:
     """Digest of everything that decides the bytes of the output, except the number of events."""
     detector = job.backend.detector.digest() if job.backend.detector else None
     stage = job.backend.stage
-    return digest([stage, _identity(job), given.sha256, detector, records.VERSIONS, __version__])
+    return digest([stage, _identity(job, given), given.sha256, detector, records.VERSIONS, __version__])
 
 
 def _partial_folder(job: Job, made_by: str) -> Path:
@@ -299,7 +304,7 @@ def _merge(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles) -> t
 def _write(job: Job, given: _Input, chunks: list[Chunk], files: ChunkFiles, summary: dict) -> int:
     """Merge chunks into the output file; returns its rows."""
     detector = {"detector": job.backend.detector.model_dump(mode="json")} if job.backend.detector else {}
-    story = {**given.story, job.backend.stage: {**_identity(job), **detector, "info": summary}}
+    story = {**given.story, job.backend.stage: {**_identity(job, given), **detector, "info": summary}}
     rows = 0
 
     def tables() -> Iterator[pa.Table]:

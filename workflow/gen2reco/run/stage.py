@@ -4,6 +4,7 @@ import importlib
 from collections import Counter
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gen2reco.config.block import Block, parse_block
@@ -45,7 +46,9 @@ class Backend:
     `isolate`: each chunk runs in a child forked from the process that called `prepare`, so engines that keep state
     start each chunk fresh, and several chunks may run at once. `version` is raised by hand when the output changes.
     `devices`: those that the backend makes use of; what isolates moves its network to the device in `run`, since CUDA
-    does not outlive a fork.
+    does not outlive a fork. `seeded_by`: an earlier stage whose sample names the seeds, so that samples that share its
+    files draw the same numbers. `chunks_of`: an earlier stage whose chunks are also its own. `takes_library`: whether
+    it reads the files of another sample too, which `library` then holds.
     """
 
     name: ClassVar[str]
@@ -53,7 +56,10 @@ class Backend:
     version: ClassVar[int] = 1
     isolate: ClassVar[bool] = False
     needs_detector: ClassVar[bool] = False
-    chunk_events: ClassVar[int] = 100
+    chunk_events: int = 100
+    seeded_by: ClassVar[str | None] = None
+    chunks_of: ClassVar[str | None] = None
+    takes_library: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
     class Options(Block):
@@ -61,6 +67,7 @@ class Backend:
 
     device: str = "cpu"
     model_digest: str | None = None
+    library: tuple[Path, ...] = ()
 
     def __init__(self, options: Block, detector: "Detector | None" = None):
         self.options, self.detector, self.properties = options, detector, STANDARD
@@ -74,6 +81,10 @@ class Backend:
         """Check the provenance of the input, facts by stage ({} if unknown), before `prepare`. The base class keeps the
         properties of its particles. Raises InputError."""
         self.properties = Properties.of(story)
+
+    @classmethod
+    def check_chain(cls, options: dict, stages: dict[str, dict], library: dict | None) -> None:
+        """Check the other stages of a planned sample, and the entry of its library, if any. Raises InputError."""
 
     def prepare(self) -> None:
         """Do the heavy start-up once (imports, compilation, engine initialisation)."""

@@ -34,6 +34,9 @@ class Stage:
     draws: bool = False
     """Whether it draws at random, so that it may take each event several times (`oversample`)."""
 
+    takes_library: bool = False
+    """Whether a backend of it reads files of another sample too (`--library`)."""
+
     @property
     def spans(self) -> tuple[str, ...]:
         """The stages of the chain that it replaces; none for a stage of the chain, and for one that reads and writes
@@ -59,6 +62,15 @@ _BUILT_IN = (
         help="Make calorimeter hits of particles: Geant4 or a learned simulation.",
         step="Particles to calorimeter hits.",
         draws=True,
+    ),
+    Stage(
+        name="readout",
+        reads="hits",
+        writes="hits",
+        backend="plain",
+        help="Read hits out again: with pile-up, or by a detector that differs in noise, dead cells or tracks.",
+        step="Hits with deposits to hits of another readout, or with pile-up; left out: those of simulate.",
+        takes_library=True,
     ),
     Stage(
         name="cluster",
@@ -92,6 +104,8 @@ RECORDS = tuple(dict.fromkeys(stage.writes for stage in _BUILT_IN))
 """The records in the order in which they are made."""
 CHAIN = tuple({stage.writes: stage.name for stage in reversed(_BUILT_IN)}[record] for record in RECORDS)
 """The stages that make these records step by step."""
+LIBRARY_STAGE = "simulate"
+"""The stage whose files, which may hold deposits, are read as a library of another sample."""
 FIRST = CHAIN[0]
 """The stage that every sample begins with."""
 

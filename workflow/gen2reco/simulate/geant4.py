@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
+from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.detector.propagate import AtFace, enter
 from gen2reco.errors import InfrastructureError
 from gen2reco.events.truth import simulated
 from gen2reco.run.seeds import streams
 from gen2reco.run.stage import Backend, Chunk, Result
-from gen2reco.simulate.digitise import Deposits
 from gen2reco.simulate.hits_record import face_facts, hits_table, left_out_line
 from gen2reco.simulate.tables import find_tables
 from gen2reco.stdout import quiet

@@ -3,13 +3,13 @@
 import numpy as np
 import pyarrow as pa
 
+from gen2reco.detector.digitise import Deposits, deposit_lists, digitise
 from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.propagate import AtFace
 from gen2reco.detector.tracks import make_tracks
 from gen2reco.events import records
 from gen2reco.events.truth import STANDARD, Properties, simulated
 from gen2reco.run.seeds import streams
-from gen2reco.simulate.digitise import Deposits, deposit_lists, digitise
 
 NAMED = 5
 """Codes that a line names."""

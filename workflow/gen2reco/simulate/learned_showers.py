@@ -10,6 +10,7 @@ from pydantic import Field
 
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
+from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import Geometry, encode
 from gen2reco.detector.propagate import AtFace, enter
 from gen2reco.errors import InputError
@@ -19,7 +20,6 @@ from gen2reco.run import fallback
 from gen2reco.run.model_folder import located, open_model
 from gen2reco.run.seeds import streams
 from gen2reco.run.stage import Backend, Chunk, Result
-from gen2reco.simulate.digitise import Deposits
 from gen2reco.simulate.geant4 import Geant4
 from gen2reco.simulate.hits_record import face_facts, hits_table, left_out_line
 from gen2reco.simulate.showers.incidence import Incidence, incidence

@@ -1,0 +1,48 @@
+"""Deposits of pile-up: turned about the beam, added up by cell, and joined with those of the event itself."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gen2reco.detector.digitise import Deposits
+
+_BITS = 22
+_PLACE = (1 << _BITS) - 1
+
+
+def turned(cell: NDArray[np.uint64], quarters: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Cells turned by quarter turns about the beam, (n,) each: a quarter takes the grid indices (ix, iy) to
+    (-iy - 1, ix), which is exact for centres at half indices."""
+    side, low = cell & ~np.uint64(0xFFFFFFFF), np.uint64(0xFFFF)
+    ix, iy = (cell >> np.uint64(16)) & low, cell & low
+    odd, half = (quarters & np.uint64(1)).astype(bool), (quarters & np.uint64(2)).astype(bool)
+    ix, iy = np.where(odd, low - iy, ix), np.where(odd, ix, iy)
+    ix, iy = np.where(half, low - ix, ix), np.where(half, low - iy, iy)
+    return side | (ix << np.uint64(16)) | iy
+
+
+def joined(own: Deposits, cell: NDArray[np.uint64], energy: NDArray, time: NDArray) -> Deposits:
+    """Deposits of one event and of its pile-up, which belong to no particle (-1), merged per cell and particle.
+
+    cell, energy (GeV), time (ns): (n,) of the pile-up. Sums run in the order of the interactions.
+    """
+    n = len(cell)
+    own = own.merged()
+    cell = np.concatenate([cell, own.cell])
+    particle = np.concatenate([np.full(n, -1), own.particle])
+    energy, time = np.concatenate([energy, own.energy]), np.concatenate([time, own.time])
+    order = sorting(cell)  # pile-up first, then particles in order
+    cell, particle, energy, time = cell[order], particle[order], energy[order], time[order]
+    new = (cell[1:] != cell[:-1]) | (particle[1:] != particle[:-1])
+    first = np.concatenate([[0], np.flatnonzero(new) + 1]) if len(cell) else np.zeros(0, np.int64)
+    total, weighted = (np.add.reduceat(v, first) if len(first) else v for v in (energy, energy * time))
+    zero = np.zeros(len(first), np.int64)
+    return Deposits(zero, cell[first], particle[first], total, weighted / np.where(total > 0, total, 1.0))
+
+
+def sorting(cell: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The stable order of cell ids, which have 41 bits: the place is kept in the low bits of what is sorted."""
+    if len(cell) > _PLACE:
+        return np.argsort(cell, kind="stable")
+    keys = (cell.astype(np.int64) << _BITS) | np.arange(len(cell))
+    keys.sort()
+    return keys & _PLACE
