@@ -284,3 +284,25 @@ def test_hits_without_deposits_or_read_out_before_are_refused(crossing, detector
     with pytest.raises(InputError, match="no deposits to read out"):
         read_out(bare, detector, dead_cells=0.1)
     assert read_sidecar(signal.parent / "out.parquet")["stage"] == "readout"
+
+
+READOUTS = {
+    "none": ({}, {}, None),
+    "plain": ({"backend": "plain", "options": {"em_scale": 1.0, "digitisation": {"noise": None}}}, {}, None),
+    "pile-up": ({"backend": "overlay", "options": {"mean": 140.0}}, {}, "overlay (mean = 140)"),
+    "trained": ({"backend": "overlay", "options": {"mean": 60.0}}, {"readout": "overlay (mean = 60); plain"}, None),
+    "aged": (
+        {"backend": "plain", "options": {"em_scale": 0.97, "digitisation": {"noise": 0.22}}},
+        {"readout": "overlay (mean = 60)"},
+        "plain (em_scale = 0.97, digitisation.noise = 0.22)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READOUTS)
+def test_a_calibration_says_whether_it_was_trained_for_the_readout(case):
+    from gen2reco.calibrate.dnn import not_trained_for
+
+    made, pins, said = READOUTS[case]
+    line = not_trained_for({"readout": made}, pins)
+    assert (line is None) if said is None else (f"these hits are of {said}:" in line)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gen2reco.calibrate.calibration_recipe import ObjectRecipe
 from gen2reco.calibrate.corrections import Corrections, Predicted
-from gen2reco.calibrate.dnn import pins
+from gen2reco.calibrate.dnn import PLAIN, pins, readout_of
 from gen2reco.calibrate.evaluate import LEAST_IDENTIFIED, evaluate, reliability
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, names
 from gen2reco.calibrate.object_training import fit_corrections, train_network
@@ -98,7 +98,8 @@ def common_pins(files: DataFiles) -> tuple[Detector, dict[str, str]]:
             f"{one[1][0]} was made with {one[0]}, {other[1][0]} with {other[0]}; train on files made alike"
         )
     text, (_, detector) = found.popitem()
-    return detector, json.loads(text)
+    readouts = sorted({readout_of(story) for story in files.provenance})
+    return detector, json.loads(text) | ({} if readouts == [PLAIN] else {"readout": "; ".join(readouts)})
 
 
 def valid_range(sample: Sample) -> dict[str, list[float]]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gen2reco.calibrate.network import Sizes
 
 RELEASE = Path(__file__).parent / "release"
+PLAIN = "plain"
+"""The readout of the simulation."""
 MUON = IDENTITIES.index("muon")
 
 
@@ -66,6 +68,7 @@ class Dnn(Backend):
         """Refuse input made with another geometry or clustering than the model was trained behind."""
         super().accept(story)
         self.model.require("input of calibrate", **pins(self.detector, story))
+        self.other_readout = not_trained_for(story, self.model.pins)
 
     def prepare(self) -> None:
         """Import torch, load the weights and the kernels."""
@@ -82,6 +85,14 @@ class Dnn(Backend):
         self.corrections, self.valid = Corrections.of(config.corrections), ValidRange.of(config.valid_range)
         self._check_features(self.network.sizes)
         self.jet_scale = JetScale(self.jet_model) if self.jet_model else None
+
+    def notices(self, facts: dict) -> list[str]:
+        """A line where the model was trained behind another readout."""
+        return [f"calibrate dnn: {facts['other_readout']}"] if facts.get("other_readout") else []
+
+    def summary(self, infos: list[dict]) -> dict:
+        """Numbers summed, and what the readout has that the training had not."""
+        return super().summary(infos) | ({"other_readout": self.other_readout} if self.other_readout else {})
 
     def _check_features(self, sizes: "Sizes") -> None:
         expected = (len(names(self.geometry)), len(TRACK_NAMES), len(POINT_NAMES), len(IDENTITIES))
@@ -197,6 +208,30 @@ def pins(detector: Detector, story: dict) -> dict[str, str | None]:
     made = story.get("cluster")
     clustering = digest({name: made[name] for name in ("backend", "version", "options")}) if made else None
     return {"features": VERSION, "geometry": detector.geometry_digest, "clustering": clustering}
+
+
+def readout_of(story: dict) -> str:
+    """What the readout of the events was, in words: `plain` where it is that of the simulation."""
+    made = story.get("readout") or {}
+    options = made.get("options") or {}
+    parts = [
+        f"{key} = {options[key]:g}" for key in ("mean", "em_scale", "dead_cells") if _changed(options.get(key), key)
+    ]
+    for block in ("digitisation", "tracker"):
+        parts += [f"{block}.{k} = {v:g}" for k, v in (options.get(block) or {}).items() if v is not None]
+    return f"{made['backend']} ({', '.join(parts)})" if parts else PLAIN
+
+
+def _changed(value: float | None, key: str) -> bool:
+    return value is not None and value != (1.0 if key == "em_scale" else 0.0)
+
+
+def not_trained_for(story: dict, pinned: dict[str, str]) -> str | None:
+    """A line where a calibration was trained behind another readout than that of the events; None if it was not."""
+    now, trained = readout_of(story), pinned.get("readout", PLAIN)
+    if now in trained.split("; "):
+        return None
+    return f"the model was trained behind readout {trained}, these hits are of {now}: its energies are not made for it"
 
 
 def of_tracks(

@@ -241,17 +241,8 @@ def _chains(path: Path, samples: dict[str, Sample]) -> dict[str, dict[str, Stage
         chain = {stage: choice for stage, choice in inherited.items() if not any(exclude(stage, o) for o in own)} | own
         if problem := gap(chain):
             raise InputError(f"{path}: samples.{name}: {problem}")
-        chains[name] = _same_chunks({stage: chain[stage] for stage in in_order(chain)})
+        chains[name] = {stage: chain[stage] for stage in in_order(chain)}
     return {name: chains[name] for name in samples}
-
-
-def _same_chunks(chain: dict[str, StageChoice]) -> dict[str, StageChoice]:
-    """The stages of a sample, with the chunks of another stage for those that have the same."""
-    found = dict(chain)
-    for stage, choice in chain.items():
-        if (like := backend_class(stage, choice.backend).chunks_of) in found:
-            found[stage] = choice.model_copy(update={"chunk_events": found[str(like)].chunk_events})
-    return found
 
 
 def complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) -> StageChoice:

@@ -104,6 +104,7 @@ def _entries(
         like = samples.get(campaign.samples[name].like or "")
         stages: dict[str, dict] = {}
         for stage, choice in chains[name].items():
+            choice = _same_chunks(stage, choice, stages)
             key = (stage, choice.model_dump_json())
             if key not in made:
                 with mistakes.caught(f"{loaded.file}: samples.{name}.{stage}"):
@@ -123,6 +124,12 @@ def _entries(
             samples[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
     mistakes.tell()
     return {name: samples[name] for name in campaign.samples}, {name: models[name] for name in campaign.models}
+
+
+def _same_chunks(stage: str, choice: StageChoice, before: dict[str, dict]) -> StageChoice:
+    """The choice of a stage, in the chunks of the earlier stage that it shares them with, if any."""
+    like = before.get(backend_class(stage, choice.backend).chunks_of or "")
+    return choice.model_copy(update={"chunk_events": like["chunk_events"]}) if like else choice
 
 
 def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:

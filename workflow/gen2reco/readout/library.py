@@ -151,7 +151,7 @@ def check_chain_of_library(name: str, library: dict, stages: dict[str, dict], la
     if "simulate" not in made:
         raise InputError(f"{what}: the sample has no `simulate` stage; give it one that keeps deposits")
     simulate = made["simulate"]["options"]
-    if simulate.get("oversample", 1) not in (None, 1):
+    if any(entry.get("oversample", 1) > 1 for entry in made.values()):
         raise InputError(f"{what}: {OVERSAMPLED}")
     if simulate.get("keep_deposits") is False:
         raise InputError(f"{what}: {NO_DEPOSITS}")

@@ -32,6 +32,7 @@ class Overlay(Readout):
     """
 
     name, version, chunk_events, takes_library = "overlay", 1, 10, True
+    kept = False  # three MB an event at a mean of 200
 
     class Options(ReadoutChange):
         """The library, how much of it an event gets, and changes of the detector."""

@@ -48,7 +48,8 @@ class Backend:
     `devices`: those that the backend makes use of; what isolates moves its network to the device in `run`, since CUDA
     does not outlive a fork. `seeded_by`: an earlier stage whose sample names the seeds, so that samples that share its
     files draw the same numbers. `chunks_of`: an earlier stage whose chunks are also its own. `takes_library`: whether
-    it reads the files of another sample too, which `library` then holds.
+    it reads the files of another sample too, which `library` then holds. `kept`: whether its files stay where a
+    campaign does not say which stages to keep.
     """
 
     name: ClassVar[str]
@@ -60,6 +61,7 @@ class Backend:
     seeded_by: ClassVar[str | None] = None
     chunks_of: ClassVar[str | None] = None
     takes_library: ClassVar[bool] = False
+    kept: ClassVar[bool] = True
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
 
     class Options(Block):
