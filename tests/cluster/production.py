@@ -42,7 +42,8 @@ class Production:
         sample = {"events": self.shards * self.shard_events, "shard_events": self.shard_events}
         sample["generate"] = {"backend": "faulty", **changed.pop("generate", {})}
         data = {"name": "faults", "detector": str(REPOSITORY / "configs/detectors/hgcal.yaml"), **changed}
-        (self.folder / "campaign.yaml").write_text(yaml.safe_dump({**data, "samples": {"one": sample}}))
+        samples = {"one": sample, **data.pop("samples", {})}
+        (self.folder / "campaign.yaml").write_text(yaml.safe_dump({**data, "samples": samples}))
 
     @property
     def targets(self) -> list[str]:

@@ -1,40 +1,36 @@
-"""Training over the devices of a node by torchrun in a Slurm job: two CPU processes here."""
+"""A training over two processes and a sample that uses its model, as Slurm jobs; the training is hurt."""
 
-import sys
-from pathlib import Path
+import json
+import shutil
 
 import pytest
 from slurm_cluster import wait_for
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+MODEL = "models/taught_one"
 
 
-def digests(folder: Path) -> list[str]:
-    return [(folder / f"rank{rank}").read_text() for rank in (0, 1)]
+def facts(path):
+    return json.loads(path.read_text())
 
 
 @pytest.mark.slow
-def test_two_processes_agree_and_go_on_after_a_requeue(cluster, tmp_path):
-    """Both hold the same weights; a job requeued in the middle ends with those of an undisturbed one."""
-
-    def submit(name: str, **env: str) -> str:
-        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", SCRIPT, name]
-        settings = " ".join(f"{key}={value}" for key, value in {**env, "OMP_NUM_THREADS": "1"}.items())
-        command = f"env {settings} {' '.join(map(str, words))}"
-        return cluster.run(
-            f"sbatch --parsable --requeue -c2 --mem=4000 -t10 -o {name}.log --wrap '{command}'", cwd=tmp_path
-        )
-
-    def finished(job: str) -> bool:
-        return job not in cluster.jobs("RUNNING,PENDING,COMPLETING")
-
-    quiet = submit("quiet")
-    hurt = submit("hurt", SLOW="0.3")
-    wait_for((tmp_path / "hurt/checkpoint.safetensors").exists, 300, "first checkpoint")
-    cluster.run(f"scontrol requeue {hurt}")
-    for job in (quiet, hurt):
-        wait_for(lambda job=job: finished(job), 300, f"job {job}")
-    log = (tmp_path / "hurt.log").read_text()
-    assert digests(tmp_path / "quiet")[0] == digests(tmp_path / "quiet")[1], log
-    assert digests(tmp_path / "quiet")[0].startswith("2 ")
-    assert digests(tmp_path / "hurt") == digests(tmp_path / "quiet"), log
+def test_a_training_requeued_in_the_middle_gives_the_model_of_a_quiet_one(production):
+    """Its job goes on at the checkpoint, the sample is made by it, and by hand the same model is made again."""
+    model = {"train": "taught", "data": ["one"], "gpus": 2}
+    learned = {"events": 15, "shard_events": 15, "generate": {"backend": "faulty", "model": "taught_one"}}
+    production.write(models={"taught_one": model}, samples={"learned": learned})
+    (production.demands / "train").write_text("sleep 0.5")
+    driver = production.start(targets=["results/faults/learned/generate/00000.parquet"])
+    partial = production.results / MODEL / ".partial"
+    wait_for(lambda: [*partial.rglob("checkpoint.safetensors")], 450, "first checkpoint")
+    log = (production.results / "logs/train/taught_one.log").read_text()
+    production.cluster.run(f"scontrol requeue {log.partition('Slurm job ')[2].split()[0]}")
+    production.release()
+    assert production.finish(driver) == 0, production.log[-3000:]
+    hurt = facts(production.results / MODEL / "trained.json")
+    assert hurt["attempts"] > 1 and facts(production.results / MODEL / "model/config.json")["processes"] == 2
+    assert facts(production.results / "learned/generate/00000.json")["model_digest"] == hurt["model_digest"]
+    shutil.rmtree(partial)
+    production.command("make-model", "results/faults/plan.lock.json", "taught_one", "quiet.json")
+    quiet = facts(production.folder / "quiet.json")
+    assert (quiet["model_digest"], quiet["attempts"]) == (hurt["model_digest"], 1)

@@ -1,4 +1,5 @@
-"""Backends for the tests alone: they sleep, eat memory, or fail on demand, and make the same events whatever happens.
+"""Backends and a training for the tests alone: they sleep, eat memory, or fail on demand, and make the same events and
+weights whatever happens.
 
 Demands are files in the folder GEN2RECO_FAULTS, out of the plan's sight: `all` and `<first event of a chunk>` hold
 words as `sleep 2`, `memory 900`, or `hold`: wait while the file is there. A demand whose first word ends in `!` is met
@@ -14,6 +15,9 @@ import pyarrow as pa
 
 from gen2reco.config.block import Block
 from gen2reco.events import records
+from gen2reco.flow.recipes import Training
+from gen2reco.flow.trainings import Trained, Trainer
+from gen2reco.run.model_folder import located, open_model
 from gen2reco.run.stage import Backend, Chunk, Result
 
 EMPTY = {"px", "py", "pz", "energy", "vx", "vy", "vz", "time"}
@@ -29,6 +33,14 @@ class Faulty(Backend):
 
         particles: int = 10
         """Particles an event."""
+        model: str | None = None
+        """A model of kind `taught`, by whose number the energies are raised."""
+
+    def __init__(self, options, detector=None):
+        super().__init__(options, detector)
+        if options.model:
+            self.taught = open_model(located(options.model), "taught")
+            self.model_digest = self.taught.digest
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
         """Meet the demands, then make the events of the chunk."""
@@ -38,7 +50,37 @@ class Faulty(Backend):
         fields = {"pdg": np.full((count, self.options.particles), 22, np.int32)}
         fields |= {name: rng.random((count, self.options.particles), np.float32) for name in sorted(EMPTY)}
         fields["energy"] += 2  # above any momentum
+        if self.options.model:
+            fields["energy"] += np.abs(self.taught.weights()["weight"]).sum()
         return Result(_table(chunk, fields), {"events_accepted": count})
+
+
+class Taught(Trainer):
+    """Fit a number by the loop of all trainings, over all processes."""
+
+    name, stage, backend, record, pattern = "taught", "generate", "faulty", "particles", "generate/*.parquet"
+
+    def load(self):
+        """Energies of all particles."""
+        tables = [records.awkward(records.read(path, self.record)) for path in self.files.paths]
+        return np.concatenate([np.asarray(table.particles.energy).reshape(-1) for table in tables])
+
+    def train(self, data):
+        """Meet the demand `train` at every step."""
+        import torch
+
+        torch.manual_seed(1)
+        network, energies = torch.nn.Linear(1, 1), torch.from_numpy(data.astype(np.float32))
+
+        def objective(draw):
+            demand("train")
+            wanted = energies[draw.indices(len(energies))]
+            return (network(torch.ones(draw.size, 1))[:, 0] - wanted).square().mean(), {}
+
+        self.work.fit("line", network, objective, Training(steps=6, batch=8, checkpoint_every=1, warmup=1))
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        weights = {name: value.numpy() for name, value in network.state_dict().items()}
+        yield Trained("taught", {"processes": processes}, {}, weights, "# Taught")
 
 
 def demand(name: str) -> None:

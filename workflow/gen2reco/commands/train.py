@@ -218,6 +218,6 @@ def _own_metrics(log: "TrainingLog", files: "DataFiles", made: "list[Model]") ->
 
 
 def _with_sample(row: dict, events: dict[str, str]) -> dict:
-    """A metric with the digest of the sample whose label its name starts with."""
-    label = next((label for label in events if row["name"].startswith(f"{label}_")), None)
+    """A metric with the digest of the sample whose label its name starts with, the longest of several."""
+    label = max((label for label in events if row["name"].startswith(f"{label}_")), key=len, default=None)
     return {**row, "sample": events[label]} if label else row
