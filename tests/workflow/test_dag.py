@@ -209,6 +209,33 @@ def test_a_model_is_trained_on_verified_samples_and_used_once_it_is_trained(trai
     assert len(users) == 2 and all("results/dag/models/showers_one/trained.json" in block for block in users)
 
 
+def test_a_model_that_starts_from_another_waits_for_it_and_what_is_replayed(trains, campaign, snakemake, tmp_path):
+    """Until it was trained from the present one: then a newer receipt of the same model trains nothing anew."""
+
+    def warm(data):
+        data["models"]["warm"] = {**data["models"]["showers_one"], "data": ["more"]}
+        data["models"]["warm"]["from"] = {"model": "showers_one", "replay": 0.3}
+        data["samples"]["more"] = copy.deepcopy(data["samples"]["held"])
+
+    path = campaign(warm)
+    run = snakemake(path, "--dry-run")
+    trained = "results/dag/models/showers_one/trained.json"
+    block = re.search(
+        r"^rule train:\n    input: (.*)\n    output: results/dag/models/warm/trained.json", run.stdout, re.M
+    )
+    assert block[1].split(", ") == ["results/dag/more/verified.json", "results/dag/a/verified.json", trained]
+    pretend(snakemake, tmp_path, "--forceall")
+    lock = json.loads((tmp_path / "results/dag/plan.lock.json").read_text())
+    facts = {"model_digest": "a" * 64, "kinds": {".": "showers"}, "wall_seconds": 1.0, "cpu_seconds": 1.0}
+    for name, parent in (("warm", {"parent": "a" * 64}), ("showers_one", {})):
+        receipt = {**facts, "model": name, "planned": lock["models"][name]["digest"], **parent}
+        (tmp_path / f"results/dag/models/{name}/trained.json").write_text(json.dumps(receipt))
+    assert jobs(snakemake(path, "--dry-run", "results/dag/models/warm/trained.json")) == {}
+    other = json.loads((tmp_path / trained).read_text()) | {"model_digest": "b" * 64}
+    (tmp_path / trained).write_text(json.dumps(other))
+    assert jobs(snakemake(path, "--dry-run", "results/dag/models/warm/trained.json")) == {"train": 1}
+
+
 def test_a_model_on_a_gpu_has_a_rule_of_its_own(trains, campaign, snakemake):
     counts = jobs(snakemake(campaign(lambda data: data["models"]["showers_one"].update(device="cuda")), "--dry-run"))
     assert (counts["train_gpu"], counts.get("train", 0)) == (1, 0)

@@ -10,9 +10,22 @@ import pytest
 from tiny_campaign import start
 from tiny_models import write_campaign
 
+from gen2reco.config.block import load_block
+from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
 from gen2reco.track.runs import campaign_runs
+from repository import REPOSITORY
 
 MODEL = "results/tiny_models/models/tiny_showers"
+USES = f"""
+name: uses
+detector: {REPOSITORY}/configs/detectors/hgcal.yaml
+samples:
+  again:
+    events: 5
+    shard_events: 5
+    generate: {{backend: gun, process: gun.yaml}}
+    simulate: {{backend: ml, model: "models:/showers@candidate"}}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +63,18 @@ def test_a_model_is_trained_judged_used_and_registered(place, run):
     assert (tags["gen2reco.model"], tags["gen2reco.named"]) == (trained["model_digest"], "tiny_showers")
     models = [one for each in runs for one in each.models]
     assert [name for name, _ in models] == ["showers"]
+    card = (place / MODEL / "model/card.md").read_text()
+    recipe = load_block(place / "recipe.yaml", ShowerRecipe).digest()
+    assert trained["recipe_digest"] == recipe and f"Recipe (digest `{recipe}`)" in card
+    assert f"Digest of the content: `{trained['data_digest']}`" in card
+
+
+def test_another_campaign_uses_it_by_its_alias(place, snakemake, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (place / "uses.yaml").write_text(USES)
+    snakemake("uses.yaml", "results/uses/again/simulate/00000.parquet", cwd=place)
+    used = json.loads((place / "results/uses/again/simulate/00000.json").read_text())
+    assert used["model_digest"] == receipt(place)["model_digest"] and used["network_evaluations"] > 0
 
 
 def test_its_state_is_shown(place, gen2reco):
