@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 
 from gen2reco.config.block import Block, Name
 
@@ -30,6 +30,10 @@ class WarmStart(Block):
     @classmethod
     def _name_alone(cls, data: Any) -> Any:
         return {"model": data} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(core)]}
 
     @model_validator(mode="after")
     def _data_are_replayed(self) -> Self:
