@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gen2reco import files as files
+from gen2reco.commands.validate import _folder
 from gen2reco.errors import InfrastructureError, InputError
-from gen2reco.files import check_folder, check_output, read_text, regular_file, whole
+from gen2reco.files import check_folder, check_output, new_folder, read_text, regular_file, whole
 
 
 @pytest.fixture
@@ -144,3 +145,21 @@ def test_a_folder_that_refuses_is_the_machine_s_fault(tmp_path):
         whole(tmp_path / "missing/out") as temporary,
     ):
         temporary.write_text("text")
+
+
+def test_a_new_folder_is_never_one_that_something_has(tmp_path):
+    (tmp_path / "a_2").touch()
+    assert [new_folder(tmp_path / "a").name for _ in range(3)] == ["a", "a_3", "a_4"]
+    with pytest.raises(InfrastructureError, match="cannot be made: Not a directory"):
+        new_folder(tmp_path / "a_2/b")
+
+
+def test_a_report_without_a_name_gets_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for wanted in ("validation_hits_my_run", "validation_hits_my_run_2"):
+        with _folder(None, [Path("x/hits.parquet"), Path("my run")]) as folder:
+            assert folder == Path(wanted) and folder.is_dir()
+            (folder / "report.html").touch()
+    with pytest.raises(InputError), _folder(None, [Path("bad")]) as folder:
+        raise InputError("nothing written")
+    assert not folder.exists()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import zipfile
 
 import pytest
@@ -10,6 +11,7 @@ from rocrate.rocrate import ROCrate
 from track_campaign import campaign, training
 
 from gen2reco.errors import InfrastructureError, InputError
+from gen2reco.events import records
 from gen2reco.track.ro_crate import PROFILES, export
 
 
@@ -189,3 +191,59 @@ def test_the_models_of_the_campaign_are_in_it_without_weights_and_links(tmp_path
         "models/one/model/evaluation.json",
     }
     assert "models/two/trained.json" in caplog.text
+
+
+MINE = """
+name: mine
+seed: 3
+detector: {repository}/configs/detectors/hgcal.yaml
+samples:
+  a:
+    events: 2
+    generate: {{backend: gun, process: {repository}/tests/data/tiny_photons.yaml}}
+    cluster: {{backend: clue, clustering: mine.yaml}}
+    simulate: {{backend: ml, model: ./model}}
+  b:
+    events: 2
+    generate: {{backend: lhe, process: events.lhe}}
+  c: {{events: 1, generate: {{backend: lhe, process: sub/lhe.yaml}}}}
+"""
+
+
+def test_a_crate_runs_elsewhere(tmp_path, repository, gen2reco, snakemake, monkeypatch):
+    """References out of the campaign's folder, event files and models of another folder hold in the crate."""
+    mine = tmp_path / "mine"
+    (mine / "sub").mkdir(parents=True)
+    (mine / "c.yaml").write_text(MINE.format(repository=repository))
+    (mine / "mine.yaml").write_text("{}")
+    (mine / "sub/lhe.yaml").write_text("{kind: lhe, file: ../events.lhe}")
+    shutil.copy(repository / "tests/data/whizard.lhe", mine / "events.lhe")
+    shutil.copytree(repository / "workflow/gen2reco/simulate/release", mine / "model")
+    done = gen2reco("plan", mine / "c.yaml")
+    assert done.returncode == 0, done.stderr
+    done = gen2reco("export", "results/mine", "mine.zip")
+    assert (done.returncode, done.stderr) == (0, "")
+    shutil.rmtree(mine)
+    monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
+    there = tmp_path / "there"
+    with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+        archive.extractall(there)
+    assert str(repository) not in (there / "campaign/c.yaml").read_text()
+    assert "gen2reco check campaign/c.yaml" in (there / "README.md").read_text()
+    checked = gen2reco("check", "campaign/c.yaml", cwd=there)
+    assert checked.returncode == 0 and "simulate ml" in checked.stdout, checked.stderr
+    run = ("results/mine/c/verified.json", "--snakefile", "Snakefile", "--workflow-profile", "profiles/default")
+    snakemake("campaign/c.yaml", *run, cwd=there)
+    assert records.read(there / "results/mine/c/generate/00000.parquet", "particles").num_rows == 1
+
+
+def test_ntuples_go_with_it_if_asked(tmp_path, caplog):
+    results = campaign(tmp_path, shards=1, samples=("photons",))
+    (results / "photons/publish").mkdir(parents=True, exist_ok=True)
+    (results / "photons/publish/00000.root").write_bytes(b"root")
+    (results / "photons/publish/00001.root").symlink_to("/etc/hostname")
+    assert not list(export(results, tmp_path / "crate").rglob("*.root"))
+    with zipfile.ZipFile(export(results, tmp_path / "crate.zip", ntuples=True)) as archive:
+        assert [n for n in archive.namelist() if n.endswith(".root")] == ["ntuples/photons/00000.root"]
+        assert archive.read("ntuples/photons/00000.root") == b"root"
+    assert "00001.root: is a link" in caplog.text

@@ -141,11 +141,15 @@ def release(name: str, source: Path) -> None:
 @click.argument("results", type=FOLDER)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--licence", help="Licence of the results (SPDX name or address); default: the plan's, else CC-BY-4.0.")
-def export(results: Path, output: Path, licence: str | None) -> None:
-    """Write the campaign in RESULTS as a Workflow Run RO-Crate: OUTPUT is a new folder or a .zip file."""
+@click.option("--with-ntuples", "ntuples", is_flag=True, help="Take the ROOT files of all samples, too.")
+def export(results: Path, output: Path, licence: str | None, ntuples: bool) -> None:
+    """Write the campaign in RESULTS as a Workflow Run RO-Crate: OUTPUT is a new folder or a .zip file.
+
+    Unpacked elsewhere, the campaign in it can be checked and run; its README says how.
+    """
     from gen2reco.track.ro_crate import export as write
 
-    print(write(results, output, licence))
+    print(write(results, output, licence, ntuples))
 
 
 def _print(title: str, columns: tuple[str, ...], rows: list[list]) -> None:

@@ -4,9 +4,7 @@ Event records and weights stay where they are; the crate holds their sha256, by 
 Profiles: Process Run Crate, Workflow Run Crate 0.5, Workflow RO-Crate 1.0 (w3id.org/ro/wfrun).
 """
 
-import hashlib
 import json
-import logging
 import math
 import os
 import shutil
@@ -17,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gen2reco
-from gen2reco.campaign.campaign import named_files
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.paths import LOCK_NAME, judged_file, made_model, trained_file
 from gen2reco.run.model_folder import CARD, EVALUATION
-from gen2reco.track.regular import NotTaken, read
+from gen2reco.track.crate_inputs import LARGEST, TEXT, Inputs, checkout, inputs_of, left
+from gen2reco.track.regular import NotTaken, check, read
 from gen2reco.track.runs import CampaignRuns, Run, campaign_runs, read_lock, stage_folders
 from gen2reco.track.secrets import scrub_file
 from gen2reco.track.shards import shards_of
@@ -36,17 +34,26 @@ PROFILES = {
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
 LICENCE = "CC-BY-4.0"
-_LARGEST, _LARGEST_OF_REPORT = 2**24, 2**28
-"""Bytes of a file of the configuration, and of others."""
-_TEXT = {".json", ".html", ".md", ".txt", ".csv", ".svg", ".yaml", ".yml", ".cmnd"}
+_LARGEST_OF_REPORT, _LARGEST_NTUPLE = 2**28, 2**40
+"""Bytes of a file."""
+_FORMATS = {
+    ".json": "application/json",
+    ".html": "text/html",
+    ".png": "image/png",
+    ".yaml": "application/yaml",
+    ".md": "text/markdown",
+    ".root": "application/vnd.root",
+    ".safetensors": "application/octet-stream",
+}
 _STATUS = {"FINISHED": "CompletedActionStatus", "FAILED": "FailedActionStatus", "KILLED": "FailedActionStatus"}
 
 
-def export(results: Path, output: Path, licence: str | None = None) -> Path:
-    """Write the crate of a campaign: a new folder, or one file if `output` ends in `.zip`.
+def export(results: Path, output: Path, licence: str | None = None, ntuples: bool = False) -> Path:
+    """Write the crate of a campaign: a new folder, or one file if `output` ends in `.zip`. Unpacked elsewhere the
+    campaign is fine to `check` and runs, where this version of gen2reco is installed.
 
-    Only files of the campaign's results, its configuration and the workflow go into it: regular, no links, not large.
-    Raises InputError if there is no campaign or the output exists already.
+    ntuples: take the ROOT files, too. Only files of the campaign's results, its configuration and the workflow go into
+    it: regular, no links, not large. Raises InputError if there is no campaign or the output exists already.
     """
     results, output = Path(results), Path(output)
     lock, tracked = read_lock(results), campaign_runs(results)
@@ -55,7 +62,7 @@ def export(results: Path, output: Path, licence: str | None = None) -> Path:
     if not lock["samples"]:
         raise InputError(f"{results}: holds no plan.lock.json; only a planned campaign can be exported")
     with tempfile.TemporaryDirectory() as temporary:
-        crate = _crate(results, tracked, lock, licence or lock.get("licence") or LICENCE, Path(temporary))
+        crate = _crate(results, tracked, lock, licence or lock.get("licence") or LICENCE, Path(temporary), ntuples)
         _write(crate, output)
     return output
 
@@ -73,7 +80,7 @@ def _write(crate: "ROCrate", output: Path) -> None:
         draft.unlink(missing_ok=True) if draft.is_file() else shutil.rmtree(draft, ignore_errors=True)
 
 
-def _crate(results: Path, tracked: CampaignRuns, lock: dict, licence: str, scratch: Path) -> "ROCrate":
+def _crate(results: Path, tracked: CampaignRuns, lock: dict, licence: str, scratch: Path, ntuples: bool) -> "ROCrate":
     from rocrate.rocrate import ROCrate
 
     top = tracked.runs[0]
@@ -85,21 +92,23 @@ def _crate(results: Path, tracked: CampaignRuns, lock: dict, licence: str, scrat
     crate.root_dataset["conformsTo"] = [_profile(crate, uri) for uri in PROFILES]
     workflow = _workflow(crate)
     inputs = [_add(crate, scratch, results / LOCK_NAME, results, LOCK_NAME, "the frozen plan")]
-    inputs += _configuration(crate, scratch, lock)
+    taken = inputs_of(lock)
+    inputs += _configuration(crate, scratch, taken)
     outputs = _digests(crate, scratch, results, lock) + _models(crate, scratch, results, lock)
     outputs += [
         _add(crate, scratch, path, results, f"{folder}/{path.name}", "part of the report")
         for path, folder in top.artifacts
         if folder != "plan"
     ]
+    outputs += _ntuples(crate, results, lock) if ntuples else []
     crate.root_dataset["mentions"] = _action(crate, tracked, workflow, inputs, outputs)
-    _readme(crate, scratch, tracked)
+    _readme(crate, scratch, tracked, taken.campaign)
     return crate
 
 
 def _workflow(crate: "ROCrate") -> "Entity":
     """The Snakemake workflow and its rules."""
-    root = _checkout()
+    root = checkout()
     if root is None:
         raise InputError("Snakefile: not found; run the export in the checkout of gen2reco")
     workflow = crate.add_workflow(root / "Snakefile", "Snakefile", main=True, lang="snakemake", gen_cwl=False)
@@ -116,50 +125,34 @@ def _workflow(crate: "ROCrate") -> "Entity":
     return workflow
 
 
-def _checkout() -> Path | None:
-    """The folder of the workflow."""
-    return next((p for p in (Path(gen2reco.__file__).parents[2], Path.cwd()) if (p / "Snakefile").is_file()), None)
-
-
-def _configuration(crate: "ROCrate", scratch: Path, lock: dict) -> list["Entity"]:
-    """The campaign file and those that its fields of paths name, as far as they lie in its folder or the checkout and
-    are still what the plan was made from; the others are named in a warning."""
-    files, campaign = lock["files"], Path(lock["campaign_file"])
-    try:
-        named = {os.path.normpath(file) for file in named_files(campaign)}
-    except InputError as error:
-        named = {os.path.normpath(campaign)}
-        _left(str(error))
-    found = []
-    for name, known in files.items():
-        if os.path.normpath(name) not in named:
-            _left(f"{name}: is not named by a field that holds a path")
-            continue
-        try:
-            inside, content = _configured(Path(os.path.normpath(name)), campaign.parent, known)
-            found.append(_put(crate, scratch, content, inside, "configuration"))
-        except NotTaken as error:
-            _left(f"{name}: {error}")
+def _configuration(crate: "ROCrate", scratch: Path, inputs: Inputs) -> list["Entity"]:
+    """The campaign file, all that it names, and what else its workflow needs to run in an unpacked crate."""
+    found = [_put(crate, scratch, content, inside, "configuration") for inside, content in inputs.files.items()]
+    found += [_file(crate, path, inside, "a model that the campaign uses") for inside, path in inputs.models.items()]
+    root = checkout()
+    for path in (Path(root or "") / name for name in ("profiles/default/profile.yaml", "envs/gen2reco.yaml")):
+        if root and path.is_file():
+            _file(crate, path, path.relative_to(root).as_posix(), "how the workflow runs")
     return found
 
 
-def _configured(path: Path, folder: Path, known: str) -> tuple[str, bytes]:
-    """Where a file of the configuration goes in the crate, and its content. Raises NotTaken."""
-    roots = [(root.absolute(), place) for root, place in ((_checkout(), ""), (folder, "campaign")) if root]
-    root, place = next((found for found in roots if path.absolute().is_relative_to(found[0])), (None, ""))
-    if root is None:
-        raise NotTaken("lies outside the campaign's folder and the checkout")
-    inside = path.absolute().relative_to(root)
-    if path.suffix not in _TEXT or any(part.startswith(".") for part in inside.parts):
-        raise NotTaken("is hidden, or no configuration by its name")
-    content = read(path, root, _LARGEST)
-    if hashlib.sha256(content).hexdigest() != known:
-        raise NotTaken("has changed since it was planned")
-    return (Path(place) / inside).as_posix(), content
+def _ntuples(crate: "ROCrate", results: Path, lock: dict) -> list["Entity"]:
+    """The ROOT files of all samples."""
+    found = []
+    for sample in lock["samples"]:
+        for path in sorted((results / sample / "publish").glob("*.root")):
+            try:
+                check(path, results, _LARGEST_NTUPLE)
+                found.append(_file(crate, path, f"ntuples/{sample}/{path.name}", f"ntuple of {sample}"))
+            except NotTaken as error:
+                left(f"{path}: {error}")
+    return found
 
 
-def _left(what: str) -> None:
-    logging.getLogger(__name__).warning("not taken into the crate: %s", what)
+def _file(crate: "ROCrate", path: Path, inside: str, name: str) -> "Entity":
+    """Add a file as it is."""
+    form = _FORMATS.get(path.suffix, "application/octet-stream")
+    return crate.add_file(path, inside, properties={"name": name, "encodingFormat": form})
 
 
 def _digests(crate: "ROCrate", scratch: Path, results: Path, lock: dict) -> list["Entity"]:
@@ -188,9 +181,9 @@ def _models(crate: "ROCrate", scratch: Path, results: Path, lock: dict) -> list[
         for path in filter(os.path.lexists, files):
             inside = path.relative_to(results).as_posix()
             try:
-                found.append(_put(crate, scratch, read(path, results, _LARGEST), inside, f"of the model {name}"))
+                found.append(_put(crate, scratch, read(path, results, LARGEST), inside, f"of the model {name}"))
             except NotTaken as error:
-                _left(f"{path}: {error}")
+                left(f"{path}: {error}")
     return found
 
 
@@ -209,8 +202,13 @@ def _action(
     return action
 
 
-def _readme(crate: "ROCrate", scratch: Path, tracked: CampaignRuns) -> None:
+def _readme(crate: "ROCrate", scratch: Path, tracked: CampaignRuns, campaign: str) -> None:
     text = f"# {crate.name}\n\n{crate.description} Event records are recognised by `sha256sums.txt`.\n\n"
+    if campaign:
+        text += (
+            f"To make it again, install gen2reco {gen2reco.__version__} and run in this folder\n\n"
+            f"    gen2reco check {campaign}\n    snakemake --cores all --config campaign={campaign}\n\n"
+        )
     content = f"{text}{tracked.runs[0].note}\n".encode()
     readme = _put(crate, scratch, content, "README.md", "what this crate holds")
     readme["encodingFormat"], readme["about"] = "text/markdown", crate.root_dataset
@@ -254,13 +252,12 @@ def _add(crate: "ROCrate", scratch: Path, source: Path, root: Path, inside: str,
 def _put(crate: "ROCrate", scratch: Path, content: bytes, inside: str, name: str) -> "Entity":
     """Add a file of that content without credentials."""
     suffix = Path(inside).suffix
-    if suffix in _TEXT:
+    if suffix in TEXT:
         content = scrub_file(content, suffix)
     copy = scratch / inside
     copy.parent.mkdir(parents=True, exist_ok=True)
     copy.write_bytes(content)
-    formats = {".json": "application/json", ".html": "text/html", ".png": "image/png", ".yaml": "application/yaml"}
-    form = formats.get(suffix, "text/plain")
+    form = _FORMATS.get(suffix, "text/plain")
     return crate.add_file(copy, inside, properties={"name": name, "encodingFormat": form})
 
 
