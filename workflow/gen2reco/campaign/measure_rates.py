@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen2reco.campaign.campaign import StageChoice, load_campaign
+from gen2reco.campaign.libraries import library_of
 from gen2reco.campaign.model_entries import made_model_of
 from gen2reco.campaign.model_pins import pin_models
 from gen2reco.campaign.rates import known_rates, rate_keys, rates_file, site_rates
@@ -73,12 +74,20 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
 
 
 def _measurable(sample: str, chain: dict[str, StageChoice], models: dict[str, ModelChoice]) -> dict[str, StageChoice]:
-    """The stages of a sample before the first that uses a model which the campaign is still to make; says so."""
+    """The stages of a sample before the first that uses a model which the campaign is still to make, or reads a library
+    of another sample; says so."""
     stages = list(chain)
-    first = next((n for n, stage in enumerate(stages) if made_model_of(chain[stage].options, models)), len(stages))
+    first = next((n for n, stage in enumerate(stages) if _made_later(stage, chain[stage], models)), len(stages))
     if left := stages[first:]:
-        print(f"{sample}: {', '.join(left)} not measured: the campaign makes the model of `{left[0]}`", file=sys.stderr)
+        what = "library" if library_of(left[0], chain[left[0]]) else "model"
+        print(
+            f"{sample}: {', '.join(left)} not measured: the campaign makes the {what} of `{left[0]}`", file=sys.stderr
+        )
     return {stage: chain[stage] for stage in stages[:first]}
+
+
+def _made_later(stage: str, choice: StageChoice, models: dict[str, ModelChoice]) -> bool:
+    return bool(made_model_of(choice.options, models) or library_of(stage, choice))
 
 
 def keep(measured: dict[str, dict]) -> None:

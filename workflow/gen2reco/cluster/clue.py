@@ -1,17 +1,22 @@
 """The `clue` backend: hits to layer clusters, tracksters and associations, on the CPU or a GPU."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import field_validator
 
 from gen2reco.config.block import Block, load_block
 from gen2reco.config.clustering import Clustering
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
+from gen2reco.events.arrow import numbers
 from gen2reco.run.stage import Backend, Chunk, Result
+
+MOST_HITS = 1_000_000
+"""Hits that are clustered at once: some 300 MB."""
 
 
 class Clue(Backend):
@@ -43,6 +48,11 @@ class Clue(Backend):
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Cluster one chunk of events. Raises InputError for hits that the detector cannot have made."""
+        parts = [self._cluster(some) for some in batches(events)]
+        table = pa.concat_tables([part.table for part in parts]).combine_chunks()
+        return Result(table, self.summary([part.info for part in parts]))
+
+    def _cluster(self, events: pa.Table) -> Result:
         from gen2reco.cluster.columns import clusters_table, flatten
         from gen2reco.cluster.reconstruct import reconstruct
 
@@ -67,3 +77,15 @@ class Clue(Backend):
         from gen2reco.cluster.torch_points import clue_groups as on_device
 
         return functools.partial(on_device, device=self.device)
+
+
+def batches(events: pa.Table) -> Iterator[pa.Table]:
+    """Runs of events of at most `MOST_HITS` hits, or of one event: memory is that of these hits."""
+    hits = numbers(pc.list_value_length(events["hits"]))
+    start, n = 0, 0
+    for row, more in enumerate(hits.tolist()):
+        if n and n + more > MOST_HITS:
+            yield events.slice(start, row - start)
+            start, n = row, 0
+        n += more
+    yield events.slice(start)
