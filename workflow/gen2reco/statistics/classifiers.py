@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.bootstrap import effective_number
+from gen2reco.statistics.bootstrap import effective_number, grouped_variance, shared, whole_events, whole_halves
 from gen2reco.statistics.measured import Measured
-from gen2reco.statistics.roc import hanley_mcneil, roc_auc
+from gen2reco.statistics.roc import auc_parts, hanley_mcneil, roc_auc
 
 FOLDS = 5
 FEWEST = 40
@@ -27,10 +27,11 @@ def two_sample_auc(
     """AUC of the test of arXiv:1610.06545 with HistGradientBoosting, 5-fold, every unit scored by a fold not its own.
 
     Features are (n, k), events and weights (n,), negative weights counting as none. Units of equal event number share a
-    fold, so equal-energy pairs are not split.
-    The floor is the same test between halves of the reference; `floors` keeps it by the number of units for the next
-    candidate. Both are of the same number of units of each class, at most `most` and half of the reference; that number
-    is returned, for the AUC grows with it. NaN when too few.
+    fold, so equal-energy pairs and draws of one event are not split.
+    The floor is the same test between halves of the reference, of different events; `floors` keeps it by the number of
+    units for the next candidate. Both are of the same number of units of each class, at most `most` and half of the
+    reference, less those of an event that would be cut; the number is returned, for the AUC grows with it. NaN when too
+    few.
     """
     w_a, w_b = (np.ones(len(x)) if w is None else np.maximum(w, 0.0) for x, w in
                 ((reference, weight_reference), (candidate, weight_candidate)))  # fmt: skip
@@ -38,8 +39,8 @@ def two_sample_auc(
     if n < FEWEST:
         return Measured(*[float("nan")] * 4), n
     order = np.random.default_rng(seed).permutation(np.union1d(events_reference, events_candidate))
-    first = _first(events_reference, order, n)
-    second = _first(events_candidate, order, n)
+    first = whole_events(events_reference, order, n)
+    second = whole_events(events_candidate, order, n)
     value, uncertainty = _auc(
         (reference[first], events_reference[first], w_a[first]),
         (candidate[second], events_candidate[second], w_b[second]),
@@ -48,29 +49,22 @@ def two_sample_auc(
     floors = {} if floors is None else floors
     if n not in floors:
         floors[n] = _floor(reference, events_reference, w_a, n, seed)
-    return Measured(value, uncertainty, floors[n], uncertainty), n
+    return Measured(value, uncertainty, floors[n], uncertainty), min(len(first), len(second))
 
 
 def _floor(x: NDArray, events: NDArray, weight: NDArray, n: int, seed: int) -> float:
-    """AUC of n units against n others of the same sample."""
-    shuffled = np.random.default_rng([seed, 1]).permutation(np.unique(events))
-    picked = _first(events, shuffled, 2 * n)
-    first, second = ((x[half], events[half], weight[half]) for half in (picked[:n], picked[n:]))
+    """AUC of n units against n others of the same sample, of other events."""
+    halves = whole_halves(events, np.random.default_rng([seed, 1]).permutation(np.unique(events)), n)
+    first, second = ((x[half], events[half], weight[half]) for half in halves)
     return _auc(first, second, seed)[0]
-
-
-def _first(events: NDArray, order: NDArray, n: int) -> NDArray[np.int64]:
-    """The n units whose events come first in `order`."""
-    sorter = np.argsort(order)
-    rank = sorter[np.searchsorted(order, events, sorter=sorter)]
-    return np.argsort(rank, kind="stable")[:n]
 
 
 def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
     """Out-of-fold AUC of two classes, each (features, events, weights), and its uncertainty.
 
-    The uncertainty is Hanley and McNeil's of the effective numbers. The AUC is the mean over folds: scores of different
-    folds are not on one scale, and pooled they would pull the AUC below 0.5.
+    The uncertainty is Hanley and McNeil's of the effective numbers, or that by events where units of a class share
+    them. The AUC is the mean over folds: scores of different folds are not on one scale, and pooled they would pull the
+    AUC below 0.5.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -79,8 +73,9 @@ def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
     y = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
     w = np.concatenate([w / max(w.mean(), 1e-300) for w in (w_a, w_b)])
     equal = np.ptp(w) == 0  # the same result sooner: sklearn bins weighted samples by a loop in Python
-    fold = _fold(np.concatenate([events_a, events_b]), seed)
-    found, pairs = [], []
+    events = np.concatenate([events_a, events_b])
+    fold = _fold(events, seed)
+    found, pairs, parts = [], [], np.zeros(len(x))
     for i in range(FOLDS):
         train, test = fold != i, fold == i
         if len(np.unique(y[train])) < 2 or len(np.unique(y[test])) < 2:
@@ -92,7 +87,12 @@ def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
         score = model.fit(x[train], y[train], None if equal else w[train]).predict_proba(x[test])[:, 1]
         found.append(roc_auc(score, y[test] == 1, w[test]))
         pairs.append(y[test].sum() * (1 - y[test]).sum())
+        parts[test] = pairs[-1] * auc_parts(score, y[test] == 1, w[test])
     auc = float(np.average(found, weights=pairs)) if found else float("nan")
+    if shared([events_a]) or shared([events_b]):
+        if 0 < auc < 1:
+            return auc, float(np.sqrt(grouped_variance(parts / sum(pairs), [events])))
+        w_a, w_b = (np.bincount(np.unique(e, return_inverse=True)[1], w) for _, e, w in (first, second))
     return auc, hanley_mcneil(auc, effective_number(w_a), effective_number(w_b))
 
 

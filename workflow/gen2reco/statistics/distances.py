@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.bootstrap import Units, batches, resampled_pair, resampled_weights
+from gen2reco.statistics.bootstrap import Units, batches, floor_weights, resampled_pair, resampled_weights
 from gen2reco.statistics.measured import Measured, half_normal
 
 
@@ -33,7 +33,7 @@ def wasserstein_measured(a: Units, b: Units, resamples: int, rng: np.random.Gene
     for count in batches(resamples, len(x)):
         first, second = resampled_pair(a, b, count, rng)
         drawn.append(_distance(x, np.hstack([first, -second])[:, order]))
-        null = resampled_weights(a, a.n_events, count, rng) - resampled_weights(a, b.n_events, count, rng)
+        null = resampled_weights(a, a.n_events, count, rng) - floor_weights(a, b, count, rng)
         floors.append(_distance(own_x, null[:, own_order]))
     drawn_all, floor = np.concatenate(drawn) / scale, np.concatenate(floors) / scale
     return Measured(value, float(drawn_all.std()), float(floor.mean()), float(floor.std()))
@@ -42,14 +42,14 @@ def wasserstein_measured(a: Units, b: Units, resamples: int, rng: np.random.Gene
 def separation_measured(a: Units, b: Units, edges: NDArray, resamples: int, rng: np.random.Generator) -> Measured:
     """Separation power of b against the reference a in the given bins (outer ones open), uncertainty and floor."""
     bins_a, bins_b = bin_of(a.values, edges), bin_of(b.values, edges)
-    n_bins, n_b = len(edges) - 1, b.n_events
+    n_bins = len(edges) - 1
     p, q = _fill(a.weight[None], bins_a, n_bins)[0], _fill(b.weight[None], bins_b, n_bins)[0]
     drawn, floors = [], []
     for count in batches(resamples, len(bins_a) + len(bins_b)):
         first, second = resampled_pair(a, b, count, rng)
         first, second = _fill(first, bins_a, n_bins), _fill(second, bins_b, n_bins)
         drawn.append(separation(first, second))
-        floors.append(separation(first, _fill(resampled_weights(a, n_b, count, rng), bins_a, n_bins)))
+        floors.append(separation(first, _fill(floor_weights(a, b, count, rng), bins_a, n_bins)))
     drawn_all, floor = np.concatenate(drawn), np.concatenate(floors)
     return Measured(float(separation(p, q)), float(drawn_all.std()), float(floor.mean()), float(floor.std()))
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.statistics.binomial import BinnedRate, binned_rate
-from gen2reco.statistics.bootstrap import effective_number
+from gen2reco.statistics.bootstrap import counts, shared
 from gen2reco.statistics.measured import NOT_MEASURED, Measured
-from gen2reco.statistics.roc import hanley_mcneil, roc_auc
+from gen2reco.statistics.roc import auc_error, roc_auc
 
 FEWEST = 20
 """Units of a kind, and of the others, below which no ROC curve is drawn of it."""
@@ -17,11 +17,12 @@ BINS = 15
 
 
 class Answers(NamedTuple):
-    """Probabilities (n, kinds), true kind (n,) and weight (n,) of identified units."""
+    """Probabilities (n, kinds), true kind (n,) and weight (n,) of identified units, and their groups (bootstrap.py)."""
 
     probability: NDArray
     truth: NDArray
     weight: NDArray
+    groups: tuple[NDArray, ...] = ()
 
     @property
     def confidence(self) -> NDArray:
@@ -68,23 +69,27 @@ def equal_bins(values: NDArray, weight: NDArray, bins: int) -> NDArray[np.int64]
 def calibration_error(answers: Answers, resamples: int, rng: np.random.Generator) -> Measured:
     """Expected calibration error of the most probable kind, with its bootstrap uncertainty.
 
-    Its floor is what perfect probabilities give. NaN of fewer than `FEWEST` answers.
+    Its floor is what perfect probabilities give; where units share groups, what their scatter about the frequencies
+    found gives. NaN of fewer than `FEWEST` answers.
     """
     confidence, right, weight = answers.confidence, answers.right, np.maximum(answers.weight, 0.0)
     n = len(right)
     if n < FEWEST:
         return NOT_MEASURED
     bins = equal_bins(confidence, weight, min(BINS, n // FEWEST))
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples) * weight
+    drawn = counts(n, resamples, rng, answers.groups) * weight
     errors = [_error(confidence, right, w, bins) for w in drawn]
-    floors = [_error(confidence, rng.random(n) < confidence, weight, bins) for _ in range(resamples)]
+    if shared(answers.groups):
+        floors = _scatter(confidence - right, weight, drawn, bins)
+    else:
+        floors = [_error(confidence, rng.random(n) < confidence, weight, bins) for _ in range(resamples)]
     value = _error(confidence, right, weight, bins)
     return Measured(value, float(np.std(errors)), float(np.mean(floors)), float(np.std(floors)))
 
 
 def reliability(answers: Answers, edges: NDArray) -> BinnedRate:
     """Frequency of right identities in bins of their confidence."""
-    return binned_rate(answers.right, answers.weight, answers.confidence, edges)
+    return binned_rate(answers.right, answers.weight, answers.confidence, edges, answers.groups)
 
 
 def roc_area(answers: Answers, kind: int) -> Measured:
@@ -93,9 +98,15 @@ def roc_area(answers: Answers, kind: int) -> Measured:
     if min(own.sum(), (~own).sum()) < FEWEST:
         return NOT_MEASURED
     area = roc_auc(answers.probability[:, kind], own, weight)
-    return Measured(area, hanley_mcneil(area, effective_number(weight[~own]), effective_number(weight[own])))
+    return Measured(area, auc_error(area, answers.probability[:, kind], own, weight, answers.groups))
 
 
 def _error(confidence: NDArray, right: NDArray, weight: NDArray, bins: NDArray) -> float:
     off = np.bincount(bins, weight * (confidence - right))
     return float(np.abs(off).sum() / max(weight.sum(), 1e-300))
+
+
+def _scatter(off: NDArray, weight: NDArray, drawn: NDArray, bins: NDArray) -> list[float]:
+    """Calibration errors of bootstrap weights (resamples, n), had each bin no mean offset."""
+    mean = np.bincount(bins, weight * off) / np.maximum(np.bincount(bins, weight), 1e-300)
+    return [_error(off - mean[bins], np.zeros(len(off)), w, bins) for w in drawn]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.bootstrap import Units, batches, resampled_pair, resampled_weights
+from gen2reco.statistics.bootstrap import Units, batches, floor_weights, resampled_pair
 from gen2reco.statistics.measured import NOT_MEASURED, Measured
 
 HELD = 0.95
@@ -21,8 +21,8 @@ def deviation_measured(
     held = holding(mean_a)
     if not held.any():
         return NOT_MEASURED
-    own = _drawn(a, units_a, units_a.n_events, resamples, rng)[:, held]
-    null = _drawn(a, units_a, units_b.n_events, resamples, rng)[:, held]
+    own = _drawn(a, units_a, units_a, resamples, rng)[:, held]
+    null = _drawn(a, units_a, units_b, resamples, rng)[:, held]
     first, second = (w @ block[:, held] for w, block in zip(resampled_pair(units_a, units_b, resamples, rng), (a, b)))
     reference = mean_a[held]
     size = np.abs(mean_b[held] / reference - 1)
@@ -41,9 +41,9 @@ def shape_measured(
         return NOT_MEASURED
     p = total / total.sum()
     scale = np.sqrt(max(p @ x**2 - (p @ x) ** 2, 0.0)) or 1.0
-    own = _drawn(a, units_a, units_a.n_events, resamples, rng)
-    null = _drawn(a, units_a, units_b.n_events, resamples, rng)
-    other = _drawn(b, units_b, units_b.n_events, resamples, rng)
+    own = _drawn(a, units_a, units_a, resamples, rng)
+    null = _drawn(a, units_a, units_b, resamples, rng)
+    other = _drawn(b, units_b, units_b, resamples, rng)
     floors, drawn = _distance(own, null, x) / scale, _distance(own, other, x) / scale
     value = _distance(total[None], (units_b.weight @ b)[None], x)[0] / scale
     return Measured(float(value), float(drawn.std()), float(floors.mean()), float(floors.std()))
@@ -58,9 +58,9 @@ def holding(mean: NDArray, share: float = HELD) -> NDArray[np.bool_]:
     return held & (mean > 0)
 
 
-def _drawn(block: NDArray, units: Units, events: int, resamples: int, rng: np.random.Generator) -> NDArray:
-    """Means of bootstrap samples of so many events: (resamples, bins)."""
-    drawn = [resampled_weights(units, events, count, rng) @ block for count in batches(resamples, len(block))]
+def _drawn(block: NDArray, units: Units, like: Units, resamples: int, rng: np.random.Generator) -> NDArray:
+    """Means of bootstrap samples of the size of other units: (resamples, bins)."""
+    drawn = [floor_weights(units, like, count, rng) @ block for count in batches(resamples, len(block))]
     return np.concatenate(drawn)
 
 

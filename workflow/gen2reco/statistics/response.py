@@ -1,12 +1,13 @@
 """Energy response and resolution: effective width, bins in energy or eta, and the calorimeter's three terms."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.statistics.bootstrap import Units, batches, effective_number, resampled_pair
+from gen2reco.statistics.bootstrap import Units, batches, counts, effective_number, resampled_pair, shared
 from gen2reco.statistics.measured import NOT_MEASURED, Measured
 
 COVERAGE = 0.6827
@@ -71,16 +72,21 @@ def resolution(ratio: NDArray) -> float:
     return float(sigma_eff(ratio) / ratio.mean())
 
 
-def response(ratio: NDArray, weight: NDArray, resamples: int, rng: np.random.Generator) -> tuple[Measured, Measured]:
+def response(
+    ratio: NDArray, weight: NDArray, resamples: int, rng: np.random.Generator, groups: Sequence[NDArray] = ()
+) -> tuple[Measured, Measured]:
     """Mean response and sigma_eff over it, of E_reco/E_true (n,), with bootstrap uncertainties; NaN of fewer than 5.
 
-    Weighted units are drawn by weight, as many as their effective number; negative weights count as none.
+    Weighted units are drawn by weight, as many as their effective number; negative weights count as none. Where units
+    share groups (bootstrap.py), groups are drawn.
     """
     if len(ratio) < 5:
         return NOT_MEASURED, NOT_MEASURED
+    groups = [group[weight > 0] for group in groups]
     ratio, chance = ratio[weight > 0], weight[weight > 0] / weight[weight > 0].sum()
     mean, width = chance @ ratio, float(sigma_eff(ratio, chance))
-    means, widths = _resampled(ratio, chance, resamples, rng)
+    drawn = _resampled_groups(ratio, chance, groups, resamples, rng) if shared(groups) else None
+    means, widths = drawn or _resampled(ratio, chance, resamples, rng)
     relative = widths / np.where(means > 0, means, np.nan)
     over = width / mean if mean > 0 else np.nan
     return Measured(float(mean), float(means.std())), Measured(float(over), float(np.nanstd(relative)))
@@ -97,6 +103,20 @@ def _resampled(ratio: NDArray, chance: NDArray, resamples: int, rng: np.random.G
         means.append(drawn.mean(-1))
         widths.append(sigma_eff(drawn))
     return np.concatenate(means), np.concatenate(widths)
+
+
+def _resampled_groups(
+    ratio: NDArray, chance: NDArray, groups: Sequence[NDArray], resamples: int, rng: np.random.Generator
+) -> tuple[NDArray, NDArray]:
+    """Means and widths of bootstrap samples of groups."""
+    order = np.argsort(ratio)
+    ratio, chance, groups = ratio[order], chance[order], [group[order] for group in groups]
+    means, widths = [], []
+    for count in batches(resamples, len(ratio)):
+        weights = counts(len(ratio), count, rng, groups) * chance
+        means += list(weights @ ratio / np.maximum(weights.sum(1), 1e-300))
+        widths += [float(sigma_eff(ratio, w)) for w in weights]
+    return np.array(means), np.array(widths)
 
 
 def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) -> tuple[float, float]:
@@ -116,13 +136,20 @@ def paired_errors(a: Units, b: Units, resamples: int, rng: np.random.Generator) 
 
 
 def binned_response(
-    ratio: NDArray, weight: NDArray, x: NDArray, edges: NDArray, resamples: int, rng: np.random.Generator
+    ratio: NDArray,
+    weight: NDArray,
+    x: NDArray,
+    edges: NDArray,
+    resamples: int,
+    rng: np.random.Generator,
+    groups: Sequence[NDArray] = (),
 ) -> Binned:
     """Response and resolution of E_reco/E_true (n,), weighted, in bins of x (n,)."""
     rows = []
     for low, high in pairwise(edges):
         inside = (x >= low) & (x < high)
-        mean, width = response(ratio[inside], weight[inside], resamples, rng)
+        own = [group[inside] for group in groups]
+        mean, width = response(ratio[inside], weight[inside], resamples, rng, own)
         positive = np.maximum(weight[inside], 0.0)
         centre = positive @ x[inside] / positive.sum() if positive.any() else np.nan
         rows.append((centre, low, high, inside.sum(), mean.value, mean.uncertainty, width.value, width.uncertainty))

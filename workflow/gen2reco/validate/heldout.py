@@ -14,8 +14,8 @@ from gen2reco.validate.samples import Sample, open_sample
 def judge(stage: str, model: Path, held_out: Path | Sample, work: Path, backend: str = "ml") -> list[dict]:
     """Metrics {name, value, uncertainty, floor, n} of a model that does one stage, on a sample or its folder.
 
-    The model makes as many events of the sample's own process, or of the records that the stage starts from; `work`
-    keeps them, and the report. Raises InputError where the sample lacks the stage's records.
+    The model makes as many events of the sample's own process, or of the records that the stage starts from, each drawn
+    as often as there; `work` keeps them, and the report. Raises InputError where the sample lacks the stage's records.
     """
     before, after = STAGES[stage].reads, STAGES[stage].writes
     reference = held_out if isinstance(held_out, Sample) else open_sample(held_out)
@@ -30,7 +30,8 @@ def judge(stage: str, model: Path, held_out: Path | Sample, work: Path, backend:
         output = work / stage / f"{shard:05d}.parquet"
         output.parent.mkdir(parents=True, exist_ok=True)
         source = reference.shards[before][shard] if before else None
-        run(Job(made, output, 1, source, _events(theirs), sample="held_out_model", shard=shard))
+        draws = provenance(theirs).get(stage, {}).get("oversample", 1)
+        run(Job(made, output, 1, source, _events(theirs), sample="held_out_model", shard=shard, oversample=draws))
     candidate = open_sample(work)
     pair = [Sample(s.name, s.path, {after: s.shards[after]}) for s in (reference, candidate)]
     found = [m for m in compare(pair, work) if len(m.samples) == 2 and math.isfinite(m.value)]

@@ -27,7 +27,8 @@ def answers(table: ObservableTable) -> Answers:
     """The identities of the particles of a table that an object was found of."""
     probability = np.stack([table.values[f"p_{kind}"] for kind in IDENTITIES], axis=1)
     found = np.isfinite(probability).all(axis=1) & (table.weight != 0)
-    return Answers(probability[found], table.values["kind"][found].astype(int), table.weight[found])
+    kind = table.values["kind"][found].astype(int)
+    return Answers(probability[found], kind, table.weight[found], (table.event[found],))
 
 
 def metrics(ruler: Ruler, name: str, table: ObservableTable) -> Iterator[Metric]:
@@ -38,7 +39,7 @@ def metrics(ruler: Ruler, name: str, table: ObservableTable) -> Iterator[Metric]
     n = len(found.truth)
     if n < identities.FEWEST:
         return
-    yield ruler.metric(f"{name}/accuracy", "right identities", rate(found.right, found.weight), n)
+    yield ruler.metric(f"{name}/accuracy", "right identities", rate(found.right, found.weight, found.groups), n)
     error = identities.calibration_error(found, ruler.settings.resamples, ruler.rng(f"{name}/calibration_error"))
     title = f"expected calibration error (perfect: {error.floor:.3f})"
     yield ruler.metric(f"{name}/calibration_error", title, error, n)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.statistics import binomial, distances, frechet, profiles, response
-from gen2reco.statistics.bootstrap import effective_number
+from gen2reco.statistics.bootstrap import bootstrap_error, effective_number, shared
 from gen2reco.statistics.classifiers import two_sample_auc
 from gen2reco.statistics.measured import NOT_MEASURED, Measured, half_normal
 from gen2reco.validate import identity
@@ -37,9 +37,10 @@ def absolute(part: PartObservables, ruler: Ruler, table: ObservableTable) -> Ite
     if part.pull and enough:
         yield from _pull_width(part.name, ruler, table)
     for rate in measured_rates(part, table) if enough else ():
-        passed, weight, _ = table.units(rate.name)
-        if len(passed) >= FEWEST:
-            yield ruler.metric(f"{part.name}/{rate.name}", rate.label, binomial.rate(passed > 0.5, weight), len(passed))
+        tried = table.units(rate.name)
+        if len(tried.values) >= FEWEST:
+            share = binomial.rate(tried.values > 0.5, tried.weight, tried.groups)
+            yield ruler.metric(f"{part.name}/{rate.name}", rate.label, share, len(tried.values))
     if part.identities:
         yield from identity.metrics(ruler, part.name, table)
 
@@ -53,19 +54,29 @@ def _own_response(name: str, ruler: Ruler, what: Response, table: ObservableTabl
     for column, tag in ((what.name, ""), (what.raw, "raw_")):
         if column is None:
             continue
-        ratio, weight, _ = table.units(column)
+        units = table.units(column)
         rng, raw = ruler.rng(f"{name}/{tag}response"), "raw " if tag else ""
-        mean, width = response.response(ratio, weight, ruler.settings.resamples, rng)
-        yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(ratio))
-        yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(ratio))
+        mean, width = response.response(units.values, units.weight, ruler.settings.resamples, rng, units.groups)
+        yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(units.values))
+        yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(units.values))
 
 
 def _pull_width(name: str, ruler: Ruler, table: ObservableTable) -> Iterator[Metric]:
-    values, weight, _ = table.units("pull")
+    pull = table.units("pull")
+    values, weight = pull.values, pull.weight
     if len(values) > FEWEST_PULLS:
         width = float(response.sigma_eff(values, weight))
-        error = width / np.sqrt(effective_number(np.maximum(weight, 0.0)))
+        if shared(pull.groups):
+            rng = ruler.rng(f"{name}/pull_width")
+            columns = (values, weight)
+            error = bootstrap_error(columns, _width_of, ruler.settings.resamples, rng, pull.groups)
+        else:
+            error = width / np.sqrt(effective_number(np.maximum(weight, 0.0)))
         yield ruler.metric(f"{name}/pull_width", "width of the pull (σ_eff)", Measured(width, error), len(values))
+
+
+def _width_of(values: NDArray, weight: NDArray) -> float:
+    return float(response.sigma_eff(values, weight))
 
 
 def _terms(ruler: Ruler, name: str, what: Response, table: ObservableTable) -> Iterator[Metric]:
@@ -89,10 +100,14 @@ def bin_response(
     good = np.isfinite(ratio) & np.isfinite(x) & (table.weight != 0)
     if good.sum() < 20:
         return None
-    edges = bin_edges(over, x[good], ruler.settings) if edges is None else edges
-    return response.binned_response(
-        ratio[good], table.weight[good], x[good], edges, ruler.settings.resamples, ruler.rng(f"{name}/{column}/{over}")
-    )
+    edges = bin_edges(over, one_draw(x[good], table), ruler.settings) if edges is None else edges
+    columns, rng = (ratio[good], table.weight[good], x[good], edges), ruler.rng(f"{name}/{column}/{over}")
+    return response.binned_response(*columns, ruler.settings.resamples, rng, [table.event[good]])
+
+
+def one_draw(x: NDArray, table: ObservableTable) -> NDArray:
+    """One draw of each event, of values of units (n,): bins are made for as many events as there are, not draws."""
+    return x[:: max(round(table.draws), 1)]
 
 
 def compared(part: PartObservables, ruler: Ruler, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
@@ -128,7 +143,7 @@ def _classified(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Obse
         if test is part.classifiers[0]:
             both = (("fpd", frechet.frechet_physics_distance), ("kpd", frechet.kernel_physics_distance))
             for short, distance in both:
-                measured, n = frechet.with_floor(distance, x, y, settings.seed)
+                measured, n = frechet.with_floor(distance, x, y, settings.seed, (a.event, b.event))
                 yield ruler.metric(f"{part.name}/{short}", f"{short.upper()}, {test.title}", measured, n)
 
 
@@ -183,7 +198,7 @@ def _responses(ruler: Ruler, name: str, what: Response, a: ObservableTable, b: O
     if n < 20:
         return
     rng = ruler.rng(f"{name}/shift")
-    of_each = [response.response(u.values, u.weight, settings.resamples, rng) for u in units]
+    of_each = [response.response(u.values, u.weight, settings.resamples, rng, u.groups) for u in units]
     same = np.array_equal(np.unique(units_a.event), np.unique(units_b.event))
     errors = response.paired_errors(units_a, units_b, settings.resamples, rng) if same else (None, None)
     for i, (tag, title, limits) in enumerate(
@@ -194,20 +209,21 @@ def _responses(ruler: Ruler, name: str, what: Response, a: ObservableTable, b: O
     ):
         shift = _relative(of_each[1][i], of_each[0][i], errors[i])
         yield ruler.metric(f"{name}/shift_{tag}", title, shift, n, limits, headline=True)
-    x = a.values[what.energy][np.isfinite(a.values[what.name])]
+    x = one_draw(a.values[what.energy][np.isfinite(a.values[what.name])], a)
     edges = bin_edges("energy", x, settings)
     bins_a, bins_b = (bin_response(ruler, name, what.energy, table, what.name, edges) for table in (a, b))
     if len(edges) > 2 and bins_a and bins_b:
-        yield from _worst_bins(ruler, name, bins_a, bins_b)
+        sources = np.minimum(bins_a.n / a.draws, bins_b.n / b.draws)
+        yield from _worst_bins(ruler, name, bins_a, bins_b, sources)
 
 
-def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned) -> Iterator[Metric]:
+def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned, sources: NDArray) -> Iterator[Metric]:
     settings = ruler.settings
     for tag, limits in (("response", settings.mean), ("resolution", settings.width)):
         ratio = getattr(b, tag) / getattr(a, tag)
         relative = (getattr(binned, f"{tag}_error") / getattr(binned, tag) for binned in (a, b))
         value, error = ratio - 1, np.abs(ratio) * np.hypot(*relative)
-        good = np.isfinite(value) & (error > 0) & (np.minimum(a.n, b.n) >= FEWEST_IN_BIN)
+        good = np.isfinite(value) & (error > 0) & (sources >= FEWEST_IN_BIN)
         if not good.any():
             continue
         at = np.flatnonzero(good)[np.abs(value[good]).argmax()]
@@ -223,7 +239,7 @@ def _rate_shift(ruler: Ruler, name: str, rate: Rate, a: ObservableTable, b: Obse
     n = min(len(u.values) for u in units)
     if n < FEWEST:
         return
-    of_each = [binomial.rate(u.values > 0.5, u.weight) for u in units]
+    of_each = [binomial.rate(u.values > 0.5, u.weight, u.groups) for u in units]
     error = float(np.hypot(of_each[0].uncertainty, of_each[1].uncertainty))
     shift = Measured(of_each[1].value - of_each[0].value, error, *half_normal(error))
     yield ruler.metric(

@@ -1,7 +1,7 @@
 """Tables of observables: n units of one kind with the event, the weight and the values of each."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -12,12 +12,16 @@ from gen2reco.statistics.bootstrap import Units
 
 @dataclass(frozen=True)
 class ObservableTable:
-    """n units of one kind: the event and weight of each (n,), values (n,) and blocks (n, bins) by name."""
+    """n units of one kind: the event and weight of each (n,), values (n,) and blocks (n, bins) by name.
+
+    `event` is the original one where the events of a sample were drawn several times, `draws` each on average.
+    """
 
     event: NDArray
     weight: NDArray
     values: dict[str, NDArray] = field(default_factory=dict)
     blocks: dict[str, NDArray] = field(default_factory=dict)
+    draws: float = 1.0
 
     def __len__(self) -> int:
         return len(self.event)
@@ -35,12 +39,18 @@ class ObservableTable:
             raise KeyError(f"a Quantity `{name}` is listed, but `observe` makes no array of that name")
         values = self.values[name].astype(np.float64)
         good = np.isfinite(values) & (self.weight != 0)
-        return Units(values[good], self.weight[good], self.event[good])
+        return Units(values[good], self.weight[good], self.event[good], draws=self.draws)
 
     @property
     def weighted_events(self) -> Units:
         """Weights and events of the units, without values."""
-        return Units(np.zeros(len(self)), self.weight, self.event)
+        return Units(np.zeros(len(self)), self.weight, self.event, draws=self.draws)
+
+    def of_sources(self, number: NDArray, source: NDArray) -> Self:
+        """The same units by original event: the numbers of all events (events,), and the source of each (events,)."""
+        order = np.argsort(number)
+        event = source[order[np.searchsorted(number, self.event, sorter=order)]]
+        return replace(self, event=event, draws=len(number) / max(len(np.unique(source)), 1))
 
     def features(self, names: Iterable[str], blocks: Iterable[str] = ()) -> NDArray[np.float32]:
         """Values and blocks side by side, (n, k), what is not finite set to -1."""
@@ -55,6 +65,7 @@ class ObservableTable:
             self.weight[mask],
             {name: value[mask] for name, value in self.values.items()},
             {name: block[mask] for name, block in self.blocks.items()},
+            self.draws,
         )
 
 
@@ -66,6 +77,7 @@ def concatenate(tables: list[ObservableTable]) -> ObservableTable:
         np.concatenate([table.weight for table in tables]),
         {name: np.concatenate([table.values[name] for table in tables]) for name in first.values},
         {name: np.concatenate([table.blocks[name] for table in tables]) for name in first.blocks},
+        first.draws,
     )
 
 
