@@ -11,15 +11,19 @@ from test_root import EMPTY, FULL, objects
 from toys import Hits, hits_of, job
 
 from gen2reco.batch.status import verify_sample
+from gen2reco.calibrate.jet_training import JetSample
+from gen2reco.calibrate.sample import PARTS, Sample
 from gen2reco.campaign.plan import make_plan
 from gen2reco.campaign.rates import known_rates
 from gen2reco.campaign.summary import estimate
+from gen2reco.cluster.tuning import _halves
 from gen2reco.errors import InputError
 from gen2reco.events import records, root
 from gen2reco.run.draws import draw, linked
 from gen2reco.run.runner import run
 from gen2reco.run.sidecar import sidecar_path
 from gen2reco.run.stage import Result
+from gen2reco.validate.observable_tables import ObservableTable
 from gen2reco.validate.samples import open_sample
 
 CLUE = {"backend": "clue", "chunk_events": 50}
@@ -185,3 +189,40 @@ def test_verify_counts_draws(plan):
         sidecar_path(hits).write_text(json.dumps(facts | change))
         with pytest.raises(InputError, match=words):
             verify_sample(made, "often")
+
+
+def test_no_part_of_a_training_splits_a_source():
+    event = np.arange(400)
+    origin = event // 5
+    sample = Sample(None, None, None, np.zeros(400, int), event, event, origin)
+    jets = JetSample(None, *[event] * 4, origin, np.zeros(400, int))
+    for name in PARTS:
+        for mask in (sample.part(name), jets.part(name)):
+            assert (mask.reshape(-1, 5) == mask[::5, None]).all() and mask.any()
+
+
+def test_halves_of_tuning_split_no_source(tmp_path):
+    hit = {"cell": 1, "layer": 1, "x": 0.0, "y": 0.0, "z": 1.0, "energy": 1.0, "time": 0.0}
+    lists = {"tracks": [[]] * 6, "hits": [[hit]] * 6, "contributions": [[{"hit": 0, "particle": 0, "energy": 1.0}]] * 6}
+    particle = [FULL[0][:1]] * 6
+    columns = {
+        "event": np.arange(6),
+        "weight": np.ones(6),
+        "particles": particle,
+        **lists,
+        "source": [0, 0, 1, 1, 2, 2],
+    }
+    kinds = {**records.COLUMNS["hits"]}
+    made = {
+        name: pa.array(values, kinds[name]) if name in kinds else pa.array(values) for name, values in columns.items()
+    }
+    records.write(tmp_path / "h.parquet", records.table("hits", made), "hits")
+    assert [half["event"].to_pylist() for half in _halves(tmp_path / "h.parquet")] == [[0, 1, 4, 5], [2, 3]]
+
+
+def test_units_belong_to_the_source_of_their_event():
+    table = ObservableTable(np.array([12, 10, 10, 13]), np.ones(4), {"x": np.arange(4.0)})
+    by_source = table.of_sources(np.array([10, 11, 12, 13]), np.array([5, 5, 6, 6]))
+    assert by_source.event.tolist() == [6, 5, 5, 6] and by_source.draws == 2.0
+    units = by_source.select(np.array([True, True, False, True])).units("x")
+    assert units.n_events == 2 and units.draws == 2.0

@@ -43,15 +43,20 @@ def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, cho
 
 def crowded(sample: Sample) -> NDArray[np.bool_]:
     """Candidates in events of many particles: jets, not guns."""
-    key = sample.source * (sample.event.max(initial=0) + 1) + sample.event
+    key = _number(sample, sample.event)
     _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
     return counts[inverse] > 8
 
 
-def metric(name: str, values: tuple[NDArray, ...], of: Callable[..., float]) -> dict:
-    """A number `of` rows of values (n,), with its bootstrap standard deviation."""
+def _number(sample: Sample, event: NDArray) -> NDArray[np.int64]:
+    """A number for each event of each file, (n,)."""
+    return sample.source * (event.max(initial=0) + 1) + event
+
+
+def metric(name: str, values: tuple[NDArray, ...], of: Callable[..., float], group: NDArray) -> dict:
+    """A number `of` rows of values (n,), with its bootstrap standard deviation by group (n,): by original event."""
     n = len(values[0])
-    error = bootstrap_error(values, of, RESAMPLES, np.random.default_rng(n))
+    error = bootstrap_error(values, of, RESAMPLES, np.random.default_rng(n), [group])
     return {"name": name, "value": of(*values), "uncertainty": error, "n": n}
 
 
@@ -60,16 +65,17 @@ def _shower(sample: Sample) -> NDArray[np.bool_]:
     return (targets.identity >= 0) & (targets.identity != MUON) & (targets.energy > 2) & (sample.plain.energy > 0)
 
 
-def _per_event(sample: Sample, mask: NDArray, energy: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """True, calibrated and plain energy summed over the candidates of each event of single particles."""
-    key = sample.source * (sample.event.max(initial=0) + 1) + sample.event
-    events, inverse = np.unique(key[mask], return_inverse=True)
+def _per_event(sample: Sample, mask: NDArray, energy: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """True, calibrated and plain energy summed over the candidates of each event of single particles, and a number of
+    its original event."""
+    key, origin = _number(sample, sample.event)[mask], _number(sample, sample.origin)[mask]
+    events, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     sums = [np.bincount(inverse, v[mask], len(events)) for v in (sample.targets.energy, energy, sample.plain.energy)]
-    return sums[0], sums[1], sums[2]
+    return sums[0], sums[1], sums[2], origin[first]
 
 
 def _responses(kind: str, sample: Sample, mask: NDArray, energy: NDArray) -> list[dict]:
-    true, calibrated, raw = _per_event(sample, mask, energy)
+    true, calibrated, raw, origin = _per_event(sample, mask, energy)
     found, spread = [], []
     for low, high in itertools.pairwise(EDGES):
         inside = (true >= low) & (true < high)
@@ -78,8 +84,8 @@ def _responses(kind: str, sample: Sample, mask: NDArray, energy: NDArray) -> lis
         label = f"{kind}_{low:g}_{high:g}"
         for name, measured in (("", calibrated), ("_raw", raw)):
             ratio = measured[inside] / true[inside]
-            found.append(metric(f"{label}_response{name}", (ratio,), lambda r: float(r.mean())))
-            found.append(metric(f"{label}_sigma_eff{name}", (ratio,), resolution))
+            found.append(metric(f"{label}_response{name}", (ratio,), lambda r: float(r.mean()), origin[inside]))
+            found.append(metric(f"{label}_sigma_eff{name}", (ratio,), resolution, origin[inside]))
             spread.append((name, float(np.mean(true[inside])), found[-1]))
     return found + [m for name in ("", "_raw") for m in _terms(kind, name, [s[1:] for s in spread if s[0] == name])]
 
@@ -115,13 +121,14 @@ def _pulls(kind: str, sample: Sample, mask: NDArray, energy: NDArray, sigma: NDA
     mask = mask & _shower(sample)
     if mask.sum() < 20:
         return []
-    pull = (energy[mask] - sample.targets.energy[mask]) / sigma[mask]
-    return [
-        metric(f"{kind}_pull_width", (pull,), lambda p: (np.quantile(p, 0.8413) - np.quantile(p, 0.1587)) / 2),
-        metric(f"{kind}_pull_mean", (pull,), lambda p: float(np.median(p))),
-        metric(f"{kind}_coverage_1_sigma", (pull,), lambda p: float(np.mean(np.abs(p) < 1))),
-        metric(f"{kind}_coverage_2_sigma", (pull,), lambda p: float(np.mean(np.abs(p) < 2))),
-    ]
+    pull, origin = (energy[mask] - sample.targets.energy[mask]) / sigma[mask], _number(sample, sample.origin)[mask]
+    wanted: dict[str, Callable[..., float]] = {
+        "pull_width": lambda p: (np.quantile(p, 0.8413) - np.quantile(p, 0.1587)) / 2,
+        "pull_mean": lambda p: float(np.median(p)),
+        "coverage_1_sigma": lambda p: float(np.mean(np.abs(p) < 1)),
+        "coverage_2_sigma": lambda p: float(np.mean(np.abs(p) < 2)),
+    }
+    return [metric(f"{kind}_{name}", (pull,), of, origin) for name, of in wanted.items()]
 
 
 def _identities(sample: Sample, probability: NDArray, mask: NDArray, prefix: str) -> list[dict]:
@@ -132,23 +139,23 @@ def _identities(sample: Sample, probability: NDArray, mask: NDArray, prefix: str
     photon, muon, hadron = identity == PHOTON, identity == MUON, np.isin(identity, HADRONS)
     photon_score = np.log(p[:, PHOTON] + 1e-12) - np.log(p[:, HADRONS].sum(axis=1) + 1e-12)
     muon_score = np.log(p[:, MUON] + 1e-12) - np.log(1 - p[:, MUON] + 1e-12)
-    right = p.argmax(axis=1) == identity
+    right, origin = p.argmax(axis=1) == identity, _number(sample, sample.origin)[mask]
     found = []
     for name, background in (("photon_hadron_auc", hadron), ("photon_untracked_hadron_auc", hadron & ~tracked)):
         either = photon | background
         if photon.any() and background.any():
-            found.append(metric(prefix + name, (photon_score[either], photon[either]), roc_auc))
+            found.append(metric(prefix + name, (photon_score[either], photon[either]), roc_auc, origin[either]))
     if muon.sum() >= 5:
-        found.append(metric(f"{prefix}muon_auc", (muon_score, muon), roc_auc))
-    found.append(metric(f"{prefix}accuracy", (right,), lambda r: float(r.mean())))
+        found.append(metric(f"{prefix}muon_auc", (muon_score, muon), roc_auc, origin))
+    found.append(metric(f"{prefix}accuracy", (right,), lambda r: float(r.mean()), origin))
     confidence = p.max(axis=1)
-    found.append(metric(f"{prefix}calibration_error", (confidence, right), expected_calibration_error))
+    found.append(metric(f"{prefix}calibration_error", (confidence, right), expected_calibration_error, origin))
     return found
 
 
 def _directions(sample: Sample, predicted: Predicted, mask: NDArray) -> list[dict]:
     """Distance across the face between true and found direction of untracked photons, mm: 68 % quantiles."""
-    targets, centre = sample.targets, sample.inputs.centre
+    targets, centre, origin = sample.targets, sample.inputs.centre, _number(sample, sample.origin)
     mask = mask & (targets.identity == EM[0]) & (targets.energy > 5) & (targets.purity > 0.9)
     if mask.sum() < 20:
         return []
@@ -157,5 +164,5 @@ def _directions(sample: Sample, predicted: Predicted, mask: NDArray) -> list[dic
     found = []
     for name, at in (("learned", centre[:, :2] + predicted.shift), ("log_weighted", centre[:, :2])):
         off = np.hypot(*(at[mask] - true).T)
-        found.append(metric(f"photon_direction_{name}_mm", (off,), lambda d: float(np.quantile(d, 0.68))))
+        found.append(metric(f"photon_direction_{name}_mm", (off,), lambda d: float(np.quantile(d, 0.68)), origin[mask]))
     return found

@@ -27,6 +27,7 @@ from gen2reco.flow.training import Draw
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
+from gen2reco.run.draws import origins
 from gen2reco.run.model_folder import open_model
 from gen2reco.run.runner import provenance
 from gen2reco.statistics.response import resolution
@@ -56,8 +57,13 @@ class JetSample:
     raw_pt: NDArray[np.float64]
     """pT of the matched jet of plain sums, 0 for none."""
     event: NDArray[np.int64]
-    source: NDArray[np.int64]
-    """The file of each jet."""
+    """Original event, of which several draws may be in a file."""
+    file: NDArray[np.int64]
+
+    @property
+    def group(self) -> NDArray[np.int64]:
+        """A number for each original event of each file, (n,)."""
+        return self.file * (self.event.max(initial=0) + 1) + self.event
 
     def part(self, name: str) -> NDArray[np.bool_]:
         """Mask of the jets in the events of a part."""
@@ -78,7 +84,7 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
         dnn.prepare()
         table = records.read(path, "clusters")
         table = table.filter(pc.greater(pc.list_value_length(table["particles"]), FEW))
-        pieces += [_matched(table.slice(k, batch), number, dnn, raw) for k in range(0, table.num_rows, batch)]
+        pieces += [_matched(table.slice(k, batch), dnn, raw, number) for k in range(0, table.num_rows, batch)]
     if not pieces or not sum(len(piece.pt) for piece in pieces):
         return None
     columns = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in list(JetSample.__annotations__)[1:]}
@@ -86,7 +92,7 @@ def read_jets(paths: list[Path], folder: Path, batch: int = 100) -> JetSample | 
     return JetSample(inputs, **columns)
 
 
-def _matched(part: pa.Table, source: int, dnn: Dnn, raw: Raw) -> JetSample:
+def _matched(part: pa.Table, dnn: Dnn, raw: Raw, file: int) -> JetSample:
     data = records.awkward(part)
     made = dnn.reconstruct(data)
     jets, plain, true = (
@@ -100,7 +106,7 @@ def _matched(part: pa.Table, source: int, dnn: Dnn, raw: Raw) -> JetSample:
     found = index >= 0
     index, inputs = index[found], made.jet_inputs(jets, data)
     raw_pt = np.append(ak.to_numpy(ak.flatten(plain.pt)), 0.0)[at_raw]
-    event = np.repeat(part["event"].to_numpy(), ak.to_numpy(ak.num(true)))
+    event = np.repeat(origins(part), ak.to_numpy(ak.num(true)))
     return JetSample(
         JetInputs(*(getattr(inputs, name)[index] for name in JetInputs.__annotations__)),
         ak.to_numpy(ak.flatten(true.pt))[found],
@@ -108,7 +114,7 @@ def _matched(part: pa.Table, source: int, dnn: Dnn, raw: Raw) -> JetSample:
         ak.to_numpy(ak.flatten(jets.pt))[index],
         raw_pt[found],
         event[found],
-        np.full(len(index), source),
+        np.full(int(found.sum()), file),
     )
 
 
@@ -179,7 +185,7 @@ def _train(sample: JetSample, files: DataFiles, recipe: JetRecipe, work: Work) -
     network.standardise("constituents", torch.from_numpy(sample.inputs.constituents[used][inside]))
     arrays = [torch.from_numpy(getattr(sample.inputs, name)) for name in JetInputs.__annotations__]
     target = torch.from_numpy(np.clip(np.log(sample.true_pt / sample.pt), -1.5, 1.5).astype(np.float32))
-    chance = np.cumsum(files.chances(_flat(np.log(sample.true_pt[used])), sample.source[used]))
+    chance = np.cumsum(files.chances(_flat(np.log(sample.true_pt[used])), sample.file[used]))
     if work.parent:
         earlier = work.parent.model(KIND, "jets")
         work.parent.into(network, earlier, earlier.config, {"sizes": sizes.model_dump(mode="json")})
@@ -217,8 +223,9 @@ def judge(sample: JetSample, factor: NDArray, chosen: NDArray) -> list[dict]:
             continue
         for name, pt in columns.items():
             ratio = pt[inside] / sample.true_pt[inside]
-            found.append(metric(f"jet_{label}_response_{name}", (ratio,), lambda r: float(r.mean())))
-            found.append(metric(f"jet_{label}_sigma_eff_{name}", (ratio,), resolution))
+            group = sample.group[inside]
+            found.append(metric(f"jet_{label}_response_{name}", (ratio,), lambda r: float(r.mean()), group))
+            found.append(metric(f"jet_{label}_sigma_eff_{name}", (ratio,), resolution, group))
     return found
 
 

@@ -16,15 +16,19 @@ from gen2reco.calibrate.objects import Summary, summarise
 from gen2reco.calibrate.targets import Targets, make_targets
 from gen2reco.detector.geometry import Geometry
 from gen2reco.events import records
+from gen2reco.run.draws import origins
 
 T = TypeVar("T")
 PARTS = {"train": range(0, 14), "tune": range(14, 17), "test": range(17, 20)}
-"""Events go to a part by their number modulo 20."""
+"""Events go to a part by their number modulo 20, draws of one by that of the original event."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Candidates of several files, flat; `source` and `event` number the files and the events in them."""
+    """Candidates of several files, flat; `source` and `event` number the files and the events in them.
+
+    `origin`: the original event of each, of which `event` may be one draw of several.
+    """
 
     inputs: Inputs
     plain: Summary
@@ -33,18 +37,19 @@ class Sample:
     event: NDArray[np.int64]
     trackster: NDArray[np.int64]
     """Leading trackster in the event, -1 for a track alone."""
+    origin: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.source)
 
     def part(self, name: str) -> NDArray[np.bool_]:
-        """Mask of the candidates in the events of a part."""
-        return np.isin(self.event % 20, list(PARTS[name]))
+        """Mask of the candidates in the events of a part; all draws of an event are in one."""
+        return np.isin(self.origin % 20, list(PARTS[name]))
 
 
 def read_sample(paths: Iterable[Path | str], geometry: Geometry, batch: int = 500) -> Sample:
     """Candidates of `clusters` files. Raises InputError for a file that is none."""
-    pieces, source, event, trackster = [], [], [], []
+    pieces, source, event, trackster, origin = [], [], [], [], []
     for number, path in enumerate(paths):
         table = records.read(path, "clusters")
         for start in range(0, table.num_rows, batch):
@@ -54,6 +59,7 @@ def read_sample(paths: Iterable[Path | str], geometry: Geometry, batch: int = 50
             source.append(np.full(len(candidates), number))
             event.append(part["event"].to_numpy()[candidates.event])
             trackster.append(candidates.trackster)
+            origin.append(origins(part)[candidates.event])
     inputs, plain, targets = zip(*pieces)
     return Sample(
         _join_inputs(inputs),
@@ -62,6 +68,7 @@ def read_sample(paths: Iterable[Path | str], geometry: Geometry, batch: int = 50
         np.concatenate(source),
         np.concatenate(event),
         np.concatenate(trackster),
+        np.concatenate(origin),
     )
 
 

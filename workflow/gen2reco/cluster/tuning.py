@@ -16,6 +16,7 @@ from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.run.draws import origins
 from gen2reco.statistics.binomial import wilson
 
 SPACE: dict[str, tuple[float, float]] = {
@@ -58,7 +59,8 @@ def tune(
     """Search around `start` for the parameters of the best mean figure of merit over the files.
 
     The figure is the mean of efficiency, purity and one minus each of split, absorbed, merge, fake, duplicate, surplus.
-    Even events of each file are searched on, odd ones are reported. The same seed finds the same parameters.
+    Even events of each file are searched on, odd ones are reported; draws of one event stay together. The same seed
+    finds the same parameters.
     Raises InputError if a file holds fewer than two events, or no particle that counts.
     """
     import optuna
@@ -160,6 +162,7 @@ def _halves(path: Path | str) -> tuple[pa.Table, pa.Table]:
     if len(events) < 2:
         raise InputError(f"{path}: {len(events)} events; tuning needs two halves, expected a hundred or more")
     number = np.arange(len(events))
+    half = np.cumsum(np.diff(origins(events), prepend=origins(events)[:1]) != 0) % 2
     if not len(records.awkward(events)["contributions"].layout.content):
         raise InputError(f"{path}: no hit has a contribution of a particle; tuning needs simulated hits")
-    return events.take(number[::2]), events.take(number[1::2])
+    return events.take(number[half == 0]), events.take(number[half == 1])
