@@ -12,6 +12,9 @@ include: "workflow/rules/validate.smk"
 include: "workflow/rules/track.smk"
 
 
+mark_removable(workflow, PLAN)
+
+
 rule all:
     """All results of the campaign: ntuples, models, reports, and its runs in MLflow."""
     default_target: True

@@ -1,12 +1,26 @@
 """Shared by all tests: the repository, and commands run as a user runs them."""
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from repository import FULL, REPOSITORY
+
+RATES = Path(tempfile.mkdtemp(prefix="gen2reco-rates-"), "rates.json")
+os.environ["GEN2RECO_RATES"] = str(RATES)
+
+
+@pytest.fixture(autouse=True)
+def no_learned_rates():
+    """Each test plans as on a machine that has measured nothing: rates that another one learned would size chunks."""
+    from gen2reco.campaign.rates import known_rates
+
+    RATES.unlink(missing_ok=True)
+    known_rates.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -83,11 +83,11 @@ def test_calibrate_rates_measures_here_and_the_next_plan_uses_it(command, campai
     assert re.fullmatch(r"generate gun on cpu: \S+ ms an event, \S+ kB \(\d+ events\)", line)
     assert kept == f"kept in {tmp_path / 'rates.json'}"
     rates = json.loads((tmp_path / "rates.json").read_text())
-    assert len(rates) == 2 and "generate/gun/cpu" in rates and len({json.dumps(rate) for rate in rates.values()}) == 1
+    assert len(rates) == 3 and "generate/gun/cpu" in rates and len({json.dumps(rate) for rate in rates.values()}) == 1
     rate = rates["generate/gun/cpu"]
     assert 1e-7 < rate["cpu_seconds"] < 0.1 and 10 < rate["bytes"] < 5000 and rate["events"] % 50 == 0
     known_rates.cache_clear()
-    expected = int(60 / rate["cpu_seconds"]) // 50 * 50
+    expected = int((60 - rate["startup_seconds"]) / rate["cpu_seconds"]) // 50 * 50
     assert make_plan(campaign)[0].samples["a"]["shard_events"] == min(10**6, expected)
 
 

@@ -103,7 +103,7 @@ def test_what_only_looks_needs_no_hold(held, tmp_path):
     before = state(tmp_path)
     assert ensure_plan("tiny.yaml").folder.name == "tiny"
     assert plan_of("tiny.yaml", driver=True).folder.name == "tiny"
-    assert CliRunner().invoke(cli, ["status", "tiny.yaml"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["status", "tiny.yaml"]).exit_code == 3
     assert CliRunner().invoke(cli, ["check", "tiny.yaml"]).exit_code == 0
     assert state(tmp_path) == before
 

@@ -181,8 +181,8 @@ def test_the_minutes_of_a_job_are_those_of_its_own_stages_and_events(campaign, m
     """One second an event and stage, two stages, shards of ten; what is another sample's is no job; 4 events of 10."""
     from gen2reco.campaign import rates, summary
 
-    assert all(row["cpu_hours"] >= 0 for row in summary.estimate(make_plan(campaign)[0]))  # by the measured rates
-    monkeypatch.setattr(rates, "seconds_per_event", lambda stages: dict.fromkeys(stages, 1.0))
+    assert all(row["cpu_hours"] >= 0 for row in summary.estimate(make_plan(campaign)[0]))  # by the rates known
+    monkeypatch.setattr(rates, "job_cost", lambda *_: rates.JobCost(1.0, 0.0, 0.0, 0.0, "measured"))
     data = yaml.safe_load(campaign.read_text())
     data["samples"]["raw"] = {"like": "a", "cluster": {"backend": "clue"}}
     data["samples"]["few"] = {**data["samples"]["a"], "events": 4}

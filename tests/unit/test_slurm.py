@@ -14,7 +14,7 @@ from gen2reco.batch.profile import Profile, load_profile
 from gen2reco.batch.request import Request
 from gen2reco.batch.slurm_words import Gres
 from gen2reco.campaign.measure_rates import measure_rates
-from gen2reco.campaign.rates import known_rates, shard_events, unmeasured
+from gen2reco.campaign.rates import JobCost, shard_events
 from gen2reco.cli import cli
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.run.devices import idle_gpus
@@ -533,21 +533,12 @@ def test_reasons(log, state, reason):
 
 
 def test_shards_are_sized_by_the_longest_job(monkeypatch):
-    rates = {"generate": 0.1, "simulate": 1.0, "cluster": 0.1}
-    monkeypatch.setattr("gen2reco.campaign.rates.seconds_per_event", lambda stages: {s: rates[s] for s in stages})
+    costs = {stage: JobCost(rate, 1.0, 0, 0, "measured") for stage, rate in (("generate", 0.1), ("simulate", 1.0))}
+    monkeypatch.setattr("gen2reco.campaign.rates.job_costs", lambda stages, detector: costs)
     entry = {"device": "cpu", "chunk_events": 10}
-    assert shard_events(dict.fromkeys(rates, entry), 45) == 2240
-    on_gpu = dict.fromkeys(rates, entry) | {"simulate": {"device": "cuda", "chunk_events": 10}}
-    assert shard_events(on_gpu, 45) == 2700
-
-
-def test_stages_that_nobody_measured_are_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("GEN2RECO_RATES", str(tmp_path / "none.json"))
-    known_rates.cache_clear()
-    generate = {"backend": "gun", "device": "cpu", "options": {"process": {"kind": "gun"}}}
-    stages = {"generate": generate, "simulate": {"backend": "geant4", "device": "cuda", "options": {}}}
-    assert unmeasured(stages) == ["simulate geant4 on cuda"]
-    assert unmeasured(stages | {"simulate": {"backend": "geant4", "device": "cpu", "options": {}}}) == []
+    assert shard_events(dict.fromkeys(costs, entry), 45, "") == 2450  # two seconds of 2700 to start
+    on_gpu = dict.fromkeys(costs, entry) | {"simulate": {"device": "cuda", "chunk_events": 10}}
+    assert shard_events(on_gpu, 45, "") == 2690
 
 
 @pytest.fixture

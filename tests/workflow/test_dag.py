@@ -180,6 +180,81 @@ def test_a_second_driver_or_a_clean_is_refused(campaign, done, snakemake, tmp_pa
     assert before and sorted(tmp_path.glob("results/dag/**/*.parquet")) == before
 
 
+def sidecars(folder, **given):
+    """Give the sidecars of the campaign the facts of its plan, at the times that they have."""
+    lock = json.loads((folder / "results/dag/plan.lock.json").read_text())
+    for file in folder.glob("results/dag/[a-z]/*/*.json"):
+        sample, stage, shard = file.parts[-3], file.parts[-2], int(file.stem)
+        entry, when = lock["samples"][sample]["stages"][stage], file.stat()
+        made = {"sample": sample, "stage": stage, "shard": shard, "config_digest": entry["digest"], "sha256": "0" * 64}
+        file.write_text(json.dumps({**made, "status": "ok", "events_in": 10, "events_out": 10, **given}))
+        os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns))
+
+
+def records_left(folder) -> set[str]:
+    return {f"{file.parts[-3]} {file.parts[-2]}" for file in folder.glob("results/dag/[a-z]/*/*.parquet")}
+
+
+def test_what_is_not_kept_goes_and_is_made_again_only_where_it_is_needed(campaign, snakemake, gen2reco, tmp_path):
+    path = campaign(lambda data: data["samples"]["a"].update(keep=["publish", "calibrate"]))
+    pretend(snakemake, tmp_path, "--forceall")
+    sidecars(tmp_path)
+    assert records_left(tmp_path) == {"a calibrate", "b calibrate"}  # what b is like is not kept there either
+    assert jobs(snakemake(path, "--dry-run")) == {}
+    assert "a: made and removed: generate 2 of 2, simulate 2 of 2, cluster 2 of 2" in gen2reco("plan", path).stdout
+    longer = campaign(lambda data: data["samples"]["a"].update(events=40))
+    counts = jobs(snakemake(longer, "--dry-run"))
+    assert [counts[stage] for stage in STAGES] == [2, 2, 4, 4, 4]
+    campaign(lambda data: data["samples"]["a"].update(events=20))
+    (tmp_path / "results/dag/plan.lock.json").unlink()
+    more = campaign(
+        lambda data: data["samples"].update(c={"like": "a", "cluster": {"backend": "clue", "chunk_events": 5}})
+    )
+    counts = jobs(snakemake(more, "--dry-run"))
+    assert [counts[stage] for stage in STAGES] == [2, 2, 2, 2, 2]  # of a and b, what c reads alone
+    campaign(lambda data: data["samples"].pop("c"))
+    changed = campaign(lambda data: data["samples"]["a"]["calibrate"].update(chunk_events=7))
+    assert gen2reco("plan", changed, "--new-revision").returncode == 0
+    counts = jobs(snakemake(changed, "--dry-run"))
+    assert [counts[stage] for stage in STAGES] == [2, 2, 4, 4, 4]
+
+
+def test_clean_removes_what_is_no_longer_kept_and_says_how_much(campaign, done, snakemake, gen2reco, tmp_path):
+    sidecars(tmp_path)
+    for file in tmp_path.glob("results/dag/[ab]/*/*.parquet"):
+        when = file.stat()
+        file.write_bytes(b"x" * 1000)
+        os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns))
+    before = records_left(tmp_path)
+    path = campaign(lambda data: data["samples"]["b"].update(keep=["publish", "calibrate"]))
+    run = gen2reco("clean", path, "--dry-run")
+    assert run.stdout.splitlines() == [
+        "b cluster: would remove 2 files, made, used and not kept: 2,000 bytes",
+        "2,000 bytes would be freed; sidecars stay",
+    ]
+    assert records_left(tmp_path) == before
+    with (tmp_path / "results/dag/.driver").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert gen2reco("clean", path).returncode == 75
+    assert records_left(tmp_path) == before
+    assert "2,000 bytes freed" in gen2reco("clean", path).stdout
+    assert records_left(tmp_path) == before - {"b cluster"}
+    assert gen2reco("clean", path).stdout == "nothing to remove\n"
+    assert not {*jobs(snakemake(path, "--dry-run"))} & {*STAGES}
+
+
+def test_a_wrong_keep_is_one_line(campaign, gen2reco):
+    def keep(data, value):
+        data["samples"]["a"]["keep"] = value
+
+    for value, words in (
+        (["hits"], "`hits` is no stage of this sample; expected `all`, or some of generate"),
+        ([], "nothing"),
+    ):
+        run = gen2reco("check", campaign(lambda data, value=value: keep(data, value)))
+        assert run.returncode == 2 and words in run.stderr and "samples.a.keep" in run.stderr
+
+
 def with_models(data, names=("showers_one",), used="showers_one"):
     """Have the campaign train models on sample `a` and judge them on `held`, and `b` use one of them."""
     own = {"events": 10, "shard_events": 10, **copy.deepcopy(CHAIN)}

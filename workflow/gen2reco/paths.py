@@ -30,6 +30,31 @@ def record_file(folder: Path, sample: str, stage: str, shard: int) -> Path:
     return folder / sample / stage / SHARD_FILE.format(shard=shard)
 
 
+def ntuple_file(folder: Path, sample: str, shard: int) -> Path:
+    """The ntuple of one shard."""
+    return folder / sample / "publish" / f"{shard:05d}.root"
+
+
+def benchmark_file(folder: Path, sample: str, stage: str, shard: int) -> Path:
+    """What Snakemake measured of a job."""
+    return folder / "benchmarks" / stage / f"{sample}-{shard:05d}.tsv"
+
+
+def verified_file(folder: Path, sample: str) -> Path:
+    """The receipt of a verified sample."""
+    return folder / sample / "verified.json"
+
+
+def report_folder(folder: Path, reference: str) -> Path:
+    """The folder of the report on the samples that are compared with a reference."""
+    return folder / "report" / reference
+
+
+def tracked_file(folder: Path) -> Path:
+    """The receipt of the replay into MLflow."""
+    return folder / "tracked.json"
+
+
 def made_model(folder: Path, name: str) -> Path:
     """The folder of a model that a campaign makes; its receipts and its checkpoints lie in the folder above."""
     return folder / "models" / name / "model"

@@ -8,7 +8,14 @@ import sys
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from gen2reco.caches import settle
-from gen2reco.batch.driver import guard, or_end, plan_of_workflow, start_driver
+from gen2reco.batch.driver import (
+    end_driver,
+    guard,
+    or_end,
+    plan_of_workflow,
+    start_driver,
+)
+from gen2reco.batch.keeping import Inputs, mark_removable, record_of
 from gen2reco.campaign.model_pins import use_registry
 from gen2reco.campaign.plan import by_present_model, from_present_parent
 from gen2reco.errors import Gen2recoError
@@ -25,6 +32,7 @@ with or_end():
 if workflow.is_main_process:
     guard(workflow, PLAN)
 FOLDER = str(PLAN.folder)
+INPUTS = Inputs(PLAN, workflow)
 LOCK = shlex.quote(f"{FOLDER}/plan.lock.json")
 COMPARISONS = {c["reference"]: c["candidates"] for c in PLAN.lock["compare"]}
 STAGE_RULES = [(stage, device) for stage in STAGES for device in ("cpu", "cuda")]
@@ -81,11 +89,7 @@ def source(stage):
     """An input function: the record file of the stage before, of the sample that owns it; none for the first stage."""
 
     def files(wildcards):
-        stages = PLAN.stages(wildcards.sample)
-        before = stages[: stages.index(stage)][-1:]
-        return [
-            str(PLAN.file(wildcards.sample, s, int(wildcards.shard))) for s in before
-        ]
+        return INPUTS.record(wildcards.sample, stage, int(wildcards.shard))
 
     return files
 
@@ -99,6 +103,11 @@ def library_of(stage):
         return [*(str(PLAN.file(*file)) for file in library), *verified(names)]
 
     return files
+
+
+def read_from(wildcards, input):
+    """A params function: the record file that a job reads, where its input is the sidecar of one that is not kept."""
+    return [record_of(file) for file in input.events]
 
 
 def stage_of(wildcards, output):
@@ -219,20 +228,19 @@ def published_files():
     return [
         f"{FOLDER}/{sample}/publish/{shard:05d}.root"
         for sample in PLAN.samples
-        if STAGES[PLAN.stages(sample)[-1]].publishes
+        if PLAN.publishes(sample)
         for shard in range(PLAN.shards(sample))
     ]
 
 
 def last_record(wildcards):
     """The objects of a shard."""
-    last = PLAN.stages(wildcards.sample)[-1]
-    return str(PLAN.file(wildcards.sample, last, int(wildcards.shard)))
+    return INPUTS.objects(wildcards.sample, int(wildcards.shard))
 
 
 def particles_of(wildcards):
     """The particles of a shard."""
-    return str(PLAN.file(wildcards.sample, FIRST, int(wildcards.shard)))
+    return INPUTS.particles(wildcards.sample, int(wildcards.shard))
 
 
 def report_files():
@@ -245,13 +253,8 @@ def report_files():
 
 
 def shard_files(wildcards):
-    """All record files of a sample, at every stage."""
-    name = wildcards.sample
-    return [
-        str(PLAN.file(name, stage, shard))
-        for stage in PLAN.stages(name)
-        for shard in range(PLAN.shards(name))
-    ]
+    """All record files of a sample, at every stage; the sidecars of those that are not kept."""
+    return INPUTS.all_records(wildcards.sample)
 
 
 def compared(wildcards):
@@ -264,3 +267,11 @@ onstart:
         start_driver(PLAN, workflow)
     except Gen2recoError as error:
         raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    end_driver(PLAN)
+
+
+onerror:
+    end_driver(PLAN, failed=True)

@@ -1,7 +1,7 @@
 rule publish:
     """Objects to a ROOT file with NanoAOD-like branches, one shard."""
     input:
-        objects=last_record,
+        events=last_record,
         particles=particles_of,
     output:
         f"{FOLDER}/{{sample}}/publish/{{shard}}.root",
@@ -11,6 +11,9 @@ rule publish:
         benchmark_file("publish")
     conda:
         ENVIRONMENT
+    params:
+        source=read_from,
+        particles=lambda wildcards, input: [record_of(f) for f in input.particles],
     shell:
-        "gen2reco publish --planned --shard {wildcards.shard} --particles {input.particles:q}"
-        " {input.objects:q} {output:q} 2> {log:q}"
+        "gen2reco publish --planned --shard {wildcards.shard} --particles {params.particles:q}"
+        " {params.source:q} {output:q} 2> {log:q}"

@@ -23,7 +23,8 @@ for stage, device in STAGE_RULES:
         params:
             **content(stage),
             stage=stage_of,
+            source=read_from,
             plan=LOCK,
         shell:
             "gen2reco {params.stage} --plan {params.plan} --sample {wildcards.sample} --shard {wildcards.shard}"
-            " --workers {threads} {input.events:q} {output.events:q} 2> {log:q}"
+            " --workers {threads} {params.source:q} {output.events:q} 2> {log:q}"

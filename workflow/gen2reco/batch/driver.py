@@ -3,6 +3,7 @@
 import difflib
 import functools
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -150,6 +151,32 @@ def start_driver(plan: Plan, workflow: "Workflow") -> None:
         print(f"cancelling {len(orphans)} jobs of an earlier driver", file=sys.stderr, flush=True)
         slurm.cancel(orphans)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # they may have made files meanwhile
+
+
+def end_driver(plan: Plan, failed: bool = False) -> None:
+    """Remove what is not kept and no job needs any more; where the run `failed` or was stopped by Ctrl-C, say what is
+    kept and how to go on."""
+    from gen2reco.batch.clean import freed, remove, waste
+    from gen2reco.batch.status import notices, whether
+    from gen2reco.batch.steps import all_steps
+    from gen2reco.campaign.made import Made
+
+    found = waste(plan, partial=False)
+    lines = [f"{plan.folder}: {freed(found):,} bytes that no sample keeps were removed"] if found else []
+    remove(found)
+    made = Made(plan)
+    lines += notices(plan, made)
+    if failed:
+        chunks = sum(1 for _ in plan.folder.glob("*/*/.partial/*/[0-9]*.parquet"))
+        again = shlex.join(["snakemake", *sys.argv[1:]])
+        lines += [*whether(plan, all_steps(plan, made))[:1], _kept(plan, chunks), f"go on with: {again}"]
+    print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr, flush=True)
+
+
+def _kept(plan: Plan, chunks: int) -> str:
+    files = sum(1 for _ in plan.folder.glob("*/*/[0-9]*.json"))
+    at_work = f", and {chunks} finished chunks of jobs at work" if chunks else ""
+    return f"kept in {plan.folder}: all {files} finished shards{at_work}; started again, it goes on there"
 
 
 def _requests(workflow: "Workflow") -> list["Request"]:

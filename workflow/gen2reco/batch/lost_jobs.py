@@ -1,6 +1,7 @@
 """Why shards are missing: the outcome of the last attempt, from its log, Slurm's log and the accounting."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
 from gen2reco.config.block import load_json, parse_block
 from gen2reco.errors import InputError
-from gen2reco.run.sidecar import read_sidecar
+from gen2reco.run.sidecar import read_sidecar, sidecar_path
+from gen2reco.run.stage_table import PUBLISH
 
 SLURM_LOGS = Path(".snakemake/slurm_logs")
 ALIVE = {"RUNNING", "PENDING", "REQUEUED", "SUSPENDED", "COMPLETING", "CONFIGURING", "RESIZING"}
@@ -44,29 +46,38 @@ class Submitted(BaseModel):
 
 @dataclass(frozen=True)
 class Attempt:
-    """The last attempt at a shard whose file is missing."""
+    """The last attempt at a job whose file is missing: of a shard, or of a step that has no shards."""
 
     sample: str
     stage: str
-    shard: int
+    shard: int | None
     reason: str
+    log: Path
 
     def __str__(self) -> str:
-        return f"{self.sample} {self.stage} {self.shard:05d}: {self.reason}"
+        return f"{self.sample} {self.stage}{'' if self.shard is None else f' {self.shard:05d}'}: {self.reason}"
+
+    def tail(self, lines: int = 5) -> list[str]:
+        """The end of its log."""
+        try:
+            return self.log.read_text(errors="replace").rstrip().splitlines()[-lines:]
+        except OSError:
+            return []
 
 
-def failed_attempts(plan: Plan) -> list[Attempt]:
-    """The shards that were tried and are missing, with the reason; those whose job is running are left out."""
-    tried = [(*shard, log) for shard, log in _logs_of_missing(plan)]
-    jobs = {log: found[-1] for *_, log in tried if (found := re.findall(r"^Slurm job (\d+)", log, re.M))}
+def failed_attempts(plan: Plan, steps: Iterable[tuple[str, str]] = ()) -> list[Attempt]:
+    """The shards that were tried and are missing, with the reason, and of the unfinished `steps`, (sample, name), those
+    that were tried; what is running is left out."""
+    tried = [(*job, path.read_text(errors="replace"), path) for job, path in _logs(plan, steps)]
+    jobs = {text: found[-1] for *_, text, _ in tried if (found := re.findall(r"^Slurm job (\d+)", text, re.M))}
     known = slurm.states(sorted(set(jobs.values()))) if jobs and slurm.available() else {}
     attempts = []
-    for sample, stage, shard, log in tried:
-        job = jobs.get(log)
+    for sample, stage, shard, text, path in tried:
+        job = jobs.get(text)
         state = known[job].state if job in known else ""
-        if state not in ALIVE and (reason := _reason(log, job, state)):
+        if state not in ALIVE and (reason := _reason(text, job, state)):
             where = f" (Slurm job {job}{f' on {known[job].nodes}' if job in known else ''})" if job else ""
-            attempts.append(Attempt(sample, stage, shard, reason + where))
+            attempts.append(Attempt(sample, stage, shard, reason + where, path))
     return attempts
 
 
@@ -103,19 +114,32 @@ def _gpu_seconds(plan: Plan) -> list[float]:
     return seconds
 
 
-def _logs_of_missing(plan: Plan) -> list[tuple[tuple[str, str, int], str]]:
-    """((sample, stage, shard), text of its log) of each shard that has a log and no file."""
-    found = []
+def _logs(plan: Plan, steps: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str, int | None], Path]]:
+    """((sample, stage, shard), its log) of each shard that has a log and neither file nor sidecar, and of each of the
+    steps."""
+    found: list[tuple[tuple[str, str, int | None], Path]] = []
     for sample in plan.samples:
-        for stage in plan.stages(sample):
-            if plan.owner(sample, stage) != sample:
+        for stage in (*plan.stages(sample), PUBLISH):
+            if stage != PUBLISH and plan.owner(sample, stage) != sample:
                 continue
             for log in sorted((plan.folder / "logs" / stage).glob(f"{sample}-[0-9]*.log")):
                 number = log.stem.rpartition("-")[2]
                 shard = int(number) if number.isdecimal() and len(number) < 10 else MAX_SHARDS
-                if shard < plan.shards(sample) and not plan.file(sample, stage, shard).is_file():
-                    found.append(((sample, stage, shard), log.read_text(errors="replace")))
+                if shard < plan.shards(sample) and not _is_there(plan, sample, stage, shard):
+                    found.append(((sample, stage, shard), log))
+    for what, name in steps:
+        rule = "validate" if name == "report" else name
+        log = plan.folder / "logs" / ("track.log" if rule == "track" else f"{rule}/{what}.log")
+        if log.is_file() and name != PUBLISH:
+            found.append(((what, name, None), log))
     return found
+
+
+def _is_there(plan: Plan, sample: str, stage: str, shard: int) -> bool:
+    if stage == PUBLISH:
+        return plan.ntuple(sample, shard).is_file()
+    file = plan.file(sample, stage, shard)
+    return file.is_file() or (sidecar_path(file).is_file() and not plan.keeps(sample, stage))
 
 
 def _reason(log: str, job: str | None, state: str) -> str:
@@ -128,4 +152,6 @@ def _reason(log: str, job: str | None, state: str) -> str:
             return reason
     if errors := re.findall(r"^gen2reco: error: (.*)$", log, re.M):
         return errors[-1]
+    if "Traceback (most recent call last)" in log:
+        return log.strip().splitlines()[-1]
     return "killed" if state == "FAILED" else ""

@@ -1,16 +1,19 @@
-"""The state of a campaign from its files: done, running, failed and waiting shards."""
+"""The state of a campaign from its files, and the checks of its samples."""
 
-import os
 import shutil
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gen2reco.batch.model_status import RUNNING_SECONDS, failed_models, made_by_others, model_state
-from gen2reco.campaign.plan import Plan, check_file
-from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.batch import slurm
+from gen2reco.batch.model_status import failed_models, made_by_others, model_state
+from gen2reco.batch.steps import STATES, Step, all_steps, complete, facts_of, stage_step
+from gen2reco.campaign.exclusive import HOLD_FILE, last_holder
+from gen2reco.campaign.made import REMOVED, Made
+from gen2reco.campaign.plan import Plan, changed_files, check_file
+from gen2reco.campaign.summary import removed_lines
+from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
 from gen2reco.files import file_digest
 from gen2reco.run.sidecar import check_rows, failure, read_sidecar, sidecar_path
 from gen2reco.run.stage_table import FIRST
@@ -18,54 +21,109 @@ from gen2reco.run.stage_table import FIRST
 if TYPE_CHECKING:
     from rich.table import Table
 
-
-def shard_state(file: Path, running: set[str]) -> str:
-    """The state of a shard: `done`, `failed`, `running` (listed in `running`, the outputs with recent chunks) or
-    `waiting`."""
-    if sidecar_path(file).is_file() and file.is_file():
-        return "failed" if read_sidecar(file).get("status") == "failed" else "done"
-    return "running" if file.name in running else "waiting"
+NOT_COMPLETE = 3
+"""Exit code of `gen2reco status` and `watch` for a campaign that is not complete."""
 
 
 def stage_states(plan: Plan, sample: str, stage: str) -> dict:
     """Shards of one stage of a sample by state, the failed ones, the rate in events/s and the seconds left."""
-    folder = plan.file(sample, stage, 0).parent
-    running = _running(folder)
-    states, failed, facts = Counter[str](), [], []
-    for shard in range(plan.shards(sample)):
-        file = plan.file(sample, stage, shard)
-        state = shard_state(file, running)
-        states[state] += 1
-        if state == "failed":
-            failed.append(shard)
-        if state == "done":
-            facts.append(read_sidecar(file))
-    rate, left = _rate_and_end(facts, states)
-    return {**states, "failed_shards": failed, "events_per_second": rate, "seconds_left": left}
+    return facts_of(stage_step(plan, Made(plan), sample, stage))
 
 
-def print_status(plan: Plan) -> None:
-    """Print a table with a row per sample and stage, and below it the failed and lost shards."""
+def print_status(plan: Plan) -> bool:
+    """Print a table with a row per step, and below it the failed and lost jobs, the driver, and whether the campaign is
+    complete; returns the latter."""
     from rich.console import Console
+
+    made = Made(plan)
+    steps = all_steps(plan, made)
+    console = Console(width=None if Console().is_terminal else 130)
+    console.print(_table(plan, steps))
+    if plan.models:
+        console.print(_models_table(plan))
+    done = complete(steps)
+    notes = [_failed_note(plan.file(step.what, step.name, n)) for step in steps for n in step.failed]
+    notes += [*made_by_others(plan), *_cluster_notes(plan, steps), *notices(plan, made), *whether(plan, steps)]
+    for note in notes:
+        print(note)
+    return done
+
+
+def _table(plan: Plan, steps: list[Step]) -> "Table":
+    """A row per step: its jobs by state, rate, and when it is expected to end."""
     from rich.table import Table
 
-    table = Table("sample", "stage", title=f"{plan.lock['name']}, revision {plan.lock['revision']}")
-    for column in ("done", "running", "failed", "waiting", "events/s", "expected end"):
+    table = Table("sample", "step", title=f"{plan.lock['name']}, revision {plan.lock['revision']}")
+    seen = [state for state in STATES if state not in (REMOVED, "stale") or any(step.states[state] for step in steps)]
+    for column in (*seen, "events/s", "expected end"):
         table.add_column(column, justify="right")
-    notes = []
+    for step in steps:
+        facts = facts_of(step)
+        counts = [str(step.states[state]) for state in seen]
+        table.add_row(step.what, step.name, *counts, _figure(step.rate), _clock(facts["seconds_left"]))
+    return table
+
+
+def notices(plan: Plan, made: Made) -> list[str]:
+    """Lines on files that the plan no longer fits, and on what was removed or taken from other campaigns."""
+    lines = []
+    if changed := changed_files(plan):
+        lines.append(
+            f"stale plan: {', '.join(changed[:5])} changed since it was made; the next run plans anew, or says what "
+            "needs `gen2reco plan CAMPAIGN --new-revision`"
+        )
+    return [*lines, *removed_lines(plan), *taken_lines(plan, made)]
+
+
+def taken_lines(plan: Plan, made: Made) -> list[str]:
+    """A line on each stage with shards that were taken from another campaign."""
+    lines = []
     for sample in plan.samples:
         for stage in plan.stages(sample):
             if plan.owner(sample, stage) != sample:
                 continue
-            row = stage_states(plan, sample, stage)
-            counts = [str(row.get(state, 0)) for state in ("done", "running", "failed", "waiting")]
-            table.add_row(sample, stage, *counts, _figure(row["events_per_second"]), _clock(row["seconds_left"]))
-            notes += [_failed_note(plan.file(sample, stage, shard)) for shard in row["failed_shards"]]
-    Console(width=None if Console().is_terminal else 130).print(table)
-    if plan.models:
-        Console(width=None if Console().is_terminal else 130).print(_models_table(plan))
-    for note in [*notes, *made_by_others(plan), *_cluster_notes(plan)]:
-        print(note)
+            sources = [s.facts["taken_from"] for s in made.shards(sample, stage) if s.made and "taken_from" in s.facts]
+            if sources:
+                names = ", ".join(sorted({Path(str(source)).parts[-4] for source in sources}))
+                lines.append(f"taken: {sample} {stage}: {len(sources)} shards, made already in {names}")
+    return lines
+
+
+def whether(plan: Plan, steps: list[Step]) -> list[str]:
+    """Whether a campaign is complete, and whether its driver is alive."""
+    left = sum(step.total - step.finished for step in steps)
+    if not left:
+        return ["complete: yes"]
+    return [f"complete: no, {left} of {sum(step.total for step in steps)} jobs are left", driver_line(plan)]
+
+
+def driver_line(plan: Plan) -> str:
+    """Whether the driver of a campaign is alive, and how to go on where it is not."""
+    holder, alive = last_holder(plan.folder)
+    if alive:
+        return "alive: {what}, process {process} on {host} since {since}".format(**holder)
+    if slurm.available():
+        with suppress(InfrastructureError):
+            if queued := slurm.driver_jobs(plan.lock["name"]):
+                return f"the driver is queued as Slurm job {queued[0]}"
+    file = plan.lock["campaign_file"]
+    again = f"start it again: snakemake --cores all --config campaign={file}, or `gen2reco submit`"
+    if holder:
+        killed = "(process {process} on {host} was killed)".format(**holder)
+        return f"driver not alive since {_when(_last_sign(plan))} {killed}; {again}"
+    ended = plan.folder / HOLD_FILE
+    return f"no driver since {_when(ended.stat().st_mtime)}; {again}" if ended.is_file() else f"no driver yet; {again}"
+
+
+def _last_sign(plan: Plan) -> float:
+    """When a campaign's files last changed, by its folders."""
+    folders = [plan.folder / HOLD_FILE, *(plan.folder / "logs").glob("*/")]
+    folders += [plan.file(sample, stage, 0).parent for sample in plan.samples for stage in plan.stages(sample)]
+    return max(folder.stat().st_mtime for folder in folders if folder.exists())
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _models_table(plan: Plan) -> "Table":
@@ -87,15 +145,20 @@ def _failed_note(file: Path) -> str:
     return f"failed: {file} ({failure(facts)})"
 
 
-def _cluster_notes(plan: Plan) -> list[str]:
-    """Lines on shards whose last attempt was lost, with the reason, and on the GPU hours spent."""
+def _cluster_notes(plan: Plan, steps: list[Step]) -> list[str]:
+    """Lines on jobs whose last attempt was lost, with the reason, and on the GPU hours spent."""
     from gen2reco.batch.lost_jobs import failed_attempts, gpu_hours, uses_gpu
 
-    notes = [f"lost: {attempt}" for attempt in failed_attempts(plan)]
+    notes = [f"lost: {attempt}" for attempt in failed_attempts(plan, unfinished(steps))]
     if uses_gpu(plan):
         hours, source = gpu_hours(plan)
         notes.append(f"GPU hours spent: {hours:.3g} (by {source})")
     return notes
+
+
+def unfinished(steps: list[Step]) -> list[tuple[str, str]]:
+    """(sample, name) of the steps of one job that are not complete, those of models left out."""
+    return [(s.what, s.name) for s in steps if s.name in ("verify", "report", "track") and not s.complete]
 
 
 def failed_files(plan: Plan) -> tuple[list[str], list[str]]:
@@ -129,15 +192,12 @@ def verify_sample(plan: Plan, sample: str) -> dict:
     shard, or the sample if more of its shards failed than the campaign tolerates."""
     if sample not in plan.samples:
         raise InputError(f"{plan.folder}: no sample `{sample[:80]}`; known: {', '.join(list(plan.samples)[:10])}")
-    failed, shards = set(), plan.shards(sample)
+    failed, shards, removed = set(), plan.shards(sample), 0
     given: dict[int, int] = {}
     for stage in plan.stages(sample):
         for shard in range(shards):
             file = plan.file(sample, stage, shard)
             facts = check_file(plan, sample, stage, shard)
-            if not file.is_file() or file_digest(file) != facts.get("sha256"):
-                raise Gen2recoError(f"{file}: its bytes are not those its sidecar tells; delete it and run again")
-            check_rows(file, facts)
             if stage == FIRST and facts["events_in"] != len(plan.events(sample, shard)):
                 raise InputError(
                     f"{file}: of {facts['events_in']} events, planned are {len(plan.events(sample, shard))}"
@@ -153,32 +213,20 @@ def verify_sample(plan: Plan, sample: str) -> dict:
             given[shard] = facts["events_out"]
             if facts.get("status") != "ok":
                 failed.add(shard)
+            if not file.is_file() and not plan.keeps(sample, stage):
+                removed += 1
+                continue
+            if not file.is_file() or file_digest(file) != facts.get("sha256"):
+                raise Gen2recoError(f"{file}: its bytes are not those its sidecar tells; delete it and run again")
+            check_rows(file, facts)
     allowed = plan.lock["failed_shards"]
     if len(failed) > allowed * shards:
         raise Gen2recoError(
             f"sample `{sample}`: {len(failed)} of {shards} shards failed, tolerated are {allowed:.0%}; "
             f"first: shard {min(failed)}; `gen2reco recover` reissues them"
         )
-    return {"sample": sample, "shards": shards, "failed": len(failed), "failed_shards": sorted(failed)}
-
-
-def _running(folder: Path) -> set[str]:
-    """Names of outputs whose unfinished chunks were written in the last RUNNING_SECONDS."""
-    try:
-        entries = list(os.scandir(folder / ".partial"))
-    except OSError:
-        return set()
-    recent = time.time() - RUNNING_SECONDS
-    return {entry.name.rpartition("-")[0] for entry in entries if entry.stat().st_mtime > recent}
-
-
-def _rate_and_end(facts: list[dict], states: Counter) -> tuple[float | None, float | None]:
-    seconds, events = sum(f["wall_seconds"] for f in facts), sum(f["events_in"] for f in facts)
-    if not facts or not seconds:
-        return None, None
-    left = states["running"] + states["waiting"]
-    at_once = max(states["running"], 1)
-    return events / seconds, left * seconds / len(facts) / at_once
+    found = {"sample": sample, "shards": shards, "failed": len(failed), "failed_shards": sorted(failed)}
+    return {**found, "removed_files": removed} if removed else found
 
 
 def _figure(value: float | None) -> str:

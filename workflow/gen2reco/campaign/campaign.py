@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
@@ -37,7 +37,8 @@ class StageChoice(Block):
     backend: str
     """Name of the backend."""
     chunk_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
-    """Events per chunk, to which seeds belong; left out: the backend's usual number."""
+    """Events per chunk, to which seeds belong; left out: as many as take about a minute by the rates measured here,
+    else the backend's usual number."""
     oversample: int = Field(default=1, ge=1, le=MAX_DRAWS)
     """How often each event is drawn, by a stage that draws at random (`simulate`, `fuse`): all later records hold as
     many times the events, each with the weight in equal parts and its original event in the column `source`."""
@@ -64,6 +65,12 @@ class _Size(Block):
     """Accepted events to make; raise it later to extend the sample."""
     shard_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
     """Events per shard (one job per stage); left out: as many as keep a job busy for `job_minutes`."""
+    keep: Literal["all"] | list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
+        default=None, max_length=100
+    )
+    """Stages whose files stay, and `publish` for the ntuples, such as `[publish, calibrate]`; `all`: everything. The
+    files of other stages go as soon as the stages after them are made, and no report or model reads them. Left out: as
+    the sample that this one is like, or else everything."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -257,9 +264,7 @@ def complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) ->
         with about(f"{where}.{key}"):
             options[key] = _resolve(path, key, value)
     complete = parse_block(options, cls.Options, where)
-    return choice.model_copy(
-        update={"options": complete.model_dump(mode="json"), "chunk_events": choice.chunk_events or cls.chunk_events}
-    )
+    return choice.model_copy(update={"options": complete.model_dump(mode="json")})
 
 
 def named_files(path: Path) -> list[Path]:

@@ -9,21 +9,22 @@ from gen2reco import __version__
 from gen2reco.campaign.campaign import (
     Campaign,
     StageChoice,
-    comparisons,
     load_campaign,
     too_many_shards,
 )
+from gen2reco.campaign.keep import check_kept, comparable, kept_stages
 from gen2reco.campaign.libraries import library_entry, library_of
 from gen2reco.campaign.model_entries import check_use, made_model_of, making_order, model_entry, needed
 from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
-from gen2reco.campaign.rates import draws_of, shard_events
+from gen2reco.campaign.rates import chunk_events, draws_of, shard_events
 from gen2reco.config.block import digest, load_yaml
 from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError, Mistakes, about
 from gen2reco.files import file_digest
 from gen2reco.run.chunks import too_many_chunks
 from gen2reco.run.stage import backend_class, make_backend
+from gen2reco.run.stage_table import FIRST
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,17 @@ class Loaded:
 
 
 def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -> dict:
-    """The lock of a campaign. Shard sizes and digests of registered models are those of the `old` lock, except for a
-    new revision. Raises InputError where anything else has changed without one."""
+    """The lock of a campaign. Sizes of shards and chunks that the campaign does not state are those of the `old` lock,
+    those of a sample whose first stage changed excepted; so are digests of registered models, except for a new
+    revision. Raises InputError where anything else has changed without one."""
     campaign, detector = loaded.campaign, loaded.detector
     chains = {name: dict(chain) for name, chain in loaded.chains.items()}
     known = {} if new_revision else known_models(old)
     named = pin_models(loaded.file, chains, known, campaign.models)
-    samples, models = _entries(loaded, chains, named, known, old if not new_revision else None)
+    samples, models = _entries(loaded, chains, named, known, old)
+    with about(str(loaded.file)):
+        check_kept(campaign, samples)
+        compared = comparable(campaign, samples)
     content = {
         "seed": campaign.seed,
         "detector": detector.model_dump(mode="json"),
@@ -69,7 +74,7 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
         "allow_cpu": campaign.allow_cpu,
         "licence": campaign.licence,
         "validation": campaign.validation.model_dump(mode="json"),
-        "compare": [c.model_dump(mode="json") for c in comparisons(campaign)],
+        "compare": [c.model_dump(mode="json") for c in compared],
         **content,
     }
     if old and (changed := changes(old, lock)):
@@ -103,8 +108,9 @@ def _entries(
             continue
         like = samples.get(campaign.samples[name].like or "")
         stages: dict[str, dict] = {}
+        kept = (old or {}).get("samples", {}).get(name)
         for stage, choice in chains[name].items():
-            choice = _same_chunks(stage, choice, stages)
+            choice = _in_chunks(stage, choice, stages, [like, kept], loaded, campaign.samples[name].shard_events)
             key = (stage, choice.model_dump_json())
             if key not in made:
                 with mistakes.caught(f"{loaded.file}: samples.{name}.{stage}"):
@@ -118,18 +124,42 @@ def _entries(
             with mistakes.caught(f"{loaded.file}: samples.{name}.{stage}"):
                 library = samples.get(library_of(stage, choice) or "")
                 backend_class(stage, choice.backend).check_chain(choice.options, stages, library)
-        kept = (old or {}).get("samples", {}).get(name)
+        if kept and kept["stages"].get(FIRST, {}).get("digest") != stages[FIRST]["digest"]:
+            kept = None
+        with mistakes.caught(f"{loaded.file}: samples.{name}.keep"):
+            keep = kept_stages(campaign.samples[name].keep, stages, like)
         with mistakes.caught():
-            sizes = _sizes(f"{loaded.file}: samples.{name}", campaign, name, stages, like, kept)
+            sizes = _sizes(f"{loaded.file}: samples.{name}", loaded, name, stages, like, kept)
             samples[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
+            samples[name] |= {} if keep is None else {"keep": keep}
     mistakes.tell()
     return {name: samples[name] for name in campaign.samples}, {name: models[name] for name in campaign.models}
 
 
-def _same_chunks(stage: str, choice: StageChoice, before: dict[str, dict]) -> StageChoice:
-    """The choice of a stage, in the chunks of the earlier stage that it shares them with, if any."""
-    like = before.get(backend_class(stage, choice.backend).chunks_of or "")
-    return choice.model_copy(update={"chunk_events": like["chunk_events"]}) if like else choice
+def _in_chunks(
+    stage: str,
+    choice: StageChoice,
+    before: dict[str, dict],
+    others: list[dict | None],
+    loaded: Loaded,
+    most: int | None,
+) -> StageChoice:
+    """The choice of a stage with its chunk size: the stated one; else that of the stage that it shares its
+    chunks with; else that which the stage has, alike, in one of the
+    `others` (the sample that this one is like, the plan that there is); else one by the measured rates, of at most the
+    `most` events of a shard."""
+    if choice.chunk_events is not None:
+        return choice
+    if same := before.get(backend_class(stage, choice.backend).chunks_of or ""):
+        return choice.model_copy(update={"chunk_events": same["chunk_events"]})
+    for other in others:
+        entry = (other or {}).get("stages", {}).get(stage)
+        if entry and (entry["backend"], entry["options"]) == (choice.backend, choice.options):
+            return choice.model_copy(update={"chunk_events": entry["chunk_events"]})
+    usual, detector = backend_class(stage, choice.backend).chunk_events, loaded.detector.digest()
+    stages = {**before, stage: {**choice.model_dump(), "chunk_events": 1}}
+    most = most or shard_events(stages, loaded.campaign.job_minutes, detector)
+    return choice.model_copy(update={"chunk_events": chunk_events(stages, stage, detector, usual, most)})
 
 
 def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[str, dict]) -> str:
@@ -140,12 +170,12 @@ def _owner(name: str, stage: str, entry: dict, like: dict | None, before: dict[s
     return stages[stage]["owner"] if stages[stage]["digest"] == entry["digest"] else name
 
 
-def _sizes(where: str, campaign: Campaign, name: str, stages: dict, like: dict | None, kept: dict | None) -> dict:
+def _sizes(where: str, loaded: Loaded, name: str, stages: dict, like: dict | None, kept: dict | None) -> dict:
     """Events and events per shard of a sample. Raises InputError where they do not fit those of the one it is like."""
-    sample = campaign.samples[name]
+    sample, detector = loaded.campaign.samples[name], loaded.detector.digest()
     size = like["shard_events"] if like else sample.shard_events
     if size is None:
-        size = kept["shard_events"] if kept else shard_events(stages, campaign.job_minutes)
+        size = kept["shard_events"] if kept else shard_events(stages, loaded.campaign.job_minutes, detector)
     events = like["events"] if like and sample.events is None else sample.events
     assert events is not None, "a sample that is like no other states its events"
     if like and (events > like["events"] or sample.shard_events not in (None, size)):

@@ -4,6 +4,7 @@
 The lock is an flock of that file, released whenever the process ends; the content of the file names the holder.
 """
 
+import atexit
 import errno
 import fcntl
 import json
@@ -64,6 +65,7 @@ def hold_until_exit(folder: Path, wait: float = 60.0) -> None:
     while key not in _held:
         try:
             _held[key] = _take(folder, DRIVER)
+            atexit.register(_release, key)
         except HeldError as error:
             patience = 0.0 if error.holder.startswith(DRIVER) else 1.0 if error.holder == UNKNOWN else wait
             if time.monotonic() - start > patience:
@@ -115,7 +117,9 @@ def _sign(file: IO[bytes], what: str) -> None:
 
 
 def _release(key: Path) -> None:
-    file = _held.pop(key)
+    file = _held.pop(key, None)
+    if file is None:
+        return
     with suppress(OSError):
         file.truncate(0)
     file.close()
@@ -123,13 +127,36 @@ def _release(key: Path) -> None:
 
 def _holder(path: Path) -> str:
     """The holder that the file names, unless that process has ended."""
+    signed, alive = last_holder(path.parent)
+    if not alive or not signed["what"]:
+        return UNKNOWN
+    return "{what} (process {process} on {host} since {since})".format(**signed)
+
+
+def last_holder(folder: Path) -> tuple[dict[str, str], bool]:
+    """Who holds a campaign, or did when its process was killed: (`what`, `process`, `host` and `since`, whether it is
+    alive); ({}, False) where the last holder gave it back."""
+    path = folder / HOLD_FILE
     try:
-        signed = json.loads(path.read_bytes()[:1000])
-        what, process, host, since = (str(signed[key]) for key in ("what", "process", "host", "since"))
-        if host == platform.node():
-            os.kill(int(process), 0)
+        read = json.loads(path.read_bytes()[:1000])
+        signed = {key: str(read[key]) for key in ("what", "process", "host", "since")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, False
+    try:
+        if signed["host"] != platform.node():
+            return signed, _is_locked(path)
+        os.kill(int(signed["process"]), 0)
     except PermissionError:
         pass  # another user's
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return UNKNOWN
-    return f"{what} (process {process} on {host} since {since})" if what else UNKNOWN
+    except (OSError, ValueError, OverflowError):
+        return signed, False
+    return signed, True
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False

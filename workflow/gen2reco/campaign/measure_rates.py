@@ -1,6 +1,5 @@
 """Measure on this machine how long an event takes in each stage of a campaign; shards are sized by these rates."""
 
-import json
 import multiprocessing
 import os
 import resource
@@ -12,20 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gen2reco.campaign.campaign import StageChoice, load_campaign
+from gen2reco.campaign.learn_rates import keep
 from gen2reco.campaign.libraries import library_of
 from gen2reco.campaign.model_entries import made_model_of
 from gen2reco.campaign.model_pins import pin_models
-from gen2reco.campaign.rates import known_rates, rate_keys, rates_file, site_rates
+from gen2reco.campaign.rates import START_SECONDS, rate_keys
 from gen2reco.config.block import digest
 from gen2reco.config.detector import Detector
 from gen2reco.config.model_choice import ModelChoice
 from gen2reco.errors import Gen2recoError, InfrastructureError
-from gen2reco.files import write_text
-from gen2reco.paths import make_folder
 from gen2reco.run.devices import usable_device
 from gen2reco.run.seeds import chunk_seed
 from gen2reco.run.stage import Chunk, make_backend
-from gen2reco.run.stage_table import FIRST, STAGES
+from gen2reco.run.stage_table import STAGES
 
 MAX_CHUNKS = 200
 
@@ -45,8 +43,9 @@ class Task:
 def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
     """Run each different stage of a campaign for about so many seconds, and keep its rate for later plans.
 
-    Returns rate key → {cpu_seconds, bytes, events}: CPU seconds per event (wall seconds on a GPU), bytes per event.
-    Start-up is left out. Raises InfrastructureError where a stage's GPU is missing, unless the campaign allows the CPU.
+    Returns rate key → {cpu_seconds, startup_seconds, bytes, events}: CPU seconds per event and of the start-up of a job
+    (wall seconds on a GPU), bytes per event. Raises InfrastructureError where a stage's GPU is missing, unless the
+    campaign allows the CPU.
     """
     campaign, detector, chains = load_campaign(campaign_file)
     pin_models(campaign_file, chains, {}, campaign.models)
@@ -66,7 +65,7 @@ def measure_rates(campaign_file: Path | str, seconds: float) -> dict[str, dict]:
                 output = made.setdefault(digest(done), Path(folder) / f"{digest(done)[:16]}.parquet")
                 if not output.exists():
                     task = Task(stage, choice, detector, source, output, seconds)
-                    key = rate_keys(stage, {"backend": choice.backend, "device": choice.device}, _generated(chain))[0]
+                    key = rate_keys({s: c.model_dump() for s, c in chain.items()}, stage, detector.digest())[0]
                     measured[key] = _in_a_process_of_its_own(task)
                 source = output
     keep(measured)
@@ -88,22 +87,6 @@ def _measurable(sample: str, chain: dict[str, StageChoice], models: dict[str, Mo
 
 def _made_later(stage: str, choice: StageChoice, models: dict[str, ModelChoice]) -> bool:
     return bool(made_model_of(choice.options, models) or library_of(stage, choice))
-
-
-def keep(measured: dict[str, dict]) -> None:
-    """Add rates to the site's file; the rate of a stage for one process also serves for processes never measured."""
-    path = rates_file()
-    known = site_rates()
-    for key, rate in measured.items():
-        known[key] = rate
-        known["/".join(key.split("/")[:3])] = rate
-    make_folder(path.parent)
-    write_text(path, json.dumps(known, indent=1) + "\n")
-    known_rates.cache_clear()
-
-
-def _generated(chain: dict[str, StageChoice]) -> dict:
-    return {"backend": chain[FIRST].backend, "options": chain[FIRST].options}
 
 
 def _in_a_process_of_its_own(task: Task) -> dict:
@@ -150,7 +133,9 @@ def measure_stage(task: Task) -> dict:
     size = task.choice.chunk_events or backend.chunk_events
     if source is not None:
         size = max(1, min(size, source.num_rows // 4))
+    before = _clock(backend.device)
     backend.prepare()
+    loading = _clock(backend.device) - before
     spent: list[float] = []
     parts: list[Path] = []
 
@@ -177,9 +162,11 @@ def measure_stage(task: Task) -> dict:
     table = (records.read(part, STAGES[task.stage].writes) for part in parts)
     records.write_stream(task.output, table, STAGES[task.stage].writes)
     counted = spent[1:] or spent
+    first = spent[0] - sum(counted) / len(counted) if len(spent) > 1 and not backend.isolate else 0.0
     events = size * len(spent)
     return {
         "cpu_seconds": sum(counted) / (size * len(counted)) if counted else 0.0,
+        "startup_seconds": START_SECONDS + loading + max(first, 0.0),
         "bytes": written / max(events, 1),
         "events": events,
     }

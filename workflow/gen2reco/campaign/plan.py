@@ -18,9 +18,9 @@ from gen2reco.config.block import Name, load_block
 from gen2reco.config.detector import Detector
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.files import file_digest
-from gen2reco.paths import LOCK_NAME, campaign_folder, lock_file, record_file
+from gen2reco.paths import LOCK_NAME, campaign_folder, lock_file, ntuple_file, record_file
 from gen2reco.run.sidecar import read_sidecar
-from gen2reco.run.stage_table import LIBRARY_STAGE
+from gen2reco.run.stage_table import LIBRARY_STAGE, PUBLISH, STAGES
 
 VARIABLE = "GEN2RECO_PLAN"
 """Environment variable that passes the plan of a driver to its jobs: `<campaign>:<digest>`."""
@@ -67,6 +67,30 @@ class Plan:
         """The sample whose files hold this stage of the sample (itself, or one it is like)."""
         return self.samples[sample]["stages"][stage]["owner"]
 
+    def keeps(self, sample: str, stage: str) -> bool:
+        """Whether the files of a stage, or the ntuples of a sample (`publish`), stay: some sample that has them keeps
+        them."""
+        if stage == PUBLISH:
+            return _wanted(self.samples[sample], stage)
+        owner = self.owner(sample, stage)
+        return any(_wanted(entry, stage) for _, entry in self._users(owner, stage))
+
+    def users(self, sample: str, stage: str) -> list[str]:
+        """The samples that have the files of a stage of a sample."""
+        return [name for name, _ in self._users(self.owner(sample, stage), stage)]
+
+    def _users(self, owner: str, stage: str) -> list[tuple[str, dict]]:
+        entries = self.samples.items()
+        return [(name, e) for name, e in entries if stage in e["stages"] and e["stages"][stage]["owner"] == owner]
+
+    def publishes(self, sample: str) -> bool:
+        """Whether a sample's objects are written to ntuples."""
+        return STAGES[self.stages(sample)[-1]].publishes and self.keeps(sample, PUBLISH)
+
+    def ntuple(self, sample: str, shard: int) -> Path:
+        """The ntuple of a shard."""
+        return ntuple_file(self.folder, sample, shard)
+
     def choice(self, sample: str, stage: str) -> dict:
         """The entry of a stage: backend, options, digest, chunk size, device."""
         return self.samples[self.owner(sample, stage)]["stages"][stage]
@@ -80,6 +104,10 @@ class Plan:
     def file(self, sample: str, stage: str, shard: int) -> Path:
         """The record file of a shard."""
         return record_file(self.folder, self.owner(sample, stage), stage, shard)
+
+
+def _wanted(entry: dict, stage: str) -> bool:
+    return entry.get("keep") is None or stage in entry["keep"]
 
 
 def read_plan(path: Path | str) -> Plan:
@@ -141,9 +169,24 @@ def ensure_plan(campaign_file: Path | str) -> Plan:
     if path.exists():
         plan = read_plan(path)
         same_file = Path(plan.lock["campaign_file"]).resolve() == Path(campaign_file).resolve()
-        if same_file and all(_unchanged(Path(file), known) for file, known in plan.lock["files"].items()):
+        if same_file and not changed_files(plan):
             return plan
     return make_plan(campaign_file)[0]
+
+
+def present_plan(campaign_file: Path | str) -> Plan:
+    """The plan that a campaign would have now; nothing is written. Raises InputError as `make_plan` does."""
+    from gen2reco.campaign.draft import Loaded, draft
+
+    loaded = Loaded.of(campaign_file)
+    folder = campaign_folder(loaded.campaign.name)
+    old = read_lock(folder / LOCK_NAME) if (folder / LOCK_NAME).exists() else None
+    return Plan(folder, draft(loaded, old))
+
+
+def changed_files(plan: Plan) -> list[str]:
+    """The files that a plan was made of, and that are gone or differ since."""
+    return [file for file, known in plan.lock["files"].items() if not _unchanged(Path(file), known)]
 
 
 def _unchanged(file: Path, known: str) -> bool:

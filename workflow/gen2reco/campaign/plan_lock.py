@@ -77,6 +77,8 @@ class SampleEntry(_Read):
     """Events per shard."""
     stages: dict[Word, StageEntry] = Field(min_length=1)
     """Its stages by name."""
+    keep: list[Word] | None = None
+    """Its stages whose files stay, and `publish` if its ntuples are made; none stated: all of that."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

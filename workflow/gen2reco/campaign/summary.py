@@ -1,48 +1,56 @@
-"""Summarise a plan: its samples, shards and jobs, and their cost by the last measured rates."""
+"""Summarise a plan: its samples, shards and jobs, and their cost by the rates known best."""
 
 from typing import TYPE_CHECKING
 
+from gen2reco.campaign.made import REMOVED, Made
 from gen2reco.campaign.model_receipts import read_trained
 from gen2reco.campaign.plan import Plan
-from gen2reco.campaign.rates import FALLBACK_SECONDS, bytes_per_event, job_seconds, seconds_per_event, unmeasured
+from gen2reco.campaign.rates import GUESS, MEASURED, SIMILAR, JobCost, job_cost, job_costs, longest_job
 from gen2reco.errors import InputError
 from gen2reco.run.devices import idle_gpus
-from gen2reco.run.stage_table import FIRST
+from gen2reco.run.stage_table import PUBLISH
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def estimate(plan: Plan) -> list[dict]:
-    """For each sample: events, shards, minutes of a shard's longest job; CPU hours, GPU hours and GB of its own
-    stages."""
-    rows = []
-    for sample, entry in plan.samples.items():
-        stages = {stage: plan.choice(sample, stage) for stage in plan.stages(sample)}
-        own = {stage: entry for stage, entry in stages.items() if plan.owner(sample, stage) == sample}
-        seconds = seconds_per_event(stages)
-        hours = {"cpu": 0.0, "cuda": 0.0}
-        for stage, choice in own.items():
-            hours[choice["device"]] += seconds[stage] * entry["events"] / 3600
-        size = bytes_per_event(stages, {FIRST, *own}) * entry["events"] / 1e9
-        rows.append(
-            {
-                "sample": sample,
-                "events": entry["events"],
-                "shards": plan.shards(sample),
-                "shard_events": entry["shard_events"],
-                "job_minutes": job_seconds(stages, own) * min(entry["shard_events"], entry["events"]) / 60
-                if own
-                else 0.0,
-                "jobs": plan.shards(sample) * len(own),
-                "cpu_hours": hours["cpu"],
-                "gpu_hours": hours["cuda"],
-                "gigabytes": size,
-                "backends": " -> ".join(map(_backend, stages.values())),
-                "unmeasured": unmeasured(stages),
-            }
-        )
-    return rows
+    """For each sample: events, shards, minutes of a shard's longest job; CPU hours, GPU hours and GB of its own stages
+    and ntuples, start-up included; the most GB that are there at once where not all are kept; and whether the rate of
+    each stage is `measured`, `similar` or a `guess`."""
+    return [_estimate(plan, sample) for sample in plan.samples]
+
+
+def _estimate(plan: Plan, sample: str) -> dict:
+    entry, detector = plan.samples[sample], plan.detector.digest()
+    events, shards = entry["events"], plan.shards(sample)
+    stages = {stage: plan.choice(sample, stage) for stage in plan.stages(sample)}
+    costs = job_costs(stages, detector)
+    own = {stage: costs[stage] for stage in stages if plan.owner(sample, stage) == sample}
+    devices = {stage: stages[stage]["device"] for stage in own}
+    longest = longest_job(stages, costs, own) if own else JobCost(0.0, 0.0, 0.0, 0.0, MEASURED)
+    jobs = shards * len(own)
+    if plan.publishes(sample):
+        own[PUBLISH], devices[PUBLISH] = job_cost(stages, PUBLISH, detector), "cpu"
+    hours = {"cpu": 0.0, "cuda": 0.0}
+    for stage, cost in own.items():
+        hours[devices[stage]] += cost.seconds(events, shards) / 3600
+    sizes = {stage: cost.size(events, shards) / 1e9 for stage, cost in own.items()}
+    kept = {stage: size for stage, size in sizes.items() if plan.keeps(sample, stage)}
+    return {
+        "sample": sample,
+        "events": events,
+        "shards": shards,
+        "shard_events": entry["shard_events"],
+        "job_minutes": longest.seconds(min(entry["shard_events"], events)) / 60,
+        "jobs": jobs,
+        "cpu_hours": hours["cpu"],
+        "gpu_hours": hours["cuda"],
+        "gigabytes": sum(kept.values()),
+        "gigabytes_made": sum(sizes.values()),
+        "backends": " -> ".join(map(_backend, stages.values())),
+        "basis": {stage: cost.basis for stage, cost in own.items()},
+    }
 
 
 def _backend(choice: dict) -> str:
@@ -51,7 +59,7 @@ def _backend(choice: dict) -> str:
 
 
 def print_summary(plan: Plan) -> None:
-    """Print the estimate as a table with totals, and name the stages whose rate was never measured."""
+    """Print the estimate as a table with totals, what it is based on, and what was removed."""
     from rich.console import Console
     from rich.table import Table
 
@@ -60,22 +68,57 @@ def print_summary(plan: Plan) -> None:
     each = ("events", "shards", "shard_events", "job_minutes", "jobs", "cpu_hours", "gpu_hours", "gigabytes")
     for column in each:
         table.add_column(column.replace("_", " "), justify="right")
+    table.add_column("rates")
     for row in rows:
-        table.add_row(row["sample"], row["backends"], *(_number(row[column]) for column in each))
+        table.add_row(row["sample"], row["backends"], *(_number(row[column]) for column in each), _basis(row["basis"]))
     if len(rows) > 1:
         table.add_section()
-        table.add_row("all", "", *(_total(rows, column) for column in each))
-    Console(width=None if Console().is_terminal else 130).print(table)
+        table.add_row("all", "", *(_total(rows, column) for column in each), "")
+    console = Console(width=None if Console().is_terminal else 150)
+    console.print(table)
     if plan.models:
-        Console(width=None if Console().is_terminal else 130).print(_models(plan))
-    choices = [(stage, plan.choice(sample, stage)) for sample in plan.samples for stage in plan.stages(sample)]
-    if line := idle_gpus((stage, choice["backend"], choice["device"]) for stage, choice in choices):
+        console.print(_models(plan))
+    for line in (*_remarks(plan, rows), *removed_lines(plan)):
         print(line)
-    if guessed := sorted({stage for row in rows for stage in row["unmeasured"]}):
-        print(
-            f"never measured, taken as {FALLBACK_SECONDS:g} s an event: {', '.join(guessed)}; "
-            f"`gen2reco calibrate-rates {plan.lock['campaign_file']}` measures"
+
+
+def _basis(basis: dict[str, str]) -> str:
+    """Which stages' rates are guesses, or were measured for something similar."""
+    named = {kind: ", ".join(stage for stage, found in basis.items() if found == kind) for kind in (GUESS, SIMILAR)}
+    return "; ".join(f"{kind}: {stages}" for kind, stages in named.items() if stages) or MEASURED
+
+
+def _remarks(plan: Plan, rows: list[dict]) -> list[str]:
+    choices = [(stage, plan.choice(sample, stage)) for sample in plan.samples for stage in plan.stages(sample)]
+    idle = idle_gpus((stage, choice["backend"], choice["device"]) for stage, choice in choices)
+    lines = [idle] if idle else []
+    if (made := sum(row["gigabytes_made"] for row in rows)) > 1.001 * sum(row["gigabytes"] for row in rows):
+        lines.append(f"made in all: {made:.3g} GB; what is not kept goes as soon as nothing needs it")
+    kinds = {kind for row in rows for kind in row["basis"].values()}
+    if GUESS in kinds:
+        lines.append(
+            "guess: constants that ship, which can be off by a factor of 50; a run of the campaign with fewer events "
+            f"measures, or `gen2reco calibrate-rates {plan.lock['campaign_file']}`"
         )
+    if SIMILAR in kinds:
+        lines.append("similar: measured here for other options, another detector or process, or behind another stage")
+    return lines
+
+
+def removed_lines(plan: Plan) -> list[str]:
+    """A line on each sample of which files were removed after use."""
+    made, lines = Made(plan), []
+    for sample, entry in plan.samples.items():
+        if "keep" not in entry:
+            continue
+        counts = {
+            stage: sum(shard.state == REMOVED for shard in made.shards(sample, stage))
+            for stage in plan.stages(sample)
+            if plan.owner(sample, stage) == sample and not plan.keeps(sample, stage)
+        }
+        if texts := [f"{stage} {count} of {plan.shards(sample)}" for stage, count in counts.items() if count]:
+            lines.append(f"{sample}: made and removed: {', '.join(texts)} shards")
+    return lines
 
 
 def _models(plan: Plan) -> "Table":

@@ -1,4 +1,4 @@
-"""Commands on whole campaigns: check, plan, status, recover, verify, docs."""
+"""Commands on whole campaigns: check, plan, status, watch, recover, verify, clean, docs."""
 
 import json
 import sys
@@ -59,11 +59,54 @@ def plan(campaign: Path, new_revision: bool) -> None:
 @click.command()
 @click.argument("campaign", type=FILE)
 def status(campaign: Path) -> None:
-    """Show per sample and stage what is done, running, failed and waiting, the rate and the expected end."""
-    from gen2reco.batch.driver import plan_of
-    from gen2reco.batch.status import print_status
+    """Show what is done, running, failed, stale and waiting of each step of CAMPAIGN to the last, and the driver.
 
-    print_status(plan_of(campaign, driver=False))
+    Exit code: 0 if the campaign is complete, 3 if it is not.
+    """
+    from gen2reco.batch.driver import plan_of
+    from gen2reco.batch.status import NOT_COMPLETE, print_status
+
+    raise SystemExit(0 if print_status(plan_of(campaign, driver=False)) else NOT_COMPLETE)
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+def watch(campaign: Path) -> None:
+    """Watch CAMPAIGN live: progress, time left, and the end of the log of what failed, until it is complete.
+
+    Watching changes nothing, nor does Ctrl-C here. Exit code: 0 if the campaign is complete, 3 if it is not.
+    """
+    from gen2reco.batch.driver import plan_of
+    from gen2reco.batch.status import NOT_COMPLETE, driver_line
+    from gen2reco.batch.watch import watch as follow
+
+    plan = plan_of(campaign, driver=False)
+    try:
+        done = follow(plan)
+    except KeyboardInterrupt:
+        print(f"no longer watched; the campaign itself goes on as it was. {driver_line(plan)}", file=sys.stderr)
+        done = False
+    raise SystemExit(0 if done else NOT_COMPLETE)
+
+
+@click.command()
+@click.argument("campaign", type=FILE)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def clean(campaign: Path, dry_run: bool) -> None:
+    """Remove from the results of CAMPAIGN what its samples do not `keep`, and partial files; says what, and how many
+    bytes. Sidecars stay."""
+    from gen2reco.batch import clean as cleaning
+    from gen2reco.campaign.exclusive import hold
+    from gen2reco.campaign.plan import ensure_plan, lock_of, present_plan
+
+    if dry_run:
+        print(*cleaning.lines(cleaning.waste(present_plan(campaign)), dry=True), sep="\n")
+        return
+    with hold(lock_of(campaign).parent, "`gen2reco clean`"):
+        found = cleaning.waste(ensure_plan(campaign))
+        lines = cleaning.lines(found, dry=False)
+        cleaning.remove(found)
+    print(*lines, sep="\n")
 
 
 @click.command()
@@ -95,6 +138,7 @@ def verify(lock: Path, sample: str, output: Path) -> None:
     """Check that SAMPLE of the plan LOCK is whole, and write what was found to OUTPUT."""
     from gen2reco.batch.status import forget, verify_sample
     from gen2reco.campaign.exclusive import hold
+    from gen2reco.campaign.learn_rates import learn
     from gen2reco.campaign.plan import job_plan, of_driver
     from gen2reco.files import check_output, write_text
 
@@ -103,8 +147,12 @@ def verify(lock: Path, sample: str, output: Path) -> None:
     found = verify_sample(plan, sample)
     with nullcontext() if of_driver(plan) else hold(plan.folder, "`gen2reco verify`"):
         forget(plan, sample)
+    learn(plan, sample)
     write_text(output, json.dumps(found, indent=1) + "\n")
-    print(f"{sample}: {found['shards']} shards whole, {found['failed']} failed within tolerance", file=sys.stderr)
+    removed = f", {found['removed_files']} files not kept" if "removed_files" in found else ""
+    print(
+        f"{sample}: {found['shards']} shards whole, {found['failed']} failed within tolerance{removed}", file=sys.stderr
+    )
 
 
 @click.command()

@@ -56,7 +56,7 @@ def calibrate_rates(campaign: Path, seconds: float, profile: str | None) -> None
     from gen2reco.campaign.rates import rates_file
 
     for key, rate in measure_rates(campaign, seconds).items():
-        stage, backend, device, _ = key.split("/")
+        stage, backend, device = key.split("/")[:3]
         per_event = f"{1000 * rate['cpu_seconds']:.3g} ms an event, {rate['bytes'] / 1000:.3g} kB"
         print(f"{stage} {backend} on {device}: {per_event} ({rate['events']} events)")
     print(f"kept in {rates_file()}")

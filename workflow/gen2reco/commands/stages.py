@@ -162,7 +162,13 @@ def execute(
         job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
         job.oversample = oversample
     facts = run(job)
+    if plan is not None:
+        from gen2reco.campaign.made import drop_second_names
+
+        drop_second_names(plan, stage.name, sample or "", shard or 0)
     say(f"{output}: {facts['events_out']} events, {facts['wall_seconds']:.1f} s, {facts['status']}")
+    if plan and "taken_from" in facts:
+        say(f"taken from {facts['taken_from']}, which is the same")
     say(*(f"  {key}: {value}" for key, value in facts.items() if not isinstance(value, dict)), at=VERBOSE)
     by_hand = facts["status"] == "failed" and plan is None
     lost = [failure(facts)] if facts["events_failed"] and not by_hand else []

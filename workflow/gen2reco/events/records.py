@@ -187,6 +187,14 @@ def open_file(path: Path | str, record: str | None = None, **options: object) ->
     return file
 
 
+def sizes(path: Path | str) -> dict[str, int]:
+    """Bytes of a record file, `file_bytes`, and of them those that its events take, `event_bytes`."""
+    with open_file(path) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    packed = sum(group.column(n).total_compressed_size for group in groups for n in range(group.num_columns))
+    return {"file_bytes": Path(path).stat().st_size, "event_bytes": packed}
+
+
 def record_of(path: Path | str) -> str:
     """Which record a file holds, by its metadata or else its columns. Raises InputError."""
     return Source(path).record

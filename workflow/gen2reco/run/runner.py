@@ -25,7 +25,7 @@ from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.files import check_output, file_digest
 from gen2reco.run.chunks import ChunkFiles, ChunkLost, too_many_chunks
 from gen2reco.run.draws import draw, linked, links
-from gen2reco.run.finished import bring_back, keep
+from gen2reco.run.finished import bring_back, keep, take
 from gen2reco.run.forks import run_forked
 from gen2reco.run.progress import Progress
 from gen2reco.run.result_checks import blamed, check_plain, checked, name_of
@@ -98,6 +98,10 @@ def run(job: Job) -> dict:
     span = range(chunks[0].start, chunks[-1].stop) if chunks else range(0)
     if job.planned and (before := bring_back(job.output, files.folder, span, made_by)):
         return before
+    own = {**job.facts, "first_event": span.start} if job.planned else job.facts
+    if job.planned and (taken := take(job.output, span, made_by, job.failed_events_allowed, own, job.confirm)):
+        _remove_if_empty(files.folder)
+        return taken
     try:
         with stop_requested() as stopping:
             usage, summary, counts = _make_and_merge(job, given, chunks, files, stopping)
@@ -114,6 +118,7 @@ def run(job: Job) -> dict:
         "sample": job.sample,
         "shard": job.shard,
         "sha256": file_digest(job.output),
+        **records.sizes(job.output),
         "made_by": made_by,
         "seed": job.seed,
         "network_evaluations": int(summary.get("network_evaluations", 0)),
@@ -124,7 +129,7 @@ def run(job: Job) -> dict:
         "device": job.backend.device,
         "model_digest": job.backend.model_digest,
         "started": started.isoformat(timespec="seconds"),
-        **job.facts,
+        **own,
         **counts,
     }
     write_sidecar(job.output, sidecar)

@@ -108,6 +108,8 @@ LIBRARY_STAGE = "simulate"
 """The stage whose files, which may hold deposits, are read as a library of another sample."""
 FIRST = CHAIN[0]
 """The stage that every sample begins with."""
+PUBLISH = "publish"
+"""The step after the last stage that writes ntuples."""
 
 
 def chain(reads: str | None, writes: str | None) -> tuple[str, ...]:
@@ -134,6 +136,7 @@ TAKEN = (
     RESERVED
     | {"calibrate_rates", "check", "docs", "export", "export_model", "recover", "show", "status", "submit", "train"}
     | {"backends", "release", "tune", "verify", "all", "events", "like", "shard_events"}
+    | {"keep", "watch", "clean", "merge"}
     | {"make_model", "judge_model", "judge", "train_gpu"}
 )
 """Names that no stage may have: of other commands and rules, and of other keys of a sample."""

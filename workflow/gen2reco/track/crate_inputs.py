@@ -140,7 +140,8 @@ def _rewritten(content: bytes, path: Path, inside: str, places: dict[Path, str],
             continue
         reference = Path(os.path.relpath(target, here)).as_posix()
         reference = reference if "/" in reference else f"./{reference}"
-        text = re.sub(rf"(?<![\w./@:-]){re.escape(value)}(?![\w./@:-])", lambda _, new=reference: new, text)
+        escaped = reference.replace("\\", "\\\\")
+        text = re.sub(rf"(?<![\w./@:-]){re.escape(value)}(?![\w./@:-])", escaped, text)
     return text.encode()
 
 

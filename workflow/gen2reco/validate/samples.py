@@ -185,16 +185,22 @@ def planned_samples(plan: Path | str, reference: str) -> tuple[list[Sample], Val
 
 
 def planned_sample(plan: "Plan", name: str) -> Sample:
-    """A sample of a plan, stages it shares with others included. Raises InputError where a file is missing."""
+    """A sample of a plan, stages it shares with others included; of those that it does not keep, the cost alone. Raises
+    InputError where a file is missing, or none is kept."""
     by_stage = {
         stage: [plan.file(name, stage, shard) for shard in range(plan.shards(name))] for stage in plan.stages(name)
     }
-    shards = {STAGES[stage].writes: files for stage, files in by_stage.items()}
-    missing = next((file for files in by_stage.values() for file in files if not file.is_file()), None)
+    kept = {stage: files for stage, files in by_stage.items() if plan.keeps(name, stage)}
+    shards = {STAGES[stage].writes: files for stage, files in kept.items()}
+    missing = next((file for files in kept.values() for file in files if not file.is_file()), None)
     if missing:
         raise InputError(f"{missing}: no such file, though the plan promises it; run the campaign to its end")
     replaced = [file for files in by_stage.values() if files not in shards.values() for file in files]
     ordered = {record: shards[record] for record in RECORDS if record in shards}
+    if not ordered:
+        raise InputError(
+            f"sample `{name}` keeps no records, so that no report can be made of it; let it `keep` a stage"
+        )
     return Sample(name, plan.folder / name, ordered, tuple(replaced))
 
 
