@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": ("campaigns", "Check that a sample is whole: every shard valid and unchanged."),
     "recover": ("campaigns", "Reissue the failed shards of a campaign, and only those."),
     "clean": ("campaigns", "Remove what a campaign does not keep, and partial files."),
+    "merge": ("campaigns", "Merge the ntuples of a sample into one ROOT file."),
     "submit": ("cluster_jobs", "Run a campaign on a cluster, after checking that it has what the profile asks for."),
     "calibrate-rates": ("cluster_jobs", "Measure events per second of each stage here, to size the shards by."),
     "validate": ("validate", "Compare samples: metrics with uncertainties and floors, and one HTML report."),

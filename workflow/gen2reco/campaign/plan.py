@@ -116,6 +116,23 @@ def read_plan(path: Path | str) -> Plan:
     return Plan(path.parent, read_lock(path))
 
 
+def ntuples_of(sample: Path) -> list[Path]:
+    """The ntuples in the folder of a sample, all those of its plan where there is one. Raises InputError where there is
+    none, or one is missing."""
+    files = sorted((sample / "publish").glob("[0-9]*.root"))
+    lock = sample.parent / LOCK_NAME
+    if lock.is_file() and sample.name in (plan := read_plan(lock)).samples:
+        files = [plan.ntuple(sample.name, shard) for shard in range(plan.shards(sample.name))]
+        if missing := [file for file in files if not file.is_file()]:
+            raise InputError(
+                f"{missing[0]}: no such file ({len(missing)} of {len(files)} ntuples are missing); run the campaign, "
+                "or let the sample keep `publish`"
+            )
+    if not files:
+        raise InputError(f"{sample}: holds no ntuples (publish/*.root); expected results/<campaign>/<sample>")
+    return files
+
+
 def job_plan(path: Path | str) -> Plan:
     """The plan of a job. Raises InfrastructureError if it is not the one of the driver that started the job."""
     plan = read_plan(path)

@@ -1,4 +1,4 @@
-"""Commands on whole campaigns: check, plan, status, watch, recover, verify, clean, docs."""
+"""Commands on whole campaigns: check, plan, status, watch, recover, verify, clean, merge, docs."""
 
 import json
 import sys
@@ -107,6 +107,23 @@ def clean(campaign: Path, dry_run: bool) -> None:
         lines = cleaning.lines(found, dry=False)
         cleaning.remove(found)
     print(*lines, sep="\n")
+
+
+@click.command()
+@click.argument("sample", type=FILE)
+@click.argument("output", type=FILE)
+def merge(sample: Path, output: Path) -> None:
+    """Merge the ntuples of SAMPLE, the folder results/<campaign>/<sample>, into one ROOT file OUTPUT."""
+    from gen2reco.campaign.plan import ntuples_of
+    from gen2reco.errors import InputError
+    from gen2reco.events.merge_ntuples import merge as merge_ntuples
+    from gen2reco.files import check_output
+
+    check_output(output)
+    if output.suffix != ".root" or output.resolve().parent == (sample / "publish").resolve():
+        raise InputError(f"{output}: expected a name that ends in `.root`, outside of the sample's own ntuples")
+    entries = merge_ntuples(ntuples_of(sample), output)
+    print(f"{output}: {', '.join(f'{name} {count} entries' for name, count in entries.items())}", file=sys.stderr)
 
 
 @click.command()
