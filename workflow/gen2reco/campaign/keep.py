@@ -42,7 +42,7 @@ def check_kept(campaign: Campaign, samples: dict[str, dict]) -> None:
             library = choice.get("library", {}).get("sample")
             if library and LIBRARY_STAGE not in (samples[library].get("keep") or [LIBRARY_STAGE]):
                 raise InputError(
-                    f"samples.{library}.keep: `{stage}` of `{user}` reads its {LIBRARY_STAGE} files; add `{LIBRARY_STAGE}`"
+                    f"samples.{library}.keep: `{stage}` of `{user}` reads its {LIBRARY_STAGE} files; add them"
                 )
     for model, choice in campaign.models.items():
         trainer = training_kind(choice.train)
