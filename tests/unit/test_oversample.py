@@ -112,7 +112,7 @@ def plan(tmp_path, repository, monkeypatch):
     """Plan a campaign of plain and oversampled samples in an empty folder; the stages may be changed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rates.json").write_text(json.dumps({
-        f"{stage}/{backend}/cpu": {"cpu_seconds": seconds, "bytes": 1000.0}
+        f"{stage}/{backend}/cpu": {"cpu_seconds": seconds, "startup_seconds": 0.0, "bytes": 1000.0}
         for stage, backend, seconds in (("generate", "gun", 1), ("simulate", "geant4", 10), ("cluster", "clue", 2))
     }))  # fmt: skip
     monkeypatch.setenv("GEN2RECO_RATES", str(tmp_path / "rates.json"))
@@ -138,7 +138,7 @@ def test_a_plan_counts_draws(plan):
     rows = {row["sample"]: row for row in estimate(made)}
     assert rows["plain"]["cpu_hours"] == pytest.approx(360 * (1 + 10 + 2) / 3600)
     assert rows["often"]["cpu_hours"] == pytest.approx(360 * 5 * (10 + 2) / 3600)  # particles are those of `plain`
-    assert rows["often"]["gigabytes"] == pytest.approx(360 * 11 * 1000 / 1e9)
+    assert rows["often"]["gigabytes"] == pytest.approx(360 * 10 * 1000 / 1e9)
     assert rows["alone"]["cpu_hours"] == pytest.approx(360 * (1 + 5 * (10 + 2)) / 3600)
     assert (rows["plain"]["shard_events"], rows["alone"]["shard_events"]) == (200, 40)  # 45 minutes, in whole chunks
     assert rows["often"]["backends"] == "gun -> geant4 ×5 -> clue"
