@@ -102,6 +102,23 @@ def test_a_changed_plan_makes_what_was_made_before_stale(plan):
     assert "stale plan: steps.yaml changed since it was made" in command("status", "steps.yaml")[1]
 
 
+def test_what_was_made_of_another_input_is_stale(plan):
+    """By the bytes of the input, which a stage's own digest does not hold; of an earlier release, by its time."""
+    made = plan(simulate={"backend": "geant4"})
+    particles = make_shard(made, 0)
+    file = sidecar_path(made.file("a", "simulate", 0))
+    digest = made.choice("a", "simulate")["digest"]
+    facts = {**particles, "stage": "simulate", "config_digest": digest, "source_sha256": particles["sha256"]}
+    changes = [({}, "done"), ({"source_sha256": "0" * 64}, "stale"), ({"events_in": 9}, "stale")]
+    changes += [({"source_sha256": None}, "done"), ({"source_sha256": None, "started": "2001"}, "stale")]
+    for change, state in changes:
+        write(file)
+        write(file.with_suffix(".parquet"))
+        known = {key: value for key, value in {**facts, **change}.items() if value is not None}
+        file.write_text(json.dumps(known))
+        assert Made(made).shard("a", "simulate", 0).state == state, change
+
+
 def test_the_driver_is_alive_dead_or_was_never_there(plan):
     made = plan()
     (made.folder / ".driver").unlink()

@@ -121,7 +121,11 @@ def _publish_step(plan: Plan, made: Made, sample: str) -> Step:
         there = plan.ntuple(sample, number).is_file()
         fine = there and made.published(sample, number) and (shard.made or shard.state == FAILED)
         states[DONE if fine else STALE if there else WAITING] += 1
-    return Step(sample, PUBLISH, states)
+    stages = {one: plan.choice(sample, one) for one in plan.stages(sample)}
+    step, cost = Step(sample, PUBLISH, states), job_cost(stages, PUBLISH, plan.detector.digest())
+    if not cost.guessed:
+        step.seconds = (step.total - step.finished) * cost.seconds(plan.samples[sample]["shard_events"])
+    return step
 
 
 def _one(what: str, name: str, made: float | None, source: float | None) -> Step:

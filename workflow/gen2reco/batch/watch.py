@@ -68,7 +68,14 @@ def look(plan: Plan) -> tuple[list[Step], "Group"]:
     for step in steps:
         bar = ProgressBar(total=max(step.total, 1), completed=step.finished if step.total else 1, width=20)
         counts = [str(step.states[state] or "") for state in (RUNNING, FAILED, STALE)]
-        table.add_row(step.what, step.name, bar, f"{step.finished}/{step.total}", *counts, _duration(step.seconds))
+        table.add_row(
+            step.what,
+            step.name,
+            bar,
+            f"{step.finished}/{step.total}",
+            *counts,
+            "" if step.complete else _duration(step.seconds),
+        )
     lines = [*notices(plan, made), *_end(plan, steps)]
     tails = [line for attempt in _failed(plan, steps) for line in _tail(attempt)]
     return steps, Group(table, *(Text(line) for line in (*lines, *tails)))
@@ -78,16 +85,12 @@ def _end(plan: Plan, steps: list[Step]) -> list[str]:
     """When a campaign will be complete, by the rates of its finished jobs, else by those known here."""
     if complete(steps):
         return whether(plan, steps)
-    known = [step.seconds for step in steps if step.seconds is not None]
-    unknown = any(step.seconds is None and not step.complete and step.name not in _SHORT for step in steps)
+    left = [step for step in steps if not step.complete]
+    untimed = ", ".join(f"{step.what} {step.name}" for step in left if step.seconds is None)
     at_once = sum(step.states[RUNNING] for step in steps) or os.cpu_count() or 1
-    left = sum(known) / at_once
-    text = f"time left: {'more than ' if unknown else ''}{_duration(left)} with {at_once} jobs at once"
-    return [*whether(plan, steps)[:1], text, driver_line(plan)]
-
-
-_SHORT = ("publish", "verify", "report", "track")
-"""Steps whose time nobody measures."""
+    seconds = sum(step.seconds for step in left if step.seconds is not None) / at_once
+    text = f"time left: {_duration(seconds) or 'unknown'} with {at_once} jobs at once"
+    return [*whether(plan, steps)[:1], text + (f", without {untimed}" if untimed else ""), driver_line(plan)]
 
 
 def _failed(plan: Plan, steps: list[Step]) -> list[Attempt]:

@@ -31,6 +31,9 @@ SampleName = Annotated[Name, AfterValidator(_free)]
 ModelName = Annotated[Name, AfterValidator(_free), AfterValidator(not_shipped)]
 
 
+StageName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class StageChoice(Block):
     """Which backend does a stage; all other keys are options of that backend."""
 
@@ -65,9 +68,7 @@ class _Size(Block):
     """Accepted events to make; raise it later to extend the sample."""
     shard_events: int | None = Field(default=None, ge=1, le=MAX_EVENTS)
     """Events per shard (one job per stage); left out: as many as keep a job busy for `job_minutes`."""
-    keep: Literal["all"] | list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
-        default=None, max_length=100
-    )
+    keep: Literal["all"] | Annotated[list[StageName], Field(max_length=100)] | None = None
     """Stages whose files stay, and `publish` for the ntuples, such as `[publish, calibrate]`; `all`: everything. The
     files of other stages go as soon as the stages after them are made, and no report or model reads them. Left out: as
     the sample that this one is like, or else everything."""

@@ -84,7 +84,7 @@ class Made:
             return False
         if stage == FIRST:
             return facts["events_in"] == len(self.plan.events(sample, shard))
-        if before is None or before.state in (STALE, MISSING) or facts["events_in"] != before.facts["events_out"]:
+        if before is None or before.state in (STALE, MISSING) or not _of_input(facts, before.facts):
             return False
         made = self.plan.choice(sample, stage).get("made")
         return made is None or facts.get("model_digest") == self._digest(made)
@@ -140,6 +140,16 @@ class Made:
                     file = self.plan.file(sample, stage, shard)
                     if self.shard(sample, stage, shard).state == DONE and self.consumed(sample, stage, shard):
                         yield file
+
+
+def _of_input(facts: dict, source: dict) -> bool:
+    """Whether a sidecar is of a file that was made of the input that there is, or was, by the input's bytes; for one of
+    an earlier release, by the times at which both were begun."""
+    if facts["events_in"] != source["events_out"]:
+        return False
+    if "source_sha256" in facts:
+        return facts["source_sha256"] == source["sha256"]
+    return str(facts.get("started", "")) >= str(source.get("started", ""))
 
 
 def drop_second_names(lock: Path, stage: str, sample: str, shard: int) -> None:

@@ -120,6 +120,7 @@ def run(job: Job) -> dict:
         "sha256": file_digest(job.output),
         **records.sizes(job.output),
         "made_by": made_by,
+        **({"source_sha256": given.sha256} if given.sha256 else {}),
         "seed": job.seed,
         "network_evaluations": int(summary.get("network_evaluations", 0)),
         "wall_seconds": round(time.perf_counter() - wall, 3),
