@@ -150,7 +150,7 @@ def test_out_of_memory_for_good_is_named(production):
     """A job that never has enough memory ends in an error; the status names the shard and the reason."""
     production.demand("memory 1500", shard=1)
     assert production.run("--default-resources", "mem_mb=800", "runtime=5", "--retries", "1") != 0
-    status = production.command("status", "campaign.yaml").stdout
+    status = production.command("status", "campaign.yaml", check=False).stdout
     assert "one generate 00001" in status and "out of memory" in status
     assert production.run("--default-resources", "mem_mb=2500", "runtime=5") == 0
     production.same_as_quiet()
@@ -176,7 +176,7 @@ def test_accounting_down_throughout(production):
     production.cluster.stop_dbd()
     assert production.run() == 0, production.log[-3000:]
     production.same_as_quiet()
-    assert "done" in production.command("status", "campaign.yaml").stdout
+    assert "done" in production.command("status", "campaign.yaml", check=False).stdout
 
 
 @slow

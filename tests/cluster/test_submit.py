@@ -138,7 +138,7 @@ def test_a_gpu_stage_gets_its_gpu_and_its_cost_is_counted(production, profile):
     assert "generate_gpu" in done.stdout + done.stderr
     jobs = production.cluster.run("sacct -X -n -P --format=Partition,AllocTRES | grep gres/gpu=1 || true")
     assert jobs.count("gpu|") >= 3, jobs
-    status = production.command("status", "campaign.yaml").stdout
+    status = production.command("status", "campaign.yaml", check=False).stdout
     assert "GPU hours spent" in status and "accounting" in status
     production.same_as_quiet()
 

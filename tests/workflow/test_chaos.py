@@ -138,7 +138,8 @@ def test_commands_fired_at_random_while_a_driver_runs_change_nothing(field, quie
         fired.append(name)
         said = done.stdout + done.stderr
         assert "Traceback" not in said, f"{name}: {said[-3000:]}"
-        assert done.returncode == 0 or "error" in said.lower(), f"{name}: {said[-3000:]}"
+        fine = (0, 3) if name == "status" else (0,)
+        assert done.returncode in fine or "error" in said.lower(), f"{name}: {said[-3000:]}"
     assert fired, "the driver ended before the first command"
     assert field.driver.wait(timeout=600) == 0, field.log.read_text()[-4000:]
     assert digests(field.folder) == digests(quiet), fired

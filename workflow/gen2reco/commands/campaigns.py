@@ -157,6 +157,7 @@ def verify(lock: Path, sample: str, output: Path) -> None:
     from gen2reco.campaign.exclusive import hold
     from gen2reco.campaign.learn_rates import learn
     from gen2reco.campaign.plan import job_plan, of_driver
+    from gen2reco.errors import Gen2recoError
     from gen2reco.files import check_output, write_text
 
     check_output(output, own=("sample", "shards"))
@@ -164,7 +165,10 @@ def verify(lock: Path, sample: str, output: Path) -> None:
     found = verify_sample(plan, sample)
     with nullcontext() if of_driver(plan) else hold(plan.folder, "`gen2reco verify`"):
         forget(plan, sample)
-    learn(plan, sample)
+    try:
+        learn(plan, sample)
+    except (Gen2recoError, OSError) as error:
+        print(f"no rates were learned: {error}", file=sys.stderr)
     write_text(output, json.dumps(found, indent=1) + "\n")
     removed = f", {found['removed_files']} files not kept" if "removed_files" in found else ""
     print(
