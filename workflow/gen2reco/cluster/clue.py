@@ -43,7 +43,7 @@ class Clue(Backend):
         """Load or compile the kernels."""
         from gen2reco.cluster.compiled_kernels import load
 
-        for name in ("plain", "clue3d", "shapes"):
+        for name in ("plain", "clue3d", "shapes", "near"):
             load(name)
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:

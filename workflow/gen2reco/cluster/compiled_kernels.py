@@ -10,6 +10,7 @@ _SOURCES = {
     "cyclic": ("groups", "tree", "tiles"),
     "clue3d": ("tiles",),
     "shapes": (),
+    "near": (),
 }
 """Kernel module: the modules in `kernels/` that its compiled code comes from."""
 

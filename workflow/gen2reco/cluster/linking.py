@@ -56,19 +56,39 @@ def _roots(leader: NDArray) -> NDArray[np.int64]:
 
 def _leaders(shape: dict[str, NDArray], reach: Callable, config: Linking) -> NDArray[np.int64]:
     """For each fragment the nearest more energetic one within reach, -1 if none."""
+    from gen2reco.cluster.compiled_kernels import load
+
     n = len(shape["event"])
     group = shape["event"] * 2 + (shape["z"] > 0)
     order = np.lexsort((-shape["energy"], group))
     first = np.unique(group[order], return_index=True)[1]
-    rank = np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))
-    best, leader = np.full(n, 1.0), np.full(n, -1)
-    for k in range(int(rank.max(initial=-1))):
-        follower = order[np.flatnonzero(rank > k)]
-        candidate = order[np.flatnonzero(rank > k) - rank[rank > k] + k]
-        score = _distance(shape, follower, candidate) / np.maximum(reach(shape, follower, candidate, config), 1e-9)
-        nearer = score < best[follower]
-        best[follower[nearer]], leader[follower[nearer]] = score[nearer], candidate[nearer]
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    axis_z = np.where(shape["axis_z"] == 0, 1e-9, shape["axis_z"])
+    columns = (shape["x"], shape["y"], shape["z"], shape["axis_x"], shape["axis_y"], axis_z)
+    near = load("near").followers(np.append(first, n), *(values[order] for values in columns), _farthest(config))
+    follower, candidate = order[near[0]], order[near[1]]
+    score = _distance(shape, follower, candidate) / np.maximum(reach(shape, follower, candidate, config), 1e-9)
+    return _nearest(n, follower, candidate, score, rank[candidate], np.ones(n))
+
+
+def _nearest(
+    n: int, follower: NDArray, candidate: NDArray, score: NDArray, rank: NDArray, limit: NDArray
+) -> NDArray[np.int64]:
+    """For each of n followers the candidate of the least score below its limit, of equal ones that of the least rank;
+    -1 for none."""
+    below = score < limit[follower]
+    follower, candidate, score, rank = follower[below], candidate[below], score[below], rank[below]
+    order = np.lexsort((rank, score, follower))[::-1]
+    leader = np.full(n, -1)
+    leader[follower[order]] = candidate[order]  # the last assignment, of the least score, stays
     return leader
+
+
+def _farthest(config: Linking) -> float:
+    """Farther than any fragment may be from its leader, mm."""
+    names = ("photon", "close", "em", "had", "halo", "late")
+    return max(config.em_reach, *(getattr(config, f"{name}_distance") for name in names))
 
 
 def _distance(shape: dict[str, NDArray], follower: NDArray, leader: NDArray) -> NDArray[np.float64]:
@@ -114,19 +134,23 @@ def _electromagnetic(shape: dict[str, NDArray], config: Linking) -> NDArray[np.b
 
 def _attach(clusters: LayerClusters, label: NDArray, shape: dict[str, NDArray], config: Linking) -> NDArray[np.int64]:
     """Unclaimed layer clusters join the fragment whose line from the origin passes nearest, and so its trackster."""
+    from gen2reco.cluster.compiled_kernels import load
+
     free = np.flatnonzero(label < 0)
-    best, chosen = np.full(len(free), np.inf), np.full(len(free), -1)
     reach = np.where(_electromagnetic(shape, config), config.em_reach, config.attach_distance)
     roots = np.unique(label[label >= 0])
     roots = roots[np.argsort(shape["event"][roots], kind="stable")]
-    for i, j in pairs(clusters.event[free], shape["event"][roots]):
-        one, trackster = free[i], roots[j]
-        scale = clusters.z[one] / shape["z"][trackster]
-        distance = np.hypot(
-            clusters.x[one] - scale * shape["x"][trackster], clusters.y[one] - scale * shape["y"][trackster]
-        )
-        nearer = (distance < np.minimum(best[i], reach[trackster])) & (scale > 0)
-        best[i[nearer]], chosen[i[nearer]] = distance[nearer], trackster[nearer]
+    begin, end = (np.searchsorted(shape["event"][roots], clusters.event[free], side) for side in ("left", "right"))
+    points = (values[free].astype(float) for values in (clusters.x, clusters.y, clusters.z))
+    lines = (shape[name][roots] for name in "xyz")
+    i, j = load("near").attachable(begin, end, *points, *lines, reach[roots].astype(float))
+    one, trackster = free[i], roots[j]
+    scale = clusters.z[one] / shape["z"][trackster]
+    distance = np.hypot(
+        clusters.x[one] - scale * shape["x"][trackster], clusters.y[one] - scale * shape["y"][trackster]
+    )
+    distance[~(distance < reach[trackster])] = np.inf
+    chosen = _nearest(len(free), i, trackster, distance, j, np.full(len(free), np.inf))
     attached = label.copy()
     attached[free] = chosen
     return attached
