@@ -23,6 +23,7 @@ from gen2reco.run.draws import draw, linked
 from gen2reco.run.runner import run
 from gen2reco.run.sidecar import sidecar_path
 from gen2reco.run.stage import Result
+from gen2reco.validate.event_choice import pick
 from gen2reco.validate.observable_tables import ObservableTable
 from gen2reco.validate.samples import open_sample
 
@@ -226,3 +227,29 @@ def test_units_belong_to_the_source_of_their_event():
     assert by_source.event.tolist() == [6, 5, 5, 6] and by_source.draws == 2.0
     units = by_source.select(np.array([True, True, False, True])).units("x")
     assert units.n_events == 2 and units.draws == 2.0
+
+
+def test_the_event_that_is_shown_is_one_source(tmp_path):
+    """Row 3 of the oversampled candidate is of source 1; its row 1, which has the number 1, is of source 0."""
+    hit = {"cell": 1, "layer": 1, "x": 0.0, "y": 0.0, "z": 1.0, "energy": 0.0, "time": 0.0}
+    kinds = {**records.COLUMNS["hits"], **records.COLUMNS["clusters"]}
+    trackster = {field.name: 0 for field in kinds["tracksters"].value_type} | {"energy": 0.0}
+    samples = []
+    for name, draws in (("plain", 1), ("often", 3)):
+        number = np.arange(2 * draws)
+        bright = [[{**trackster, "energy": 9.0 * (n // draws)}] for n in number]
+        hits = [[{**hit, "energy": n + 0.5}] for n in number]
+        none = ("particles", "tracks", "contributions", "layer_clusters", "associations", "cluster_trackster")
+        lists = dict.fromkeys(none, [[]] * len(number))
+        lists |= {"hits": hits, "hit_cluster": [[-1]] * len(number), "tracksters": bright}
+        columns = {key: pa.array(values, kinds[key]) for key, values in lists.items()}
+        columns |= {"event": number, "weight": np.ones(len(number))} | (
+            {"source": number // draws} if draws > 1 else {}
+        )
+        for stage, record in (("simulate", "hits"), ("cluster", "clusters")):
+            (tmp_path / name / stage).mkdir(parents=True)
+            own = {key: columns[key] for key in columns if key in {*records.COLUMNS[record], "source"}}
+            records.write(tmp_path / name / stage / "00000.parquet", records.table(record, own), record)
+        samples.append(open_sample(tmp_path / name))
+    number, found = pick(samples)
+    assert number == 1 and [found[name].energy.tolist() for name in ("plain", "often")] == [[1.5], [3.5]]

@@ -2,6 +2,7 @@
 
 import awkward as ak
 import numpy as np
+from numpy.typing import NDArray
 
 from gen2reco.events import records
 from gen2reco.validate.figures.display import Hits
@@ -12,7 +13,10 @@ _SEARCHED = 200
 
 
 def pick(samples: list[Sample]) -> tuple[int, dict[str, Hits]] | None:
-    """The event's number and its hits by sample; None where the reference has no hits and clusters together."""
+    """The event's number and its hits by sample; None where the reference has no hits and clusters together.
+
+    Of a sample in which events were drawn several times, it is the first draw, and the number of the original event.
+    """
     holding = [s for s in samples if {"hits", "clusters"} <= set(s.shards)]
     if not holding or holding[0] is not samples[0]:
         return None
@@ -26,8 +30,8 @@ def pick(samples: list[Sample]) -> tuple[int, dict[str, Hits]] | None:
         return None
     chosen = _shard(samples[0], "clusters", -best[1], ["event"])
     assert chosen is not None, "it was read before"
-    number = int(chosen.event[-best[2]])
-    found = {s.name: hits for s in holding if (hits := _hits(s, -best[1], -best[2], number)) is not None}
+    number = int(_origin(chosen)[-best[2]])
+    found = {s.name: hits for s in holding if (hits := _hits(s, -best[1], number)) is not None}
     return (number, found) if samples[0].name in found else None
 
 
@@ -36,17 +40,24 @@ def _shard(sample: Sample, record: str, shard: int, columns: list[str]) -> ak.Ar
     if shard >= len(paths):
         return None
     share = max(_SEARCHED // len(paths), 1)
+    with records.open_file(paths[shard], record) as file:
+        columns = [*columns, *({"source"} & {*file.schema_arrow.names})]
     return records.awkward(records.Source(paths[shard], record, columns).slice(0, share))
 
 
-def _hits(sample: Sample, shard: int, row: int, number: int) -> Hits | None:
+def _origin(events: ak.Array) -> NDArray[np.int64]:
+    return ak.to_numpy(events["source" if "source" in events.fields else "event"])
+
+
+def _hits(sample: Sample, shard: int, number: int) -> Hits | None:
     hits = _shard(sample, "hits", shard, ["event", "hits"])
     clusters = _shard(sample, "clusters", shard, ["event", "hit_cluster", "cluster_trackster", "tracksters"])
-    if hits is None or clusters is None or row >= min(len(hits), len(clusters)):
+    if hits is None or clusters is None or not (rows := np.flatnonzero(_origin(hits) == number)).size:
         return None
-    if int(hits.event[row]) != number:
+    same = np.flatnonzero(ak.to_numpy(clusters.event) == int(hits.event[rows[0]]))
+    if not same.size:
         return None
-    of_event, cluster = hits.hits[row], clusters[row]
+    of_event, cluster = hits.hits[rows[0]], clusters[same[0]]
     label = ak.to_numpy(cluster.hit_cluster).astype(np.int64)
     if len(label) != len(of_event):
         return None
