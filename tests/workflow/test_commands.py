@@ -74,22 +74,6 @@ def test_a_full_disk_is_one_clear_line_to_be_retried(gen2reco, tmp_path):
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
-def test_stages_by_hand_chain_up(gen2reco, particles, tmp_path):
-    steps = [
-        ("simulate", "p.parquet", "hits.parquet", "--backend", "geant4", "--detector", DETECTOR, "--seed", 7),
-        ("cluster", "hits.parquet", "clusters.parquet"),
-        ("calibrate", "clusters.parquet", "objects.parquet", "--backend", "raw"),
-        ("publish", "objects.parquet", "events.root"),
-        ("publish", "p.parquet", "events.hepmc"),
-        ("show", "objects.parquet"),
-    ]
-    for step in steps:
-        run = gen2reco(*step)
-        assert run.returncode == 0, run.stderr
-    assert (tmp_path / "events.root").stat().st_size > 1000
-    assert (tmp_path / "hits.json").exists()
-
-
 def in_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
 
