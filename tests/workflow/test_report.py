@@ -1,5 +1,6 @@
 """`gen2reco validate` as a user runs it, and its report as a browser shows it."""
 
+import csv
 import json
 import math
 import os
@@ -20,8 +21,9 @@ from gen2reco.config.validation import Validation
 from gen2reco.events import records, schemas
 from gen2reco.run.stage_table import RECORDS
 from gen2reco.validate.all_observables import OBSERVABLES
+from gen2reco.validate.costs import CostRow
 from gen2reco.validate.run import compare, validate
-from gen2reco.validate.samples import Sample, open_sample, open_samples
+from gen2reco.validate.samples import Sample, _cost, open_sample, open_samples
 from gen2reco.validate.sections import observed
 
 QUICK = Validation(resamples=20, classifier_events=50)
@@ -102,6 +104,60 @@ def test_the_summary_is_the_worst_of_a_candidates_headlines(metrics, compared, c
     (lead,) = [text.partition("</p>")[0] for text in leads if f"<b>{candidate}</b>" in text]
     assert f'<span class="badge {max(own, key=ORDER.index)}">' in lead
     assert f"{own.count('fail')} fail, {own.count('attention')} attention" in lead
+
+
+def test_the_report_begins_with_an_answer_for_each_use(compared):
+    """yes, no or how many events it takes, with the number that decides; chance is never a no."""
+    told = json.loads((compared / "verdict.json").read_text())
+    found = {(a["use"], a["candidate"]): a for a in told["uses"]}
+    assert {use for use, _ in found} == {"photons", "charged_hadrons", "events", "shower_shapes"}
+    assert [a["answer"] for a in told["uses"] if a["candidate"] == "twin" and a["answer"] == "no"] == []
+    assert {found[use, "wrong"]["answer"] for use in ("photons", "charged_hadrons", "shower_shapes")} == {"no"}
+    html = unescape((compared / "report.html").read_text())
+    assert html.index("May it stand in for reference?") < html.index("<h2>Verdict</h2>")
+    for a in told["uses"]:
+        assert f"<b>{a['text']}</b> <small>{a['why']}</small>" in html
+    assert "None in these samples: jets." in html
+    assert found["photons", "wrong"]["decided_by"]["value"] is not None
+
+
+def test_the_report_says_what_was_compared(compared):
+    facts = json.loads((compared / "verdict.json").read_text())["compared"]
+    assert facts["Detector"]["wrong"].startswith("hgcal, 47 layers, geometry ")
+    assert facts["Events"]["twin"] == "120" and "simulate ml" in facts["Chain"]["twin"]
+    html = (compared / "report.html").read_text()
+    assert 'id="compared"' in html and "<th>Detector</th>" in html
+
+
+def test_the_table_of_metrics_holds_them_all(metrics, compared):
+    with (compared / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["stage"], r["name"], r["samples"]) for r in rows] == [
+        (m["stage"], m["name"], " ".join(m["samples"])) for m in metrics
+    ]
+    assert [float(r["value"]) if r["value"] else None for r in rows] == [m["value"] for m in metrics]
+
+
+def test_the_start_up_is_no_part_of_the_rate(tmp_path):
+    """Shards of 20 events that start for 6 seconds: a million events cost what their events cost."""
+    facts = {"backend": "fused", "events_in": 20, "cpu_seconds": 6.05, "device": "cpu", "stage": "fuse"}
+    told = [_cost("fuse", [facts | {"startup_seconds": 6.0}] * 3), _cost("fuse", [facts] * 3)]
+    rows = [CostRow("fused", cost, None) for cost in told]
+    assert [row.hours_per_million for row in rows] == pytest.approx([0.694, 84.0], abs=0.05)
+    assert rows[0].cost.startup_per_shard == 6.0 and math.isnan(rows[1].cost.startup_per_shard)
+
+
+def test_a_candidate_that_a_figure_does_not_show_is_named(tmp_path):
+    """Objects alone beside whole samples: the section of hits and the display say that they are not there."""
+    paths = [write_sample(tmp_path / name, events=10, seed=seed) for seed, name in enumerate(("reference", "twin"))]
+    reference, twin = open_samples(paths)
+    objects = Sample("lone", tmp_path, {"objects": twin.shards["objects"]})
+    compare([reference, twin, objects], tmp_path / "out", QUICK)
+    assert "lone: no hits, so in no figure of this section" in (tmp_path / "out/report.html").read_text()
+    told = json.loads((tmp_path / "out/verdict.json").read_text())["uses"]
+    assert {a["why"] for a in told if a["candidate"] == "lone" and a["answer"] == "no"} == {"makes no hits"}
+    captions = {row["title"]: row["caption"] for row in json.loads((tmp_path / "out/figures.json").read_text())}
+    assert captions["An event"].endswith("Not shown, for they hold no hits and clusters of this event: lone.")
 
 
 def test_identities_have_a_section_of_their_own(metrics, compared):

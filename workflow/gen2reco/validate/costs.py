@@ -17,7 +17,7 @@ class CostRow:
 
     @property
     def rate(self) -> float:
-        """Events per second, on a core or an accelerator."""
+        """Events per second, on a core or an accelerator, the start-up left out."""
         return 1 / self.cost.seconds_per_event if self.cost.seconds_per_event > 0 else float("nan")
 
     @property
@@ -27,7 +27,7 @@ class CostRow:
 
     @property
     def hours_per_million(self) -> float:
-        """Core hours (accelerator hours) for a million events."""
+        """Core hours (accelerator hours) for a million events, without the start-up of their jobs."""
         return self.cost.seconds_per_event * 1e6 / 3600
 
 
@@ -59,6 +59,8 @@ def cost_metrics(samples: list[Sample]) -> list[Metric]:
             cost = row.cost
             wanted: list[tuple[str, str, float, tuple[str, ...]]]
             wanted = [("seconds_per_event", "seconds per event", cost.seconds_per_event, (row.sample,))]
+            if cost.startup_seconds is not None:
+                wanted.append(("startup_seconds", "start-up of a job, s", cost.startup_per_shard, (row.sample,)))
             if cost.network_evaluations:
                 evaluations = ("evaluations_per_event", "network evaluations per event", row.evaluations_per_event)
                 wanted.append((*evaluations, (row.sample,)))

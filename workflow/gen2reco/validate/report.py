@@ -1,7 +1,7 @@
 """The report: one HTML file with everything in it, verdict first."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -10,6 +10,7 @@ import numpy as np
 from gen2reco import __version__
 from gen2reco.config.validation import Validation
 from gen2reco.statistics.measured import pull
+from gen2reco.validate.compared import compared
 from gen2reco.validate.costs import chain_seconds, cost_table
 from gen2reco.validate.event_choice import pick
 from gen2reco.validate.figures import planes
@@ -18,7 +19,9 @@ from gen2reco.validate.figures.planes import Point
 from gen2reco.validate.samples import Sample
 from gen2reco.validate.scan import variants
 from gen2reco.validate.sections import Part, Picture, Section
+from gen2reco.validate.uses import USES, Answer
 from gen2reco.validate.verdict import ATTENTION, FAIL, PASS, TOO_FEW, Metric, excess, worst
+from gen2reco.validate.written import measured, number, percent, seconds
 
 TOPICS = {
     "Classifier": ("auc_",),
@@ -29,7 +32,6 @@ TOPICS = {
     "Rates": ("shift_",),
 }
 """Columns of the verdict table: headline metrics by the start of their names, the first that fits."""
-_WORDS = {PASS: "passes", ATTENTION: "asks for attention", FAIL: "fails"}
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,9 @@ def render(
     metrics: list[Metric],
     settings: Validation,
     pictures: list[Picture],
+    found: list[Answer],
 ) -> str:
-    """The report as HTML text; `pictures` are those of the overview."""
+    """The report as HTML text; `pictures` are those of the overview, `found` the answers for each use."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -93,16 +96,32 @@ def render(
         css=files("gen2reco.validate").joinpath("templates/report.css").read_text(encoding="utf-8"),
         samples=samples,
         candidates=candidates,
+        uses=_by_use(found, candidates),
+        unjudged=_unjudged(found, sections),
+        compared=compared(samples),
         sections=sections,
         topics=list(TOPICS),
         verdicts=[row for section in sections for row in _verdict_rows(section, candidates)],
-        summaries=[_summary(name, metrics) for name in candidates],
+        summaries=[_summary(samples[0], sample, metrics) for sample in samples[1:]],
         side_by_side=[row for section in sections for row in _side_rows(section, samples)],
         costs=cost_table(samples),
         overview=pictures,
         settings=settings,
         version=__version__,
     )
+
+
+def _by_use(found: list[Answer], candidates: list[str]) -> list[tuple[str, list[Answer | None]]]:
+    """Each use that is judged, by its title, with the answer of each candidate."""
+    answer = {(a.use.name, a.candidate): a for a in found}
+    uses = [use for use in USES if any(a.use is use for a in found)]
+    return [(use.title, [answer.get((use.name, name)) for name in candidates]) for use in uses]
+
+
+def _unjudged(found: list[Answer], sections: list[Section]) -> list[str]:
+    """Titles of the uses of records that are compared, of which the samples hold nothing."""
+    records, judged = {section.record for section in sections}, {a.use.name for a in found}
+    return [use.title for use in USES if use.record in records - {"particles"} and use.name not in judged]
 
 
 def _verdict_rows(section: Section, candidates: list[str]) -> list[VerdictRow]:
@@ -136,19 +155,17 @@ def _cell(topic: str, metrics: list[Metric]) -> Cell | None:
     return Cell(metric, text)
 
 
-def _summary(candidate: str, metrics: list[Metric]) -> dict:
-    """Verdict of one candidate in words, with the headline that is farthest beyond its limit."""
-    own = [m for m in metrics if m.headline and m.samples[-1] == candidate and m.verdict is not None]
-    verdict = worst(m.verdict for m in own)
-    beyond = [m for m in own if m.verdict == verdict and verdict != PASS and not m.reason.startswith(TOO_FEW)]
-    boxes = [m for m in metrics if m.name == "cost/speed_up" and m.samples[-1] == candidate]
+def _summary(reference: Sample, candidate: Sample, metrics: list[Metric]) -> dict:
+    """The gravest verdict of one candidate, how many headlines have each, and how much faster its own backends are."""
+    own = [m for m in metrics if m.headline and m.samples[-1] == candidate.name and m.verdict is not None]
+    boxes = [m for m in metrics if m.name == "cost/speed_up" and m.samples[-1] == candidate.name]
+    theirs = {stage: cost.backend for stage, cost in reference.costs.items()}
+    boxes = [m for m in boxes if candidate.costs[m.stage].backend != theirs.get(m.stage)]
     return {
-        "name": candidate,
-        "verdict": verdict,
-        "words": _WORDS.get(verdict or "", "shares too few events with the reference to judge"),
+        "name": candidate.name,
+        "verdict": worst(m.verdict for m in own),
         "counts": {v: sum(m.verdict == v for m in own) for v in (FAIL, ATTENTION, PASS)},
         "too_few": sum(m.reason.startswith(TOO_FEW) for m in own),
-        "worst": max(beyond, key=excess, default=None),
         "speed_ups": [(m.stage, m.value) for m in boxes if not 0.8 < m.value < 1.25],
     }
 
@@ -190,12 +207,20 @@ def _planes(samples: list[Sample], sections: list[Section]) -> Iterator[Picture]
         caption = (
             "Each point is a candidate for one kind of shower or object: the AUC of a classifier that tells it from "
             "the reference (0.5 is perfect) against the time from particles to this level. Grey band: the same test "
-            "between halves of the reference. Dashed: time of the reference."
+            "between halves of the reference. Dashed: time of the reference, start-up left out."
+            + _left_out(samples, {p.sample for points in levels.values() for p in points})
         )
         yield Picture("Quality against time", planes.trade_off(levels, reference, names), caption)
     if len({p.evaluations for p in curve}) > 1:
         caption = "Quality and time of the candidates against the number of network evaluations each of them used."
+        caption += _left_out(samples, {p.sample for p in curve})
         yield Picture("Quality against network evaluations", planes.evaluations(curve, names), caption)
+
+
+def _left_out(samples: list[Sample], shown: Collection[int]) -> str:
+    """A sentence that names the candidates that a figure does not show, and says why; often empty."""
+    names = [sample.name for i, sample in enumerate(samples) if i and i not in shown]
+    return f" Not shown, for nothing was measured of them here: {', '.join(names)}." if names else ""
 
 
 def _named_by_variant(points: list[Point], variants_of: list[str]) -> list[Point]:
@@ -232,35 +257,6 @@ def _display(samples: list[Sample]) -> Iterator[Picture]:
         "Hits coloured by trackster, the brightest first; grey hits belong to none. Size grows with the energy. Left: "
         "along the beam; right: projected from the collision point to the front face."
     )
+    if without := [sample.name for sample in samples if sample.name not in hits]:
+        caption += f" Not shown, for they hold no hits and clusters of this event: {', '.join(without)}."
     yield Picture("An event", picture, caption)
-
-
-def number(value: float | None) -> str:
-    """A number with three significant digits."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
-
-
-def measured(metric: Metric) -> str:
-    """Value ± uncertainty, to the digits the uncertainty allows."""
-    if not math.isfinite(metric.value):
-        return "–"
-    if not (math.isfinite(metric.uncertainty) and metric.uncertainty > 0):
-        return f"{metric.value:.3g}"
-    digits = int(np.clip(1 - math.floor(math.log10(metric.uncertainty)), 0, 5))
-    return f"{metric.value:.{digits}f} ± {metric.uncertainty:.{digits}f}"
-
-
-def percent(value: float, uncertainty: float) -> str:
-    """A relative shift with its uncertainty, in per cent."""
-    digits = 2 if uncertainty < 1e-3 else 1
-    return f"{100 * value:+.{digits}f} ± {100 * uncertainty:.{digits}f} %"
-
-
-def seconds(value: float) -> str:
-    """A duration in a fitting unit."""
-    if not math.isfinite(value):
-        return "–"
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"

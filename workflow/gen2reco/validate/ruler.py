@@ -6,7 +6,7 @@ import numpy as np
 
 from gen2reco.config.validation import Limits, Validation
 from gen2reco.statistics.measured import Measured
-from gen2reco.validate.verdict import Metric, judge
+from gen2reco.validate.verdict import Metric, held_against, judge
 
 
 class Ruler:
@@ -36,7 +36,9 @@ class Ruler:
     ) -> Metric:
         """One metric with its verdict, where there are limits."""
         verdict, reason = judge(measured, limits, above_floor=above_floor) if limits else (None, "")
+        held = held_against(measured, above_floor=above_floor) if verdict else ()
         value, uncertainty, floor = measured[:3]
         return Metric(
-            self.stage, name, title, value, uncertainty, floor, int(n), self.samples, limits, verdict, reason, headline
-        )
+            self.stage, name, title, value, uncertainty, floor, int(n), self.samples, limits, verdict, reason, headline,
+            *held,
+        )  # fmt: skip

@@ -37,12 +37,19 @@ class Cost:
     network_evaluations: int
     shards: int
     shards_failed: int
+    startup_seconds: float | None = None
+    """Of all shards together; None where a sidecar does not tell."""
 
     @property
     def seconds_per_event(self) -> float:
-        """Core seconds on a CPU, wall seconds on an accelerator."""
+        """Core seconds on a CPU, wall seconds on an accelerator, without the start-up where the sidecars tell it."""
         spent = self.cpu_seconds if self.device == "cpu" else self.wall_seconds
-        return spent / self.events if self.events else float("nan")
+        return max(spent - (self.startup_seconds or 0.0), 0.0) / self.events if self.events else float("nan")
+
+    @property
+    def startup_per_shard(self) -> float:
+        """Seconds that a job takes before its first event; NaN where the sidecars do not tell."""
+        return float("nan") if self.startup_seconds is None else self.startup_seconds / self.shards
 
 
 @dataclass(frozen=True)
@@ -94,15 +101,26 @@ class Sample:
         last = next((self.shards[record] for record in reversed(RECORDS) if self.shards.get(record)), [])
         return Properties.of(*map(provenance, last))
 
+    def number(self, record: str, most: int) -> int:
+        """The number of events of a record, at most `most`."""
+        from gen2reco.events import records
+
+        return min(sum(records.Source(path, record).num_rows for path in self.shards[record]), most)
+
     @cached_property
-    def costs(self) -> dict[str, Cost]:
-        """Cost by stage, of the stages whose files have sidecars."""
+    def sidecars(self) -> dict[str, list[dict]]:
+        """Sidecars by stage, of the stages whose files have them."""
         found: dict[str, list[dict]] = {}
         for path in (*itertools.chain(*self.shards.values()), *self.replaced):
             sidecar = read_sidecar(path) if sidecar_path(path).exists() else {}
             if sidecar.get("stage") in STAGES:
                 found.setdefault(sidecar["stage"], []).append(sidecar)
-        return {stage: _cost(stage, found[stage]) for stage in STAGES if stage in found}
+        return {stage: found[stage] for stage in STAGES if stage in found}
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        """Cost by stage, of the stages whose files have sidecars."""
+        return {stage: _cost(stage, sidecars) for stage, sidecars in self.sidecars.items()}
 
 
 def open_sample(path: Path | str) -> Sample:
@@ -232,4 +250,5 @@ def _cost(stage: str, sidecars: list[dict]) -> Cost:
         network_evaluations=int(total("network_evaluations")),
         shards=len(sidecars),
         shards_failed=sum(sidecar.get("status") != "ok" for sidecar in sidecars),
+        startup_seconds=total("startup_seconds") if all("startup_seconds" in s for s in sidecars) else None,
     )

@@ -90,6 +90,8 @@ def build(record: str, samples: list[Sample], settings: Validation) -> Section:
         if any(len(table) for table in of_samples):
             parts.append(_part(part, record, samples, of_samples, names, settings))
     notes = [] if parts else ["No events to compare at this stage."]
+    if none := [sample.name for sample in others if record not in sample.shards]:
+        notes.append(f"{', '.join(none)}: no {record}, so in no figure of this section.")
     if same:
         notes.append(f"{', '.join(same)}: the same files as {first.name}, nothing to compare.")
     return Section(record, observables.title, parts, names, notes)
@@ -216,6 +218,9 @@ def _response_picture(
             caption += " Lines: fit of a/√E ⊕ b/E ⊕ c." if fitted else " Too few events to fit a/√E ⊕ b/E ⊕ c."
         if what.raw:
             caption += " Open markers: raw energies, before the calibration."
+        drawn = {curve.sample for curve_list in by_axis.values() for curve in curve_list}
+        if few := [name for i, name in enumerate(names) if name and i not in drawn]:
+            caption += f" Too few to draw: {', '.join(few)}."
         yield Picture("Response and resolution", curves.responses(by_axis, names, what.label), caption)
 
 

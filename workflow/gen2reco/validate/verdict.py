@@ -28,11 +28,14 @@ class Metric:
     verdict: str | None = None
     reason: str = ""
     headline: bool = False
+    judged: float = math.nan
+    """What is held against the limits: |value|, or its excess over the floor."""
+    judged_uncertainty: float = math.nan
 
     def as_json(self) -> dict:
         """Plain data; NaN becomes None."""
         plain = asdict(self)
-        for key in ("value", "uncertainty", "floor"):
+        for key in ("value", "uncertainty", "floor", "judged", "judged_uncertainty"):
             plain[key] = plain[key] if math.isfinite(plain[key]) else None
         return plain | {"samples": list(self.samples), "limits": list(self.limits) if self.limits else None}
 
@@ -47,10 +50,8 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     if not math.isfinite(measured.value):
         return None, "too few to measure"
     passes, fails = limits
-    floor = measured.floor if above_floor and math.isfinite(measured.floor) else 0.0
-    excess = abs(measured.value) - floor
-    error = max(_finite(measured.uncertainty), _finite(measured.floor_uncertainty) if above_floor else 0.0)
-    scale = passes - 0.5 if passes >= 0.5 and not above_floor else passes
+    excess, error = held_against(measured, above_floor=above_floor)
+    scale = scale_of(passes) if not above_floor else passes
     what = "excess over the floor " if above_floor and math.isfinite(measured.floor) else ""
     if excess - 2 * error > fails:
         return FAIL, f"{what}beyond {fails:g}"
@@ -61,6 +62,18 @@ def judge(measured: Measured, limits: Limits, *, above_floor: bool) -> tuple[str
     if excess <= passes:
         return PASS, f"{what}within {passes:g}"
     return ATTENTION, f"{what}beyond {passes:g}, within its error"
+
+
+def held_against(measured: Measured, *, above_floor: bool) -> tuple[float, float]:
+    """What is judged of a number, |value| or its excess over the floor, and its uncertainty."""
+    floor = measured.floor if above_floor and math.isfinite(measured.floor) else 0.0
+    error = max(_finite(measured.uncertainty), _finite(measured.floor_uncertainty) if above_floor else 0.0)
+    return abs(measured.value) - floor, error
+
+
+def scale_of(limit: float) -> float:
+    """How far a limit is from no difference at all: of an area under a curve, from one half."""
+    return limit - 0.5 if limit >= 0.5 else limit
 
 
 def worst(verdicts: Iterable[str | None]) -> str | None:
