@@ -22,6 +22,7 @@ from gen2reco.errors import Gen2recoError
 from gen2reco.paths import judged_file, trained_file
 from gen2reco.run.stage_table import FIRST, STAGES, rule_name
 from gen2reco.track.registry import fetch
+from gen2reco.validate.closing import closing_lines
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
@@ -271,6 +272,8 @@ onstart:
 
 onsuccess:
     end_driver(PLAN)
+    if workflow.is_main_process:
+        print("", *closing_lines(PLAN), sep="\n", file=sys.stderr)
 
 
 onerror:
