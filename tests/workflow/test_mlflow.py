@@ -128,7 +128,12 @@ def test_shape(server, tmp_path, name):
         "report/photons/figures/01_hits_photon_profiles.png",
         "report/photons/metrics.json",
         "report/photons/report.html",
+        "report/photons/verdict.json",
     ]
+    assert len([key for key in top["metrics"] if "/" in key]) == 2
+    assert top["tags"]["verdict"] == "pions: no: photons" and top["tags"]["verdict.pions"] == "no: photons"
+    assert found[f"{name}/1/pions/simulate"]["tags"]["verdict"] == "no: photons" and "verdict" not in stage["tags"]
+    assert stage["metrics"]["events_per_core_second"][0][2] == pytest.approx(100 / 9.0)
     assert found[f"{name}/1/training/showers"]["datasets"][0][0] == "photons/simulate"
 
 

@@ -8,14 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from track_campaign import model_folder
+from mlflow import MlflowClient
+from track_campaign import campaign, model_folder, sidecar
 
 from gen2reco.commands.track import models
 from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.run.model_folder import model_digest
 from gen2reco.track import registry, releases
 from gen2reco.track.modelfiles import files_of
 from gen2reco.track.promote import Criterion, compare, first_champion, read_criteria
 from gen2reco.track.registry import evaluation, register, resolve
+from gen2reco.track.releases import shipped_models
+from gen2reco.track.sync import sync
 
 
 @pytest.fixture(autouse=True)
@@ -289,3 +293,27 @@ def test_a_version_without_a_digest_of_ours_is_refused(digest):
     version = SimpleNamespace(tags={"gen2reco.digest": digest} if digest is not None else {}, source="file:///nowhere")
     with pytest.raises(InputError, match="was not registered by gen2reco"):
         registry._download(None, version, "models:/showers/1")
+
+
+def test_a_shipped_model_that_a_campaign_uses_is_the_first_champion(tmp_path):
+    """Registered by the sync, named on the runs that used it, left alone by the next sync; pages have descriptions."""
+    results, uri = campaign(tmp_path / "results", shards=1), f"sqlite:///{tmp_path / 'results' / 'mlflow.db'}"
+    digest = model_digest(shipped_models()["calibration"])
+    for sample in ("photons", "pions"):
+        sidecar(results, sample, "calibrate", 0, model_digest=digest)
+    sync(results, uri)
+    client = MlflowClient(uri)
+    champion = client.get_model_version_by_alias("calibration", "champion")
+    assert champion.tags["gen2reco.digest"] == digest
+    assert [model.name for model in client.search_registered_models()] == ["calibration"]
+    assert "candidate" not in client.get_registered_model("calibration").aliases
+    assert "models:/calibration@champion" in client.get_registered_model("calibration").description
+    experiment = client.get_experiment_by_name("pilot")
+    runs = {run.data.tags["gen2reco.key"]: run for run in client.search_runs([experiment.experiment_id])}
+    assert runs["pilot/1/photons/calibrate"].data.tags["gen2reco.model_version"] == "calibration/1"
+    page = f"#/experiments/{experiment.experiment_id}/runs/{runs['pilot/1'].info.run_id}"
+    link = f"[photons]({page}/artifacts/report/photons/report.html)"
+    assert link in experiment.tags["mlflow.note.content"]
+    note = runs["pilot/1"].data.tags["mlflow.note.content"]
+    assert link in note and "| photons | pions | photons | no | response  0.98  ± 0.01 |" in note
+    assert "0 written" in sync(results, uri)

@@ -41,6 +41,17 @@ def campaign(
     (report / "figures" / "01_hits_photon_profiles.png").write_bytes(PNG)
     rows = [{"stage": "objects", "name": "response", "value": 0.98, "uncertainty": 0.01, "floor": 0.005, "n": 400}]
     (report / "metrics.json").write_text(json.dumps([{**row, "samples": list(samples)} for row in rows]))
+    if len(samples) > 1:
+        decided = {"stage": "objects", "metric": "response", "value": 0.98, "uncertainty": 0.01, "limit": 0.01}
+        found = {
+            "use": "photons",
+            "candidate": samples[1],
+            "answer": "no",
+            "text": "no",
+            "why": "response |0.98| ± 0.01",
+        }
+        told = {"reference": samples[0], "candidates": samples[1:], "uses": [{**found, "decided_by": decided}]}
+        (report / "verdict.json").write_text(json.dumps(told))
     return results
 
 

@@ -143,6 +143,34 @@ class Row(_Tolerant):
     uncertainty: Number | None = None
     floor: Number | None = None
     samples: list[Word] = []
+    headline: bool = False
+
+
+class Decided(_Tolerant):
+    """The number that decides an answer of a report; nothing where none does."""
+
+    stage: Word = ""
+    metric: Word = ""
+    value: Number | None = None
+    uncertainty: Number | None = None
+
+
+class Answer(_Tolerant):
+    """What a report says of one candidate for one use."""
+
+    use: Word
+    candidate: Word
+    answer: Word
+    text: Word
+    why: Text = ""
+    decided_by: Decided = Decided()
+
+
+class Answers(_Tolerant):
+    """The answers of a report."""
+
+    reference: Word
+    uses: list[Answer] = []
 
 
 class Judged(_Tolerant):

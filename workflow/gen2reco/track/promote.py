@@ -1,6 +1,6 @@
 """Shall the candidate become the champion? Judged on the same held-out events by criteria that a campaign states.
 
-Where the registry has no champion, the shipped model of the candidate's kind is the champion.
+Where the registry has no champion, or one that ships, the shipped model of the candidate's kind is the champion.
 """
 
 import math
@@ -81,8 +81,9 @@ def promote(name: str, criteria: list[Criterion], uri: str | None, results: Path
         aliases = client.get_registered_model(name).aliases
     if aliases.get(CHAMPION) == aliases[CANDIDATE]:
         raise InputError(f"model {name}: version {aliases[CANDIDATE]} is candidate and champion already")
-    if CHAMPION in aliases:
-        old = evaluation(resolve(f"models:/{name}@{CHAMPION}", uri, results).path)
+    champion = resolve(f"models:/{name}@{CHAMPION}", uri, results) if CHAMPION in aliases else None
+    if champion and not _ships(champion):
+        old = evaluation(champion.path)
         decision = _against(new, old, criteria, f"the champion, version {aliases[CHAMPION]}", first)
     else:
         decision = first_champion(new, criteria, first)
@@ -106,6 +107,11 @@ def first_champion(new: Resolved, criteria: list[Criterion], first: bool = False
         raise InputError(f"{alone}, and `promotion` states no `limit`; state one, or promote the model with --first")
     by = f"judged by the limits of {', '.join(limits)}" if limits else "not judged"
     return Decision(verdicts, all(v.holds for v in verdicts), f"{alone}; {by}{', by --first' if first else ''}")
+
+
+def _ships(champion: Resolved) -> bool:
+    """Whether a champion is a model that ships, which may not have been judged on anybody's events."""
+    return any(model_digest(folder) == champion.digest for folder in shipped_models().values())
 
 
 def _not_comparable(new: Resolved, shipped: Path, criteria: list[Criterion]) -> str:

@@ -86,12 +86,24 @@ def register(folder: Path | str, name: str, uri: str | None = None, results: Pat
         return register_files(client, name, files, experiment)
 
 
+def register_champion(client: "MlflowClient", name: str, folder: Path, experiment: str) -> None:
+    """Register a model that ships with the package, and make it the champion of its name where there is none."""
+    version = register_files(client, name, files_of(folder, _named(name)), experiment, alias=None)
+    if CHAMPION not in client.get_registered_model(name).aliases:
+        client.set_registered_model_alias(name, CHAMPION, version.version)
+
+
 def register_files(
-    client: "MlflowClient", name: str, files: Mapping[str, Path], experiment: str, run_id: str | None = None
+    client: "MlflowClient",
+    name: str,
+    files: Mapping[str, Path],
+    experiment: str,
+    run_id: str | None = None,
+    alias: str | None = CANDIDATE,
 ) -> Any:
     """Register the files of a model folder, by their names in it; the same content stays one version.
 
-    Raises InputError for files that are none of a model's.
+    A new version gets the `alias`. Raises InputError for files that are none of a model's.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / _named(name)
@@ -115,14 +127,39 @@ def register_files(
             f"models:/{made.model_id}" if remote else made.artifact_location,
             run_id,
             tags,
-            description=scrub("\n\n".join(cards))[:5_000] or None,
+            description=scrub("\n\n".join([_origin(experiment, run_id), *cards]))[:5_000],
             model_id=made.model_id if remote or run_id else None,
         )
     first, *surplus = _versions(client, name, digest)
     for version in surplus:  # another replay registered the same at once: the first stays
         client.delete_model_version(name, version.version)
-    client.set_registered_model_alias(name, CANDIDATE, first.version)
+    if alias:
+        client.set_registered_model_alias(name, alias, first.version)
     return first
+
+
+def _origin(experiment: str, run_id: str | None) -> str:
+    """A sentence on where a version comes from, with a link to the page that tells more."""
+    page = f"#/experiments/{experiment}" + (f"/runs/{run_id}" if run_id else "/runs")
+    by = "Made by [its training](" if run_id else "Registered from a folder; [the campaigns and their reports]("
+    return f"{by}{page})."
+
+
+_DOES = {
+    "calibration": "Turns tracksters into calibrated, identified objects and jets (`calibrate: {backend: dnn}`).",
+    "fused": "Turns particles straight into calibrated objects (`fuse: {backend: fused}`).",
+    "generation": "Turns hard processes into particles in place of Pythia8 (`generate: {backend: ml}`).",
+    "showers": "Turns particles into calorimeter hits in place of Geant4 (`simulate: {backend: ml}`).",
+}
+
+
+def _about(name: str) -> str:
+    """Sentences on a registered model."""
+    does = next((sentence for kind, sentence in _DOES.items() if name.startswith(kind)), "A model of gen2reco.")
+    return (
+        f"{does} A campaign names it `models:/{name}@champion`; `gen2reco models promote {name}` lets the candidate "
+        "take its place by held-out numbers. The card of each version says what it was trained on and how good it is."
+    )
 
 
 def version_of_digest(client: "MlflowClient", digest: str) -> Any | None:
@@ -240,7 +277,7 @@ def _make_name(client: "MlflowClient", name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_about(name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

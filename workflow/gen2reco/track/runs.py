@@ -20,8 +20,9 @@ from gen2reco.files import file_digest
 from gen2reco.paths import LOCK_NAME
 from gen2reco.track import spool
 from gen2reco.track.files_read import NAME, PlanLock, first_mistake
+from gen2reco.track.notes import campaign_note
 from gen2reco.track.regular import NotTaken, read
-from gen2reco.track.reports import REPORT, files_of, metrics_of
+from gen2reco.track.reports import REPORT, Told, files_of, headline_metrics, told
 from gen2reco.track.secrets import scrub_value
 from gen2reco.track.shards import Shards, shards_of
 
@@ -93,8 +94,12 @@ def campaign_runs(results: Path | str) -> CampaignRuns:
     top = _top(results, lock)
     stages = [shards for sample, stage in stage_folders(results, lock) if (shards := shards_of(results, sample, stage))]
     runs = [_stage_run(top, shards, lock, stages) for shards in stages]
+    reports = told(results)
+    for run in runs:
+        if text := "; ".join(filter(None, (t.of(run.tags["gen2reco.sample"]) for t in reports))):
+            run.tags["verdict"] = text
     runs += [training_run(results, top, key, events) for key, events in spool.read(results).items()]
-    _complete_top(top, results, lock, runs, stages)
+    _complete_top(top, results, lock, runs, stages, reports)
     return CampaignRuns(lock["name"], top.key, [top, *runs])
 
 
@@ -261,7 +266,9 @@ def _data(shards: Shards, context: str) -> Data:
     return Data(source, shards.content(), context, source, json.dumps(facts, sort_keys=True))
 
 
-def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: list[Shards]) -> None:
+def _complete_top(
+    top: Run, results: Path, lock: dict, runs: list[Run], stages: list[Shards], reports: list[Told]
+) -> None:
     """Complete the top run by what follows from all others: status, span, report, the table of contents."""
     top.start = top.start or min((run.start for run in runs if run.start), default=0)
     top.end = max((run.end for run in runs if run.end), default=None)
@@ -275,19 +282,10 @@ def _complete_top(top: Run, results: Path, lock: dict, runs: list[Run], stages: 
     for name, key in (("events_made", "events"), ("core_hours",) * 2, ("gpu_hours",) * 2, ("wall_hours",) * 2):
         total = sum(shards.totals()[key] for shards in stages)
         top.points += [Point(name, total, made_by, sum(map(len, stages)))] if stages else []
-    top.points += [Point(*point) for point in metrics_of(results)]
+    top.points += [Point(*point) for point in headline_metrics(results, reports)]
+    by_candidate = {name: t.of(name) for t in reports for name in t.candidates}
+    top.tags |= {f"verdict.{name}": text for name, text in by_candidate.items()}
+    top.tags |= {"verdict": " | ".join(f"{name}: {text}" for name, text in by_candidate.items())} if reports else {}
     top.artifacts = [(results / LOCK_NAME, "plan")] if (results / LOCK_NAME).is_file() else []
     top.artifacts += files_of(results)
-    top.note = _note(lock, runs)
-
-
-def _note(lock: dict, runs: list[Run]) -> str:
-    rows = [f"Plan `{lock.get('digest', '-')[:12]}`, seed {lock.get('seed', '-')}.", ""]
-    rows += ["| run | state | events | core hours |", "|---|---|---|---|"]
-    for run in runs:
-        latest = {point.key: point.value for point in run.points}
-        events, hours = (latest.get(key) for key in ("events", "core_hours"))
-        progress = run.tags.get("gen2reco.progress", run.status.lower())
-        numbers = [f"{events:.0f}" if events is not None else "", f"{hours:.3g}" if hours is not None else ""]
-        rows.append(f"| {run.name} | {progress} | {numbers[0]} | {numbers[1]} |")
-    return "\n".join(rows)
+    top.note = campaign_note(lock, runs, reports, results)

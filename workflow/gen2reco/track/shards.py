@@ -80,11 +80,14 @@ class Shards:
     def totals(self) -> dict[str, float]:
         """What the stage made and what it cost."""
         wall = self.total("wall_seconds")
+        warm = self.total("cpu_seconds") - self.total("startup_seconds")
         on_gpu = [f for f in self.facts.values() if str(f.get("device", "")).startswith("cuda")]
         return {
             "events": self.total("events_out"),
             "events_failed": self.total("events_failed"),
             "events_per_second": self.total("events_out") / wall if wall else 0.0,
+            "events_per_core_second": self.total("events_out") / warm if warm > 0 and not on_gpu else 0.0,
+            "startup_seconds": self.total("startup_seconds") / len(self),
             "shards": float(len(self)),
             "shards_failed": float(self.failed),
             "wall_hours": wall / 3600,

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gen2reco.errors import Gen2recoError, InfrastructureError, InputError
+from gen2reco.run.model_folder import model_digest
 from gen2reco.track import spool
 from gen2reco.track.address import Address, tracking_address
 from gen2reco.track.database import alone, locked
-from gen2reco.track.registry import register_files, version_of_digest
+from gen2reco.track.notes import HERE
+from gen2reco.track.registry import register_champion, register_files, version_of_digest
+from gen2reco.track.releases import shipped_models
 from gen2reco.track.runs import CampaignRuns, Point, Run, campaign_runs, read_lock, top_run, training_run
 from gen2reco.track.server import Deleted, connect, experiment_id, explained
 
@@ -92,7 +95,10 @@ class Replay:
                 self.on_server = self._known_runs()
                 for run in self.tracked.runs:
                     self._replay(run)
+                    if run.parent is None:
+                        self._register_shipped()
                 if _ids(self._known_runs()) == _ids(self.on_server):
+                    self._describe()
                     return
             except Deleted:
                 continue
@@ -155,7 +161,8 @@ class Replay:
             if params[name] != known[name]:
                 self.problems.append(_other_campaign(run, name, known[name], params[name]))
                 return
-        tags = {**run.tags, "mlflow.note.content": run.note, "mlflow.source.name": "gen2reco"}
+        note = run.note.replace(f"]({HERE}", f"]({self._page(run_id)}/artifacts/")
+        tags = {**run.tags, "mlflow.note.content": note, "mlflow.source.name": "gen2reco"}
         tags |= {"mlflow.parentRunId": self._parent(run), "gen2reco.model_version": self._model_version(run)}
         tag_batches = _batches([RunTag(_key(k), v[: _LONGEST["tag"]]) for k, v in tags.items() if v], OTHERS_A_BATCH)
         param_batches = _batches([Param(k, v) for k, v in params.items() if k not in known], OTHERS_A_BATCH)
@@ -204,6 +211,39 @@ class Replay:
                     register_files(self.client, name, files, self.experiment, run_id)
             except Gen2recoError as error:
                 self.problems.append(error)
+
+    def _page(self, run_id: str) -> str:
+        """The address of a run's page, below that of the server."""
+        return f"#/experiments/{self.experiment}/runs/{run_id}"
+
+    def _register_shipped(self) -> None:
+        """Register the shipped models that the campaign uses; each is the champion where its name has none."""
+        used = {run.tags["gen2reco.model"] for run in self.tracked.runs if "gen2reco.model" in run.tags}
+        if not used:
+            return
+        for name, folder in shipped_models().items():
+            if model_digest(folder) in used:
+                try:
+                    with explained(self.address):
+                        register_champion(self.client, name, folder, self.experiment)
+                except Gen2recoError as error:
+                    self.problems.append(error)
+
+    def _describe(self) -> None:
+        """Describe the experiment in sentences, with links to its run and reports."""
+        top = self.tracked.runs[0]
+        page = self._page(self.on_server[top.key].info.run_id)
+        text = (
+            f"The campaign `{self.tracked.campaign}` of gen2reco. The run [{top.name}]({page}) tells what it found, "
+            "and keeps its reports, their figures and the plan; the runs below it are its stages and trainings."
+        )
+        reports = sorted(folder for path, folder in top.artifacts if path.name == "report.html")
+        links = [f"[{folder.rpartition('/')[2]}]({page}/artifacts/{folder}/report.html)" for folder in reports]
+        text += f" Reports: {', '.join(links)}." if links else ""
+        text += f" Verdict: {top.tags['verdict']}." if "verdict" in top.tags else ""
+        tag, value = "mlflow.note.content", text[: _LONGEST["tag"] // 2]
+        if self._call(self.client.get_experiment, self.experiment).tags.get(tag) != value:
+            self._call(self.client.set_experiment_tag, self.experiment, tag, value)
 
     def _model_version(self, run: Run) -> str:
         """`name/version` of the registered model that a stage used."""
