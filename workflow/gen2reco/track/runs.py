@@ -288,4 +288,12 @@ def _complete_top(
     top.tags |= {"verdict": " | ".join(f"{name}: {text}" for name, text in by_candidate.items())} if reports else {}
     top.artifacts = [(results / LOCK_NAME, "plan")] if (results / LOCK_NAME).is_file() else []
     top.artifacts += files_of(results)
-    top.note = campaign_note(lock, runs, reports, results)
+    top.note = campaign_note(lock, [_listed(run) for run in runs], reports, results)
+
+
+def _listed(run: Run) -> tuple[str, ...]:
+    """Name, state, events and core hours of a run, as text."""
+    latest = {point.key: point.value for point in run.points}
+    events, hours = (latest.get(key) for key in ("events", "core_hours"))
+    numbers = (f"{events:.0f}" if events is not None else "", f"{hours:.3g}" if hours is not None else "")
+    return run.name, run.tags.get("gen2reco.progress", run.status.lower()), *numbers
