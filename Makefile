@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CAMPAIGN ?= configs/campaigns/quickstart.yaml
 BIN := .venv/bin
+TWO := -n 2 --dist loadgroup --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -11,10 +12,10 @@ run: .venv/.ready
 	snakemake --cores all --config campaign=$(CAMPAIGN)
 
 test: .venv/.ready
-	pytest tests
+	pytest tests $(TWO)
 
 test-full: .venv/.ready
-	GEN2RECO_FULL_TESTS=1 pytest tests
+	GEN2RECO_FULL_TESTS=1 pytest tests $(TWO)
 
 test-cluster: .venv/.ready
 	GEN2RECO_FULL_TESTS=1 pytest tests/cluster

@@ -23,11 +23,25 @@ def no_learned_rates():
     known_rates.cache_clear()
 
 
+LONGEST_FIRST = ("cluster", "workflow", "physics", "unit")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `slow` are skipped unless GEN2RECO_FULL_TESTS is set, as `make test-full` sets it."""
+    """Skip tests marked `slow` unless GEN2RECO_FULL_TESTS is set; share the rest between processes, the longest first.
+
+    What stays in one process: the tests of a file, those on the Slurm cluster, those that need the tiny campaign.
+    """
     for item in items:
         if not FULL and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run by make test-full"))
+        shared = "cluster" if item.path.parent.name == "cluster" else "quiet" if uses(item, "quiet") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared))
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+
+def uses(item: pytest.Item, fixture: str) -> bool:
+    """Whether a test asks for a fixture, itself or by another one."""
+    return fixture in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
