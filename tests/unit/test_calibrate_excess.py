@@ -4,10 +4,12 @@ import awkward as ak
 import numpy as np
 from calibrate_events import DETECTOR
 
-from gen2reco.calibrate.excess import Split, exceeds, split
+from gen2reco.calibrate.excess import REACH, Split, accompanied, exceeds, split
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Summary, object_pdg
 from gen2reco.events.schemas import IDENTITIES
+from gen2reco.validate.flat_lists import flatten
+from gen2reco.validate.observe.object_matching import of_the_other_charge
 
 CHARGED, ELECTRON, NEUTRAL = (IDENTITIES.index(name) for name in ("charged_hadron", "electron", "neutral_hadron"))
 
@@ -19,7 +21,7 @@ def plain(momentum, charge=None):
     return Summary(np.ones(n), np.ones(n), np.ones(n, int), eta, phi, momentum, charge)
 
 
-def made(energy, momentum, identity, event, n_events=None, charge=None) -> Split:
+def made(energy, momentum, identity, event, n_events=None, charge=None, alone=False) -> Split:
     """Objects of candidates side by side at eta = 2; the calorimeter sees them 0.02 to the right of their tracks."""
     summary, identity = plain(momentum, charge), np.array(identity, int)
     columns = {
@@ -33,7 +35,8 @@ def made(energy, momentum, identity, event, n_events=None, charge=None) -> Split
         "trackster": np.arange(len(identity), dtype=np.int32),
     }
     direction, event = (summary.eta, summary.phi + 0.02), np.array(event, int)
-    return split(columns, summary, DETECTOR.tracker, direction, event, n_events or event.max(initial=-1) + 1)
+    near = np.full(len(event), not alone)
+    return split(columns, summary, DETECTOR.tracker, direction, event, n_events or event.max(initial=-1) + 1, near)
 
 
 def test_only_what_the_track_does_not_explain_is_split_off():
@@ -58,6 +61,16 @@ def test_energy_is_shared_out_and_the_rest_is_neutral():
     assert np.allclose(total, 1.0)
 
 
+def test_what_is_alone_stays_whole():
+    places = np.array([[0, 0, 2], [0.8 * REACH, 0, 2], [2 * REACH, 0, 2], [0, 0, 3], [0, 0, 4]])
+    tracks = np.array([[30, 0, 3], [2 * REACH, 0.9 * REACH, 2], [50, 0, 5]])
+    own = np.array([-1, -1, -1, 0, -1])
+    assert accompanied(places, tracks, own).tolist() == [True, True, True, False, False]
+    assert accompanied(places[3:], tracks, own[[0, 0]]).tolist() == [True, False]
+    assert accompanied(places[:0], tracks, own[:0]).tolist() == []
+    assert not made([50.0], [20.0], [CHARGED], [0], alone=True).left_over.any()
+
+
 def test_no_candidates_give_no_objects():
     found = made([], [], [], [], 2)
     assert ak.num(found.objects).tolist() == [0, 0] and len(found.of) == 0
@@ -77,3 +90,11 @@ def test_the_jet_calibration_sees_both_parts_of_a_candidate_as_one():
     apart = ak.with_field(ak.concatenate([jets[:1, [0, 0]], jets[1:]]), parts, "constituents")
     inputs = found.jet_inputs(apart, none)
     assert np.allclose(np.exp(inputs.constituents[:, 0, 1]), [20.0, 40.0, 60.0], rtol=1e-5)
+
+
+def test_parts_of_a_trackster_are_matched_by_charge():
+    objects = made([60.0, 25.0], [20.0, 0.0], [CHARGED, NEUTRAL], [0, 0]).objects
+    flat, every, charged = flatten(objects), np.arange(3), np.full(3, CHARGED)
+    assert flat["energy"].tolist() == [20.0, 25.0, 40.0]
+    assert of_the_other_charge(flat, every, charged).tolist() == [False, False, True]
+    assert of_the_other_charge(flat, every, np.full(3, NEUTRAL)).tolist() == [True, False, False]

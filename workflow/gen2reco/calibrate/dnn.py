@@ -14,7 +14,7 @@ from gen2reco import jit
 from gen2reco.calibrate import candidates as cand
 from gen2reco.calibrate.candidates import Candidates
 from gen2reco.calibrate.corrections import Corrections, CorrectionsConfig
-from gen2reco.calibrate.excess import Split, split, track_spread
+from gen2reco.calibrate.excess import Split, accompanied, split, track_spread
 from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Inputs, make_inputs, names
 from gen2reco.calibrate.jet_features import JetInputs
 from gen2reco.calibrate.jets import object_jets
@@ -25,6 +25,8 @@ from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.tracks import tracks_at_origin
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.lists import columns as columns_of
+from gen2reco.events.lists import event_of, flat_index
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.run.model_folder import ModelConfig, combined, located, open_model
 from gen2reco.run.stage import Backend, Chunk, Result
@@ -143,8 +145,18 @@ class Dnn(Backend):
             "phi": np.where(tracked, plain.phi, phi),
             "trackster": candidates.trackster,
         }
-        made = split(columns, plain, self.detector.tracker, (eta, phi), candidates.event, len(data))
+        gathering = _accompanied(data, candidates, inputs.centre)
+        made = split(columns, plain, self.detector.tracker, (eta, phi), candidates.event, len(data), gathering)
         return Reconstructed(candidates, made, self.valid.outside(inputs)[made.of])
+
+
+def _accompanied(data: ak.Array, candidates: Candidates, centre: NDArray) -> NDArray[np.bool_]:
+    """Candidates (n,) that have others, or tracks that are not their own, near their centre (n, 3) on the face."""
+    track, event = columns_of(data.tracks, ("x", "y", "z")), event_of(data.tracks)
+    places = np.column_stack([centre[:, :2], 2 * candidates.event + (centre[:, 2] > 0)])
+    others = np.column_stack([track["x"], track["y"], 2 * event + (track["z"] > 0)])
+    own = flat_index(candidates.track.astype(np.int64), data.tracks, candidates.event)
+    return accompanied(places, others, np.where(candidates.track >= 0, own, -1))
 
 
 @dataclass(frozen=True)
@@ -204,9 +216,15 @@ class ValidRange:
 
 
 def pins(detector: Detector, story: dict) -> dict[str, str | None]:
-    """What a calibration depends on, by digest; the clustering is None where the provenance does not say."""
+    """What a calibration depends on, by digest; the clustering is None where the provenance does not say.
+
+    Whether spikes were left out is no part of it: few showers have one.
+    """
     made = story.get("cluster")
-    clustering = digest({name: made[name] for name in ("backend", "version", "options")}) if made else None
+    if made:
+        options = {name: value for name, value in made["options"].items() if name != "clean_spikes"}
+        made = {"backend": made["backend"], "version": made["version"], "options": options}
+    clustering = digest(made) if made else None
     return {"features": VERSION, "geometry": detector.geometry_digest, "clustering": clustering}
 
 

@@ -17,6 +17,8 @@ from gen2reco.calibrate.objects import Summary, object_pdg, objects_of
 from gen2reco.config.detector import Tracker
 from gen2reco.events.schemas import IDENTITIES
 
+REACH = 350.0
+"""Clustering and candidates gather from within this distance on the face, mm; what is alone has gathered nothing."""
 LARGEST = 2.0
 """An energy above the track's momentum by more standard deviations of a hadron's measurement is split."""
 STOCHASTIC, CONSTANT = 0.53, 0.04
@@ -30,6 +32,28 @@ def track_spread(plain: Summary, tracker: Tracker) -> NDArray[np.float64]:
     """Standard deviation of the momentum of each candidate's track, GeV, 0 for none: (n,)."""
     pt = plain.momentum / np.cosh(plain.eta)
     return plain.momentum * np.hypot(tracker.sigma_constant, tracker.sigma_linear * pt)
+
+
+def accompanied(places: NDArray, others: NDArray, own: NDArray) -> NDArray[np.bool_]:
+    """Whether any place (n, 3) has another of them, or of the others (m, 3), within `REACH`.
+
+    places, others: x and y on the face, mm, and the number of the endcap of the event. own: (n,) index of the other
+    that is a place's own, -1 for none.
+    """
+    from scipy.spatial import cKDTree
+
+    if not len(places):
+        return np.zeros(0, bool)
+    apart = np.array([1.0, 1.0, 4 * REACH])
+    counts = [
+        cKDTree(points * apart).query_ball_point(places * apart, REACH, return_length=True) if len(points) else 0
+        for points in (places, others)
+    ]
+    has = own >= 0
+    mine = others[own[has]] - places[has]
+    counts[1] = counts[1] - np.zeros(len(places), int)
+    counts[1][has] -= (mine[:, 2] == 0) & (np.hypot(mine[:, 0], mine[:, 1]) <= REACH)
+    return (counts[0] > 1) | (counts[1] > 0)
 
 
 def exceeds(energy: NDArray, identity: NDArray, plain: Summary) -> NDArray[np.bool_]:
@@ -88,14 +112,16 @@ def split(
     direction: tuple[NDArray, NDArray],
     event: NDArray,
     n_events: int,
+    gathering: NDArray,
 ) -> Split:
     """Objects of the columns (n,) of candidates; energies are shared out, so that no sum changes.
 
-    direction: eta and phi (n,) of the candidates by the calorimeter alone. event: (n,) from 0, rising.
+    direction: eta and phi (n,) of the candidates by the calorimeter alone. event: (n,) from 0, rising. gathering: (n,)
+    candidates that may hold energy of others; the others stay whole.
     """
     probabilities = np.stack([columns[f"p_{name}"] for name in IDENTITIES], axis=1)
     identity = probabilities.argmax(axis=1) if len(event) else np.zeros(0, np.int64)
-    chosen = np.flatnonzero(exceeds(columns["energy"], identity, plain))
+    chosen = np.flatnonzero(exceeds(columns["energy"], identity, plain) & gathering)
     own = {name: np.array(values) for name, values in columns.items()}
     rest = {name: np.array(values[chosen]) for name, values in columns.items()}
     momentum, spread, energy = plain.momentum[chosen], track_spread(plain, tracker)[chosen], columns["energy"][chosen]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gen2reco.calibrate.dnn import Dnn, of_tracks
-from gen2reco.calibrate.excess import Split, split
+from gen2reco.calibrate.excess import Split, accompanied, split
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_table
 from gen2reco.config.block import Block
@@ -177,7 +177,9 @@ class Fused(Backend):
         plain = Summary(*(getattr(plain, name)[order] for name in Summary.__annotations__))
         side, (x, y) = e.side[items.owner[order]], e.position[items.owner[order]].T
         direction = side * np.arcsinh(self.detector.front_face / np.hypot(x, y)), np.arctan2(y, x)
-        made = split(columns, plain, self.detector.tracker, direction, event[order], n_events)
+        places = np.column_stack([e.position, 2 * e.event + (e.side > 0)])
+        near = accompanied(places, places[:0], np.full(len(e), -1))[items.owner[order]]
+        made = split(columns, plain, self.detector.tracker, direction, event[order], n_events, near)
         return made, items.owner[order]
 
     def _outside(self, scores: NDArray, objects: ak.Array) -> NDArray[np.bool_]:

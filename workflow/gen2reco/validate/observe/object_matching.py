@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.validate.flat_lists import FlatList
-from gen2reco.validate.true_particles import FaceState, vertex_direction
+from gen2reco.validate.true_particles import CHARGED, ELECTRON, MUON, FaceState, vertex_direction
 
 Directions = tuple[NDArray, NDArray, NDArray]
 """Row (event), eta and phi of entries: each (n,)."""
@@ -38,6 +38,17 @@ def objects_close_to(
     i, j = (np.concatenate([found[k] for found in pairs]) for k in (0, 1))
     unique = np.unique(i * max(len(objects.row), 1) + j)
     return unique // max(len(objects.row), 1), unique % max(len(objects.row), 1)
+
+
+def of_the_other_charge(objects: FlatList, close: NDArray, kind: NDArray) -> NDArray[np.bool_]:
+    """Which objects `close` (n,) to particles of a kind (n,) are the charged part of a trackster for neutral particles,
+    or the neutral part for charged ones; objects that have their trackster to themselves are neither."""
+    charged = np.isin(np.abs(objects["pdg"]), (11, 13, 211))
+    trackster = objects["trackster"].astype(np.int64)
+    key = np.where(trackster >= 0, objects.row * (trackster.max(initial=0) + 1) + trackster, -1)
+    _, part, parts = np.unique(key, return_inverse=True, return_counts=True)
+    shared = (key >= 0) & (parts[part] > 1)
+    return shared[close] & (charged[close] == ~np.isin(kind, (ELECTRON, MUON, CHARGED)))
 
 
 def best_partner(index: NDArray, partner: NDArray, cost: NDArray, n: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from gen2reco.validate.flat_lists import FlatList, flatten
 from gen2reco.validate.observable_tables import ObservableTable
 from gen2reco.validate.observables import Classifier, PartObservables, Quantity, Rate, RecordObservables, Response
 from gen2reco.validate.observe.jet_observables import JETS, jet_table
-from gen2reco.validate.observe.object_matching import best_partner, objects_close_to, of_partner
+from gen2reco.validate.observe.object_matching import best_partner, objects_close_to, of_partner, of_the_other_charge
 from gen2reco.validate.true_particles import (
     KIND_LABELS,
     MUON,
@@ -147,6 +147,8 @@ def _particles(
     """Values (n,) of the n chosen particles and of the object with most energy close to each, NaN where none is."""
     n, true, true_kind = len(chosen), energy[chosen], kind[chosen]
     index, close = objects_close_to(particles, objects, face, chosen, MATCH)
+    own = ~of_the_other_charge(objects, close, true_kind[index])
+    index, close = index[own], close[own]
     energies = objects["energy"][close].astype(np.float64)
     best = best_partner(index, close, -energies, n)
 
