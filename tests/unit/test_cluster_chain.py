@@ -95,6 +95,33 @@ def test_energy_is_kept(two_showers):
     assert ak.all(ak.sum(found["associations"]["shared_energy"], axis=1) <= ak.sum(found["deposited"], axis=1) + 1e-3)
 
 
+def test_spikes_are_counted_and_left_out_where_asked(two_showers):
+    """One more cell of 300 MIP inside a shower's reach: counted, and gone from the layer clusters with the option."""
+    data = records.awkward(two_showers)
+    layer = 20
+    x, y, z = (float(value[0]) for value in GEOMETRY.position(np.array([encode(1, layer, 66, 0)], np.uint64)))
+    spike = {"cell": int(encode(1, layer, 66, 0)), "layer": layer, "x": x, "y": y, "z": z, "time": 0.0}
+    spike["energy"] = 300 * float(GEOMETRY.gev_per_mip[layer - 1])
+    more = ak.Array([[spike], [], []])
+    more = ak.with_field(more, ak.values_astype(more.cell, np.uint64), "cell")
+    columns = {name: data[name] for name in ("event", "weight", "particles", "contributions")}
+    hits = ak.concatenate([data.hits, more[data.hits.fields]], axis=1)
+    table = records.table("hits", {**columns, "tracks": two_showers["tracks"], "hits": hits})
+    found = {}
+    for clean in (False, True):
+        backend = make_backend("cluster", "clue", {"clean_spikes": clean}, DETECTOR)
+        result = backend.run(Chunk(0, 1, 0, 3), table)
+        found[clean] = records.awkward(result.table)
+        assert result.info["spikes"] == 1 and np.isclose(result.info["spikes_energy"], spike["energy"], rtol=1e-5)
+        (line,) = backend.notices(result.info)
+        assert "are spikes" in line and ("left out" in line) == clean
+    lost = ak.sum(found[False].layer_clusters.energy, axis=1) - ak.sum(found[True].layer_clusters.energy, axis=1)
+    np.testing.assert_allclose(lost, [spike["energy"], 0, 0], atol=1e-3)
+    assert found[True].hit_cluster[0, -1] == -1 and found[False].hit_cluster[0, -1] >= 0
+    before = records.awkward(run(two_showers))
+    assert ak.all(found[True].layer_clusters.energy == before.layer_clusters.energy)
+
+
 def test_empty_events_and_single_hits():
     cell = (np.array([encode(1, 5, 60, 30)], np.uint64).ravel(), np.array([5.0]))
     found = run(events_of([[], [cell], []]))

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import field_validator
@@ -30,6 +31,9 @@ class Clue(Backend):
 
         clustering: Clustering = Clustering()
         """Parameters of the clustering, or the YAML file that holds them."""
+        clean_spikes: bool = False
+        """Leave out spikes: cells of 100 MIP and more with none around, from recoils in the silicon. They are counted
+        in any case."""
 
         @field_validator("clustering", mode="before")
         @classmethod
@@ -55,18 +59,30 @@ class Clue(Backend):
     def _cluster(self, events: pa.Table) -> Result:
         from gen2reco.cluster.columns import clusters_table, flatten
         from gen2reco.cluster.reconstruct import reconstruct
+        from gen2reco.cluster.spikes import spikes_of
 
         geometry, config = Geometry(self.detector), self.options.clustering
         flat = flatten(events, geometry)
-        found = reconstruct(flat.hits, flat.tracks, geometry, config, self._clue())
+        spikes = spikes_of(events, flat.hits, geometry)
+        kept = ~spikes if self.options.clean_spikes else None
+        found = reconstruct(flat.hits, flat.tracks, geometry, config, self._clue(), kept)
         table = clusters_table(events, flat, found, geometry)
         info = {
             "hits": len(flat.hits),
             "layer_clusters": len(found.clusters),
             "tracksters": int(found.cluster_trackster.max(initial=-1)) + 1,
             "clustering": config.digest(),
+            "spikes": int(spikes.sum()),
+            "spikes_energy": float(flat.hits.energy[spikes].sum(dtype=np.float64)),
         }
         return Result(table, info)
+
+    def notices(self, facts: dict) -> list[str]:
+        """A line on the spikes, if there are any."""
+        number, energy = facts.get("spikes", 0), facts.get("spikes_energy", 0.0)
+        done = "left out" if self.options.clean_spikes else "kept; `clean_spikes: true` leaves them out"
+        line = f"cluster: {number} of {facts.get('hits', 0)} hits are spikes, {energy:.4g} GeV in single cells; {done}"
+        return [line] if number else []
 
     def _clue(self) -> Callable:
         """CLUE on layers for the device: compiled on the CPU, else torch; the later steps run on the CPU."""

@@ -33,6 +33,10 @@ class Hits:
     def __len__(self) -> int:
         return len(self.event)
 
+    def take(self, index: NDArray) -> "Hits":
+        """Those of an index array or mask."""
+        return Hits(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class LayerClusters:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.cluster.iterations import Fragments, Tracks, iterate
@@ -27,10 +28,19 @@ class Reconstruction:
 
 
 def reconstruct(
-    hits: Hits, tracks: Tracks, geometry: Geometry, config: Clustering, run_clue: RunClue = clue_groups
+    hits: Hits,
+    tracks: Tracks,
+    geometry: Geometry,
+    config: Clustering,
+    run_clue: RunClue = clue_groups,
+    kept: NDArray | None = None,
 ) -> Reconstruction:
-    """Layer clusters, iterations, linking; any number of events at once."""
-    clusters, hit_cluster = cluster_layers(hits, geometry, config.layers, run_clue)
+    """Layer clusters, iterations, linking; any number of events at once. kept: mask of the hits that take part."""
+    if kept is None:
+        clusters, hit_cluster = cluster_layers(hits, geometry, config.layers, run_clue)
+    else:
+        hit_cluster = np.full(len(hits), -1, np.int64)
+        clusters, hit_cluster[kept] = cluster_layers(hits.take(kept), geometry, config.layers, run_clue)
     fragments = iterate(clusters, tracks, geometry, config)
     cluster_trackster, fragment_trackster = link(clusters, fragments, tracks, geometry, config.linking)
     return Reconstruction(clusters, hit_cluster, fragments, cluster_trackster, fragment_trackster)
