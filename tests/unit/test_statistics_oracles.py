@@ -119,6 +119,21 @@ def test_bins_of_energy(n, low, high, bins):
     assert edges[0] == pytest.approx(low, rel=0.002) and edges[-1] == pytest.approx(high, rel=0.002)
 
 
+def test_the_median_response_holds_where_spikes_move_the_mean():
+    """Its uncertainty is the scatter of independent medians; weights count as so many units."""
+    rng = np.random.default_rng(3)
+    ratio, weight = rng.normal(1.0, 0.1, (300, 200)), np.ones(200)
+    found = [response.median_response(one, weight, 200, rng) for one in ratio]
+    assert np.mean([m.uncertainty for m in found]) == pytest.approx(np.std([m.value for m in found]), rel=0.15)
+    spiked = np.where(np.arange(200) == 7, 40.0, ratio[0])
+    shift = response.median_response(spiked, weight, 200, rng).value - np.median(ratio[0])
+    assert abs(shift) < 0.005 < 0.1 < spiked.mean() - ratio[0].mean()
+    doubled = response.median_response(ratio[0], np.where(ratio[0] > 1.1, 2.0, 1.0), 200, rng).value
+    again = np.concatenate([ratio[0], ratio[0][ratio[0] > 1.1]])
+    assert doubled == pytest.approx(np.median(again), abs=0.003) and doubled > np.median(ratio[0])
+    assert not np.isfinite(response.median_response(ratio[0][:4], weight[:4], 200, rng).value)
+
+
 def test_responses_in_bins_are_those_of_what_lies_in_them():
     """The lower edge belongs to a bin, the upper one does not; means of x are weighted, negative weights left out."""
     x = np.concatenate([np.full(6, 1.0), np.full(6, 2.0), np.full(6, 2.5), np.full(3, 3.0)])

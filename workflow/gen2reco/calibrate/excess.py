@@ -45,15 +45,18 @@ def accompanied(places: NDArray, others: NDArray, own: NDArray) -> NDArray[np.bo
     if not len(places):
         return np.zeros(0, bool)
     apart = np.array([1.0, 1.0, 4 * REACH])
-    counts = [
-        cKDTree(points * apart).query_ball_point(places * apart, REACH, return_length=True) if len(points) else 0
-        for points in (places, others)
-    ]
-    has = own >= 0
+
+    def near(points: NDArray) -> NDArray[np.int64]:
+        if not len(points):
+            return np.zeros(len(places), np.int64)
+        found = cKDTree(points * apart).query_ball_point(places * apart, REACH, return_length=True)
+        return np.asarray(found, np.int64)
+
+    strangers, has = near(others), own >= 0
     mine = others[own[has]] - places[has]
-    counts[1] = counts[1] - np.zeros(len(places), int)
-    counts[1][has] -= (mine[:, 2] == 0) & (np.hypot(mine[:, 0], mine[:, 1]) <= REACH)
-    return (counts[0] > 1) | (counts[1] > 0)
+    strangers[has] -= (mine[:, 2] == 0) & (np.hypot(mine[:, 0], mine[:, 1]) <= REACH)
+    result: NDArray[np.bool_] = (near(places) > 1) | (strangers > 0)
+    return result
 
 
 def exceeds(energy: NDArray, identity: NDArray, plain: Summary) -> NDArray[np.bool_]:

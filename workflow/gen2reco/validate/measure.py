@@ -56,8 +56,11 @@ def _own_response(name: str, ruler: Ruler, what: Response, table: ObservableTabl
             continue
         units = table.units(column)
         rng, raw = ruler.rng(f"{name}/{tag}response"), "raw " if tag else ""
-        mean, width = response.response(units.values, units.weight, ruler.settings.resamples, rng, units.groups)
-        yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}", mean, len(units.values))
+        given = (units.values, units.weight, ruler.settings.resamples)
+        mean, width = response.response(*given, rng, units.groups)
+        yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}, mean", mean, len(units.values))
+        middle = response.median_response(*given, ruler.rng(f"{name}/{tag}median"), units.groups)
+        yield ruler.metric(f"{name}/{tag}median", f"{raw}response {what.label}, median", middle, len(units.values))
         yield ruler.metric(f"{name}/{tag}resolution", f"{raw}resolution σ_eff / mean", width, len(units.values))
 
 
