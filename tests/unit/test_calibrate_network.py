@@ -9,6 +9,7 @@ import torch
 from calibrate_events import DETECTOR, FACE, GEOMETRY, event, particle, table, track
 
 from gen2reco.calibrate import candidates as cand
+from gen2reco.calibrate import dnn as dnn_module
 from gen2reco.calibrate.corrections import Corrections, Predicted, fit_closure, fit_temperature, fit_width
 from gen2reco.calibrate.dnn import RELEASE, Dnn
 from gen2reco.calibrate.export import INPUTS, example_inputs, export_onnx
@@ -251,6 +252,21 @@ def test_objects_are_valid_and_strange_ones_flagged(folder):
     at = {5.0: (2.1, 0.6), 9.0: (-1.8, 0.0), 51.0: (2.0, 0.5), 5000.0: (2.9, 0.5)}
     for raw, eta, phi in zip(flat["energy_raw"], flat["eta"], flat["phi"]):
         assert (eta, phi) == pytest.approx(min(at.items(), key=lambda one: abs(one[0] - raw))[1], abs=0.06)
+
+
+def test_areas_are_added_to_what_is_there(folder):
+    """Optional columns and no other change, empty events included; the pins do not hang on the cleaning of spikes."""
+    events, found = table([busy(), event([])]), {}
+    for areas in (False, True):
+        dnn = Dnn(Dnn.Options(model=str(folder.parent), jet_areas=areas), DETECTOR)
+        dnn.prepare()
+        found[areas] = dnn.run(Chunk(0, 1, 0, 2), events).table
+    records.check(found[True], "objects", "test")
+    assert found[True].select(found[False].column_names).equals(found[False])
+    assert set(found[True].column_names) - set(found[False].column_names) == {"rho", "jet_area", "jet_pt_corrected"}
+    made = {"backend": "clue", "version": 3, "options": {"clustering": {}}}
+    cleaned = made | {"options": {"clustering": {}, "clean_spikes": True}}
+    assert dnn_module.pins(DETECTOR, {"cluster": made}) == dnn_module.pins(DETECTOR, {"cluster": cleaned})
 
 
 def test_chunks_do_not_change_the_answer(folder):

@@ -19,6 +19,7 @@ from gen2reco.calibrate.features import POINT_NAMES, TRACK_NAMES, VERSION, Input
 from gen2reco.calibrate.jet_features import JetInputs
 from gen2reco.calibrate.jets import object_jets
 from gen2reco.calibrate.objects import Links, Summary, object_pdg, objects_table, summarise
+from gen2reco.calibrate.pileup import jet_columns, pileup_share
 from gen2reco.config.block import Block, digest
 from gen2reco.config.detector import Detector, Tracker
 from gen2reco.detector.geometry import Geometry
@@ -51,7 +52,10 @@ class Dnn(Backend):
 
         model: str = "release"
         """Folder of a calibration (`objects` and, for calibrated jets, `jets` in it); `release`: in the package."""
+        jet_areas: bool = False
+        """Add each jet's active area and its pT less the event's median density times it (pile-up), and the density."""
 
+    options: Options
     detector: Detector
 
     def __init__(self, options: Options, detector: Detector):
@@ -109,9 +113,14 @@ class Dnn(Backend):
         """Objects and jets of one chunk."""
         data = records.awkward(events)
         made = self.reconstruct(data)
-        jets = object_jets(made.objects)
+        jets = plain = object_jets(made.objects)
         if self.jet_scale:
             jets = self.jet_scale.apply(jets, made.jet_inputs(jets, data))
+        more = jet_columns(made.objects, jets, plain, self.detector) if self.options.jet_areas else {}
+        if "trackster_pileup" in data.fields:
+            more["object_pileup"] = ak.unflatten(
+                pileup_share(data, made.candidates)[made.split.of], ak.num(made.objects)
+            )
         facts = {
             "objects": len(made.split.of),
             "objects_left_over_by_tracks": int(made.split.left_over.sum()),
@@ -119,7 +128,7 @@ class Dnn(Backend):
             "network_evaluations": len(made.candidates),
         }
         links = Links.of(data, made.candidates).of_parts(made.split.of, made.split.left_over)
-        table = objects_table(events, data, made.objects, jets, links, made.out_of_range, self.properties)
+        table = objects_table(events, data, made.objects, jets, links, made.out_of_range, self.properties, more)
         return Result(table, facts)
 
     def reconstruct(self, data: ak.Array) -> "Reconstructed":

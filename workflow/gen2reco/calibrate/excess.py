@@ -42,21 +42,14 @@ def accompanied(places: NDArray, others: NDArray, own: NDArray) -> NDArray[np.bo
     """
     from scipy.spatial import cKDTree
 
-    if not len(places):
-        return np.zeros(0, bool)
-    apart = np.array([1.0, 1.0, 4 * REACH])
-
-    def near(points: NDArray) -> NDArray[np.int64]:
-        if not len(points):
-            return np.zeros(len(places), np.int64)
-        found = cKDTree(points * apart).query_ball_point(places * apart, REACH, return_length=True)
-        return np.asarray(found, np.int64)
-
-    strangers, has = near(others), own >= 0
+    apart, has = np.array([1.0, 1.0, 4 * REACH]), own >= 0
+    beside, around = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
+    for points, found in ((places, beside), (others, around)):
+        if len(places) and len(points):
+            found[:] = cKDTree(points * apart).query_ball_point(places * apart, REACH, return_length=True)
     mine = others[own[has]] - places[has]
-    strangers[has] -= (mine[:, 2] == 0) & (np.hypot(mine[:, 0], mine[:, 1]) <= REACH)
-    result: NDArray[np.bool_] = (near(places) > 1) | (strangers > 0)
-    return result
+    around[has] -= (mine[:, 2] == 0) & (np.hypot(mine[:, 0], mine[:, 1]) <= REACH)
+    return (beside > 1) | (around > 0)
 
 
 def exceeds(energy: NDArray, identity: NDArray, plain: Summary) -> NDArray[np.bool_]:

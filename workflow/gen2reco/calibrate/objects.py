@@ -113,16 +113,18 @@ def objects_table(
     links: Links,
     out_of_range: NDArray | None = None,
     properties: Properties = STANDARD,
+    more: dict[str, ak.Array | NDArray] | None = None,
 ) -> pa.Table:
     """The objects record of a chunk: its events, objects, their jets, tracks and particles, and jets of the particles.
 
     `out_of_range`: (n,) objects outside the range that their calibration was trained in.
-    `properties`: those of the particles.
+    `properties`: those of the particles. `more`: further optional columns.
     """
-    made = {"objects": objects, "jets": jets, "gen_jets": gen_jets(data.particles, properties)}
+    made: dict = {"objects": objects, "jets": jets, "gen_jets": gen_jets(data.particles, properties)}
     made |= links.columns(ak.num(objects))
     if out_of_range is not None:
         made["out_of_range"] = ak.unflatten(ak.Array(out_of_range), ak.num(objects))
+    made |= more or {}
     return records.table("objects", {**{name: events[name] for name in ("event", "weight", "particles")}, **made})
 
 

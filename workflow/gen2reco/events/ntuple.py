@@ -22,13 +22,13 @@ def branches(
 ) -> dict[str, ak.Array]:
     """The branches of some events of the objects record; `partons` as in the particles record, where they are known.
 
-    columns: what the record has (a field of a list as `jets.area`). properties: those of the particles.
+    columns: what the record has. properties: those of the particles.
     """
     one = np.ones(len(events), np.uint32)
     made = {
         "GenPart": _gen_particles(events),
         "GenJet": _jets(events.gen_jets),
-        "Jet": _jets(events.jets) | {"genJetIdx": nearest(events.jets, events.gen_jets, MATCH)},
+        "Jet": _jets(events.jets) | _corrected(events) | {"genJetIdx": nearest(events.jets, events.gen_jets, MATCH)},
         "PFCand": _candidates(events),
         **({"Track": _tracks(events)} if "tracks" in columns else {}),
     }
@@ -130,6 +130,12 @@ def _jets(jets: ak.Array) -> Fields:
     }
 
 
+def _corrected(events: ak.Array) -> Fields:
+    """Area and corrected transverse momentum of the jets, where they are known."""
+    known = {"area": "jet_area", "ptCorrected": "jet_pt_corrected"}
+    return {branch: events[column] for branch, column in known.items() if column in events.fields}
+
+
 def _in_jets(jets: ak.Array, owner: ak.Array, kind: str) -> Fields:
     """The first two of these objects in each jet, −1 for none. owner: (events, var) index of their jet."""
     pairs = ak.cartesian([ak.local_index(jets.pt), owner], nested=True)
@@ -152,6 +158,8 @@ def _candidates(events: ak.Array) -> Fields:
     }
     if "object_track" in events.fields:
         found["trackIdx"] = events.object_track
+    if "object_pileup" in events.fields:
+        found["pileup"] = events.object_pileup
     if "object_particle" in events.fields:
         found["genPartIdx"] = _in_gen_part(events, events.object_particle)
     return found

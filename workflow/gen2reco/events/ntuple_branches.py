@@ -49,7 +49,10 @@ EVENT: Branches = {
     "GenMET_pt": ("float32", "transverse momentum of the invisible particles (neutrinos and the like), GeV"),
     "GenMET_phi": ("float32", "azimuth of the transverse momentum of the invisible particles, radians"),
 }
-LINKS: Branches = {"source": ("int64", "number of the original event, where each was drawn several times")}
+LINKS: Branches = {
+    "source": ("int64", "number of the original event, where each was drawn several times"),
+    "rho": ("float32", "median density of transverse momentum, GeV per unit of eta and phi"),
+}
 """Branches of events that are written where the record has the column."""
 _COLLECTIONS: dict[str, tuple[str, Branches]] = {
     "GenPart": (
@@ -71,7 +74,8 @@ _COLLECTIONS: dict[str, tuple[str, Branches]] = {
         "calibrated anti-kt jets, R = 0.4, of the objects (PFCand) above 5 GeV",
         {
             **_p4(),
-            "area": ("float32", "area in (rapidity, phi)"),
+            "area": ("float32", "active area in (eta, phi)"),
+            "ptCorrected": ("float32", "transverse momentum without the pile-up of the median density, GeV"),
             "nConstituents": ("int32", "objects in the jet"),
             "genJetIdx": _index("GenJet", "nearest in (eta, phi), within 0.4"),
             **{f"{kind}Idx{n}": _index(kind.title(), f"{kind} {n} in the jet, by falling pt")
@@ -88,6 +92,7 @@ _COLLECTIONS: dict[str, tuple[str, Branches]] = {
             "pdgId": ("int32", "PDG code of the most probable identity"),
             "jetIdx": _index("Jet", "the jet that holds it"),
             "tracksterIdx": ("int32", "leading trackster, its place in the clusters record, -1 for none"),
+            "pileup": ("float32", "share of pile-up in the energy of its tracksters"),
             "genPartIdx": _GEN_PART,
             "trackIdx": _index("Track", "its track"),
             **{branch: ("float32", f"probability that it is a {field[2:].replace('_', ' ')}")
@@ -141,7 +146,9 @@ RUNS: Branches = {
 """Branches of the tree `Runs`, one entry a file."""
 
 _NEEDS = {
-    "Jet_area": "jets.area",
+    "Jet_area": "jet_area",
+    "Jet_ptCorrected": "jet_pt_corrected",
+    "PFCand_pileup": "object_pileup",
     "PFCand_genPartIdx": "object_particle",
     "PFCand_trackIdx": "object_track",
     "Electron_genPartIdx": "object_particle",

@@ -51,7 +51,7 @@ def write_root(
 
     tables = iter([events] if isinstance(events, pa.Table) else events)
     first = next(tables, records.empty("objects"))
-    columns = _columns(first.schema)
+    columns = first.schema.names
     weights = [np.empty(0)]
     with whole(Path(path)) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(3)) as file:
         tree = _tree(file, "Events", types(columns), titles(columns), "gen2reco objects")
@@ -67,14 +67,6 @@ def write_root(
 
 def _written(weights: np.ndarray) -> Generated:
     return Generated(len(weights), float(weights.sum()), float((weights**2).sum()))
-
-
-def _columns(schema: pa.Schema) -> list[str]:
-    """The columns of a table, and `jets.area` and the like: the fields of its lists."""
-    lists = [
-        field for field in schema if pa.types.is_large_list(field.type) and pa.types.is_struct(field.type.value_type)
-    ]
-    return [*schema.names, *(f"{one.name}.{inner.name}" for one in lists for inner in one.type.value_type)]
 
 
 def _tree(

@@ -104,6 +104,8 @@ OPTIONAL: dict[str, dict[str, pa.DataType]] = {
         "tracks": TRACK,
         "object_track": _list_of(_i32),
         "object_particle": _list_of(_i32),
+        "rho": _f32,
+        **_same(_list_of(_f32), "jet_area jet_pt_corrected object_pileup"),
     },
 }
 SCHEMAS: dict[str, pa.Schema] = {
@@ -148,7 +150,14 @@ LENGTHS: dict[str, tuple[tuple[str, str], ...]] = {
         ("deposited", "particles"),
         ("trackster_pileup", "tracksters"),
     ),
-    "objects": (("out_of_range", "objects"), ("object_track", "objects"), ("object_particle", "objects")),
+    "objects": (
+        ("out_of_range", "objects"),
+        ("object_track", "objects"),
+        ("object_particle", "objects"),
+        ("jet_area", "jets"),
+        ("jet_pt_corrected", "jets"),
+        ("object_pileup", "objects"),
+    ),
 }
 """Per record: (list column, column whose entries it has one value each for)."""
 
