@@ -35,7 +35,7 @@ USES = (
     Use("photons", "Photons", "objects", ("photon",)),
     Use("charged_hadrons", "Charged hadrons", "objects", ("charged_hadron",)),
     Use("jets", "Jets", "objects", ("jets",)),
-    Use("events", "Whole events", "objects", ("events", "objects")),
+    Use("whole_events", "Whole events", "objects", ("events", "objects")),
     Use("shower_shapes", "Shower shapes, for those who tune", "hits"),
     Use("generated", "Generated events", "particles"),
 )
@@ -91,12 +91,13 @@ def answers(samples: list[Sample], sections: list[Section], settings: Validation
 def _answer(
     use: Use, section: Section, parts: list[Part], reference: Sample, candidate: Sample, settings: Validation
 ) -> Iterator[Answer]:
+    if use.record == "particles" and _generator(candidate) in (None, _generator(reference)):
+        return
     if use.record not in candidate.shards:
         yield Answer(use, candidate.name, NO, f"makes no {use.record}")
         return
-    if candidate.name not in section.names:  # the same files as the reference
-        if use.record != "particles":
-            yield Answer(use, candidate.name, YES, f"the same {use.record} as {reference.name}")
+    if candidate.name not in section.names:
+        yield Answer(use, candidate.name, YES, f"the same {use.record} as {reference.name}")
         return
     events = min(sample.number(use.record, settings.max_events) for sample in (reference, candidate))
     own = [m for part in parts for m in part.metrics if m.headline and m.samples[-1] == candidate.name]
@@ -115,6 +116,11 @@ def _answer(
     else:
         deciding = max(judged, key=lambda m: _over(m, 0.0))
         yield Answer(use, candidate.name, YES, written(deciding), deciding)
+
+
+def _generator(sample: Sample) -> str | None:
+    """The backend that generated a sample, None where nothing tells."""
+    return sample.costs["generate"].backend if "generate" in sample.costs else None
 
 
 def needed_events(metric: Metric, events: int) -> float:
