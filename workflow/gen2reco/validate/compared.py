@@ -126,6 +126,6 @@ _FACTS: tuple[tuple[str, Callable[[Sample, dict], str]], ...] = (
     ("Data tables", _tables),
     ("Models", _models),
     ("Fell back to another backend", _fallen),
-    ("gen2reco", _of_sidecars("code_version")),
+    ("Version of gen2reco", _of_sidecars("code_version")),
     ("Devices", _of_sidecars("device")),
 )

@@ -11,8 +11,10 @@ _RELATIVE = ("shift_", "mean_", "width_", "bins_", "profile_")
 
 
 def number(value: float | None) -> str:
-    """A number with three significant digits."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
+    """A number with three significant digits, whole from a thousand on."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def measured(metric: Metric) -> str:
