@@ -106,7 +106,7 @@ def test_quarter_turns_are_those_of_the_positions(detector):
     geometry = Geometry(detector)
     cells = geometry.nth_cell(np.arange(0, 8_000_000, 9973))
     for quarters in range(4):
-        there = turned(cells, np.full(len(cells), quarters, np.uint64))
+        there = turned(cells, np.full(len(cells), quarters))
         (x, y, z), (u, v, w) = geometry.position(cells), geometry.position(there)
         cos, sin = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarters]
         assert (u == cos * x - sin * y).all() and (v == sin * x + cos * y).all() and (w == z).all()

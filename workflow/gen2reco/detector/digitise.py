@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.detector.geometry import Geometry, decode
+from gen2reco.detector.geometry import Geometry, layer_of
 from gen2reco.events.lists import columns, event_of, offsets, per_event
 from gen2reco.events.schemas import NO_TIME
 
@@ -88,7 +88,7 @@ def read_out(
     readout = geometry.detector.digitisation
     first = _starts(deposits.event, deposits.cell)
     event, cell = deposits.event[first], deposits.cell[first]
-    scale = geometry.gev_per_mip[decode(cell).layer - 1]
+    scale = geometry.gev_per_mip[layer_of(cell) - 1]
     energy = _sums(deposits.energy, first)
     time = _sums(deposits.energy * deposits.time, first) / np.where(energy > 0, energy, 1.0)
     mips = energy / scale
@@ -141,7 +141,7 @@ def _noise_hits(event: NDArray, cell: NDArray, n_events: int, geometry: Geometry
     at = np.repeat(np.arange(n_events), number)
     noisy = geometry.nth_cell(rng.integers(0, n_cells, len(at)))
     mips = -readout.noise * ndtri(chance * (1.0 - rng.random(len(at))))
-    energy = mips * geometry.gev_per_mip[decode(noisy).layer - 1]
+    energy = mips * geometry.gev_per_mip[layer_of(noisy) - 1]
     keys, there = _keys(at, noisy), _keys(event, cell)
     place = np.minimum(np.searchsorted(there, keys), max(len(there) - 1, 0))
     _, first = np.unique(keys, return_index=True)
@@ -166,7 +166,7 @@ def deposit_lists(deposits: Deposits, n_events: int) -> ak.Array:
 
 def _hits(event: NDArray, cell: NDArray, energy: NDArray, time: NDArray, n_events: int, geometry: Geometry) -> ak.Array:
     x, y, z = geometry.position(cell)
-    fields = {"cell": cell, "layer": decode(cell).layer, "x": x, "y": y, "z": z, "energy": energy, "time": time}
+    fields = {"cell": cell, "layer": layer_of(cell), "x": x, "y": y, "z": z, "energy": energy, "time": time}
     return per_event(event, n_events, fields)
 
 

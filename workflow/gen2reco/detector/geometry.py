@@ -39,6 +39,11 @@ def decode(cell: ArrayLike) -> Cells:
     return Cells(side, (cell >> 32) & 0xFF, ((cell >> 16) & 0xFFFF) - _HALF, (cell & 0xFFFF) - _HALF)
 
 
+def layer_of(cell: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The layer, from 1, of each cell id."""
+    return ((cell >> np.uint64(32)) & np.uint64(0xFF)).astype(np.int64)
+
+
 class PlacedSlab(NamedTuple):
     """One plate of an endcap, from the front: layer (from 1), material, front |z| and thickness in mm."""
 

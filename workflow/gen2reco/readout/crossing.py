@@ -9,15 +9,16 @@ _BITS = 22
 _PLACE = (1 << _BITS) - 1
 
 
-def turned(cell: NDArray[np.uint64], quarters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Cells turned by quarter turns about the beam, (n,) each: a quarter takes the grid indices (ix, iy) to
+_FLIPPED = np.array([0, 0xFFFF0000, 0xFFFFFFFF, 0xFFFF], np.uint64)
+"""Per number of quarter turns, which of the two grid indices change sign: i to -i - 1 flips all 16 bits."""
+
+
+def turned(cell: NDArray[np.uint64], quarters: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Cells turned by 0 to 3 quarter turns about the beam, (n,) each: a quarter takes the grid indices (ix, iy) to
     (-iy - 1, ix), which is exact for centres at half indices."""
-    side, low = cell & ~np.uint64(0xFFFFFFFF), np.uint64(0xFFFF)
-    ix, iy = (cell >> np.uint64(16)) & low, cell & low
-    odd, half = (quarters & np.uint64(1)).astype(bool), (quarters & np.uint64(2)).astype(bool)
-    ix, iy = np.where(odd, low - iy, ix), np.where(odd, ix, iy)
-    ix, iy = np.where(half, low - ix, ix), np.where(half, low - iy, iy)
-    return side | (ix << np.uint64(16)) | iy
+    both, half = np.uint64(0xFFFFFFFF), np.uint64(16)
+    swapped = (cell & ~both) | ((cell << half) & both) | ((cell & both) >> half)
+    return np.where((quarters & 1).astype(bool), swapped, cell) ^ _FLIPPED[quarters]
 
 
 def joined(own: Deposits, cell: NDArray[np.uint64], energy: NDArray, time: NDArray) -> Deposits:

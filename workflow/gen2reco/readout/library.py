@@ -74,7 +74,7 @@ class Library:
         if number > len(self):
             raise InputError(f"a crossing of {number} interactions, but the library holds {len(self)} events")
         chosen = rng.choice(len(self), number, replace=False)
-        quarters = rng.integers(0, 4, number).astype(np.uint64)
+        quarters = rng.integers(0, 4, number)
         spans = [slice(self._starts[i], self._starts[i + 1]) for i in chosen]
         cell, energy, time = (
             np.concatenate([values[:0], *(values[span] for span in spans)]) for values in self._columns
@@ -105,7 +105,7 @@ def _merged(events: pa.Table, geometry: Geometry, source: str) -> Deposits:
 
 def _mapped(store: IO[bytes], kind: type, length: int) -> NDArray:
     store.flush()
-    return np.memmap(store, kind, "r", shape=(length,)) if length else np.zeros(0, kind)
+    return np.asarray(np.memmap(store, kind, "r", shape=(length,))) if length else np.zeros(0, kind)
 
 
 def _check_file(file: Path, detector: Detector, story: Mapping[str, Any]) -> int:
