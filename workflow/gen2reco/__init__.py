@@ -5,6 +5,7 @@ Every stage is a function here, on awkward arrays and without files: `gen2reco.g
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,22 +18,16 @@ class _Room(ModuleType):
     @property
     def __doc__(self) -> str:  # type: ignore[override]
         """What the stage does, from the table of stages."""
-        from gen2reco import door
-
-        return door.describe(self.__name__.rpartition(".")[2])
+        return import_module("gen2reco.door").describe(self.__name__.rpartition(".")[2])
 
     @property
     def __signature__(self) -> Any:
         """The parameters, for `inspect.signature`."""
-        from gen2reco import door
-
-        return door.signature(self.__name__.rpartition(".")[2])
+        return import_module("gen2reco.door").signature(self.__name__.rpartition(".")[2])
 
     def __call__(self, *given: Any, **options: Any) -> Any:
         """Do the stage."""
-        from gen2reco import door
-
-        return door.call(self.__name__.rpartition(".")[2], *given, **options)
+        return import_module("gen2reco.door").call(self.__name__.rpartition(".")[2], *given, **options)
 
 
 class _Package(ModuleType):
@@ -46,24 +41,18 @@ class _Package(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         """A stage that was not used yet."""
-        if not name.startswith("_"):
-            from gen2reco.run.stage_table import STAGES, is_built_in
-
-            if name in STAGES:
-                if is_built_in(name):
-                    from importlib import import_module
-
-                    import_module(f"gen2reco.{name}")
-                else:
-                    setattr(self, name, _Room(f"gen2reco.{name}"))
-                return self.__dict__[name]
-        raise AttributeError(f"gen2reco has no `{name}`")
+        table = None if name.startswith("_") else import_module("gen2reco.run.stage_table")
+        if table is None or name not in table.STAGES:
+            raise AttributeError(f"gen2reco has no `{name}`")
+        if table.is_built_in(name):
+            import_module(f"gen2reco.{name}")
+        else:
+            setattr(self, name, _Room(f"gen2reco.{name}"))
+        return self.__dict__[name]
 
     def __dir__(self) -> list[str]:
         """With the stages."""
-        from gen2reco.run.stage_table import STAGES
-
-        return sorted({*super().__dir__(), *STAGES})
+        return sorted({*super().__dir__(), *import_module("gen2reco.run.stage_table").STAGES})
 
 
 sys.modules[__name__].__class__ = _Package

@@ -140,8 +140,7 @@ def _rewritten(content: bytes, path: Path, inside: str, places: dict[Path, str],
             continue
         reference = Path(os.path.relpath(target, here)).as_posix()
         reference = reference if "/" in reference else f"./{reference}"
-        escaped = reference.replace("\\", "\\\\")
-        text = re.sub(rf"(?<![\w./@:-]){re.escape(value)}(?![\w./@:-])", escaped, text)
+        text = re.sub(rf"(?<![\w./@:-]){re.escape(value)}(?![\w./@:-])", reference.replace("\\", r"\\"), text)
     return text.encode()
 
 
