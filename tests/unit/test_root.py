@@ -176,8 +176,9 @@ def test_what_the_record_lacks_is_no_branch(tmp_path):
     names = set(uproot.open(tmp_path / "old.root")["Events"].keys())
     assert not {"nTrack", "PFCand_trackIdx", "PFCand_genPartIdx", "Jet_area", "Electron_genPartIdx"} & names
     table = objects(FULL, EMPTY, linked=False)
-    area = pa.array([[0.5, 0.5], []], pa.large_list(pa.float32()))
-    root.write_root(table.append_column("jet_area", area), tmp_path / "area.root")
+    area = pa.field("jet_area", schemas.OPTIONAL["objects"]["jet_area"], nullable=False)
+    areas = pa.array([[0.5, 0.5], []], area.type)
+    root.write_root(table.append_column(area, areas), tmp_path / "area.root")
     assert uproot.open(tmp_path / "area.root")["Events/Jet_area"].array().tolist() == [[0.5, 0.5], []]
 
 
