@@ -31,7 +31,7 @@ class Overlay(Readout):
     of the simulation draw the same crossings.
     """
 
-    name, version, chunk_events, takes_library = "overlay", 1, 5, True
+    name, version, chunk_events, takes_library = "overlay", 1, 3, True
     kept = False  # three MB an event at a mean of 200
 
     class Options(ReadoutChange):

@@ -45,14 +45,17 @@ def followers(starts, x, y, z, axis_x, axis_y, axis_z, limit):
 @compiled([_pairs(_i8, _i8, _f8, _f8, _f8, _f8, _f8, _f8, _f8)])
 def attachable(begin, end, x, y, z, to_x, to_y, to_z, reach):
     """(points, lines): pairs of a point and one of the lines from the origin in [begin, end) of it that passes it on
-    its side within `reach`."""
+    its side within `reach`, and no farther than those before it."""
     first, second, n = np.empty(1024, np.int64), np.empty(1024, np.int64), 0
     for i in range(len(x)):
+        best = np.inf
         for j in range(begin[i], end[i]):
             scale = z[i] / to_z[j]
             if scale > 0:
                 dx, dy, most = x[i] - scale * to_x[j], y[i] - scale * to_y[j], reach[j] * MARGIN
-                if dx * dx + dy * dy <= most * most:
+                square = dx * dx + dy * dy
+                if square <= most * most and square <= best * MARGIN:
+                    best = min(best, square)
                     first, second = _added(first, second, n, i, j)
                     n += 1
     return first[:n].copy(), second[:n].copy()
