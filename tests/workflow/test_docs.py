@@ -127,7 +127,7 @@ def test_the_example_stage_is_part_of_a_campaign(tagging, repository, gen2reco, 
     assert {stage: entry["owner"] for stage, entry in stages.items()} == {**dict.fromkeys(CHAIN, "a"), "tag": "b"}
     dry = snakemake("c.yaml", "--dry-run").stdout
     assert [len(re.findall(rf"^rule {name}:", dry, re.M)) for name in ("calibrate", "tag", "publish")] == [2, 2, 4]
-    (published,) = re.findall(r"rule publish:\n +input: (\S+)\n +output: results/tagged/b/publish/00000.root", dry)
+    (published,) = re.findall(r"rule publish:\n +input: (\S+), \S+\n +output: results/tagged/b/publish/00000.root", dry)
     assert published == "results/tagged/b/tag/00000.parquet"
     (verified,) = re.findall(r"rule verify:\n +input: (.*)\n +output: results/tagged/b/verified.json", dry)
     assert len(verified.split(", ")) == 5 * 2
