@@ -22,6 +22,7 @@ from gen2reco.flow.recipes import Training
 from gen2reco.flow.trainings import Trained, Trainer
 from gen2reco.run.model_folder import model_digest, open_model
 from gen2reco.run.training_kind import TRAININGS
+from gen2reco.track.registry import _parent_tags
 
 GUN = {"backend": "gun", "process": {"kind": "gun", "species": [22], "energy": [5, 100]}}
 
@@ -266,6 +267,8 @@ def test_processes_train_a_model_and_another_starts_from_it(fitted):
     config = json.loads((fitted / "child/model/objects/config.json").read_text())
     assert child["parent"] == config["parent"] == first["model_digest"] and config["rows"] == 8
     assert sorted(child["data"]) == ["a/generate", "b/generate"]
+    assert _parent_tags(fitted / "child/model") == {"gen2reco.parent": first["model_digest"]}
+    assert _parent_tags(fitted / "first/model") == {}
     plan = read_plan(LOCK)
     assert from_present_parent(plan, "child")
     edit(fitted / "first/trained.json", model_digest="0" * 64)

@@ -27,7 +27,7 @@ class GenerationTrainer(Trainer):
         domain, or of several energies."""
         from gen2reco.generate.hadronize.generation_training import load_data
 
-        return load_data(self.recipe, self.files, self.work.folder)
+        return load_data(self.recipe, self.files, self.work.folder, self.work.parent)
 
     def train(self, data: "tuple[Prepared, Species, float]") -> Iterator[Trained]:
         """Train counts, shapes and particles; one model holds them."""

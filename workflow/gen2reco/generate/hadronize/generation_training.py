@@ -38,6 +38,8 @@ from gen2reco.paths import make_folder
 logger = logging.getLogger(__name__)
 
 
+ROOM = 2
+"""Particles of a species in a group that a network can draw beyond the most in its data."""
 PAIRS_AT_ONCE = 1000
 """Teacher samples that are drawn together; bounds memory."""
 KIND = "generation"
@@ -49,23 +51,26 @@ _DATA: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def load_data(recipe: GenerationRecipe, files: DataFiles, cache: Path) -> tuple[Prepared, Species, float]:
-    """The events of particles records, prepared (and kept in `cache` once made), their species and sqrt(s).
+def load_data(
+    recipe: GenerationRecipe, files: DataFiles, cache: Path, parent: Parent | None = None
+) -> tuple[Prepared, Species, float]:
+    """The events of particles records, prepared (and kept in `cache` once made), their species and sqrt(s). Behind an
+    earlier model its species are kept, and events beyond these, or with more of one than its data held, left out.
 
     Records are made with `ParticleDecays:limitTau0 = on` and `ParticleDecays:tau0Max` = LIFETIME; of others (HepMC,
     say) what is stable there is learned.
     """
-    replay = [files.replayed, files.replay] if files.replay else []
-    key = digest([recipe.domain, files.content, recipe.events, recipe.least_per_event, *replay])[:16]
+    start = [parent.digest, files.replayed, files.replay] if parent else []
+    key = digest([recipe.domain, files.content, recipe.events, recipe.least_per_event, *start])[:16]
     folder = cache / f"prepared-{key}"
     if not (folder / "facts.json").is_file():
-        _prepare(recipe, files, folder)
+        _prepare(recipe, files, folder, parent.model(KIND).parsed(GenerationConfig).architecture if parent else None)
     facts = json.loads((folder / "facts.json").read_text())
     arrays = {f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r", allow_pickle=False) for f in fields(Prepared)}
     return Prepared(**arrays), Species(tuple(facts["pdg"]), tuple(facts["mass"])), facts["sqrt_s"]
 
 
-def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path) -> None:
+def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path, earlier: Architecture | None) -> None:
     (read, encode), samples = _DATA[recipe.domain], files.paths
     events = [read(path, recipe.events) for path in samples]
     energies = np.concatenate([e.sqrt_s for e in events])
@@ -74,7 +79,13 @@ def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path) -> None:
             f"{samples[0].parent}: samples of several energies ({energies.min():.4g} to {energies.max():.4g} GeV)"
         )
     species = species_of(events, recipe.least_per_event)
+    if earlier:
+        species = Species(tuple(earlier.pdg), tuple(earlier.mass))
     parts, kept = zip(*(encode(e, species) for e in events))
+    if earlier:
+        within = [(_by_slot(part.counts) <= np.array(earlier.most) - ROOM).all(1) for part in parts]
+        parts = tuple(_taken(part, np.flatnonzero(some)) for part, some in zip(parts, within))
+        kept = tuple(np.append(some, np.zeros(len(k) - len(some), bool)) for some, k in zip(within, kept))
     every = Prepared(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Prepared)})
     if files.replay:
         sizes = [len(part.counts) for part in parts]
@@ -87,6 +98,11 @@ def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path) -> None:
     facts["alpha_s"] = [float(f([e.alpha_s.min() for e in events])) for f in (np.min, np.max)]
     write_text(folder / "facts.json", json.dumps(facts))
     logger.info("prepared %d events, %.3f %% kept", len(energies), 100 * facts["kept"])
+
+
+def _by_slot(counts: np.ndarray) -> np.ndarray:
+    """Counts (n, groups, kinds) in the order of the architecture's `most`: (n, kinds * groups)."""
+    return counts.transpose(0, 2, 1).reshape(len(counts), -1)
 
 
 def _taken(prepared: Prepared, rows: np.ndarray) -> Prepared:
@@ -102,7 +118,7 @@ def new_model(
 ) -> AnyHadronizer:
     """A model with the scales of the data, untrained, or with the scales and weights of an earlier model. Raises
     InputError where that one's networks are others."""
-    most = prepared.counts.max(0).T.reshape(-1) + 2
+    most = _by_slot(prepared.counts).max(0) + ROOM
     earlier = parent.model(KIND) if parent else None
     config = earlier.parsed(GenerationConfig) if earlier else None
     if config and len(known := config.architecture.most) == len(most):
