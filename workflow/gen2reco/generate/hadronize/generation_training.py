@@ -83,9 +83,10 @@ def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path, earlier: 
         species = Species(tuple(earlier.pdg), tuple(earlier.mass))
     parts, kept = zip(*(encode(e, species) for e in events))
     if earlier:
-        within = [(_by_slot(part.counts) <= np.array(earlier.most) - ROOM).all(1) for part in parts]
+        most = np.array(earlier.most) - ROOM
+        within = [np.all(_by_slot(part.counts) <= most, axis=1) for part in parts]
         parts = tuple(_taken(part, np.flatnonzero(some)) for part, some in zip(parts, within))
-        kept = tuple(np.append(some, np.zeros(len(k) - len(some), bool)) for some, k in zip(within, kept))
+        kept = tuple(np.arange(len(k)) < some.sum() for some, k in zip(within, kept))
     every = Prepared(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Prepared)})
     if files.replay:
         sizes = [len(part.counts) for part in parts]
