@@ -3,6 +3,7 @@
 from gen2reco.campaign.campaign import Campaign, Comparison, comparisons
 from gen2reco.campaign.model_entries import record_stage
 from gen2reco.errors import InputError
+from gen2reco.run.stage import backend_class
 from gen2reco.run.stage_table import LIBRARY_STAGE, PUBLISH, STAGES
 from gen2reco.run.training_kind import training_kind
 
@@ -10,7 +11,8 @@ from gen2reco.run.training_kind import training_kind
 def kept_stages(stated: str | list[str] | None, stages: dict[str, dict], like: dict | None) -> list[str] | None:
     """The stages of a sample whose files stay, and `publish` if its ntuples are made; None where all do.
 
-    Where `keep` is not stated, hits with pile-up go once they are clustered, for they are large.
+    Where `keep` is not stated, what a backend writes that says so (hits with pile-up, which are large) goes once it is
+    read.
 
     `stated`: the key `keep` of the sample; `like`: the entry of the sample that it is like. A stage that this one does
     not have is kept where it keeps another stage that makes the same record. Raises InputError for an unknown stage.
@@ -19,8 +21,8 @@ def kept_stages(stated: str | list[str] | None, stages: dict[str, dict], like: d
     if stated == "all":
         return None
     if stated is None and (like is None or like.get("keep") is None):
-        piled_up = [stage for stage in list(stages)[:-1] if "library" in stages[stage]]
-        return [*(s for s in stages if s not in piled_up), *publishes] if piled_up else None
+        large = [s for s in list(stages)[:-1] if not backend_class(s, stages[s]["backend"]).kept]
+        return [*(s for s in stages if s not in large), *publishes] if large else None
     if stated is None:
         assert like is not None
         records = {STAGES[stage].writes for stage in like["keep"] if stage != PUBLISH}
