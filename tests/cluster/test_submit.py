@@ -1,8 +1,10 @@
 """What is found before submission, and drivers: as a Slurm job, detached, with orphans to clear."""
 
+import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -151,4 +153,4 @@ def test_rates_are_measured_in_a_job(production):
     production.demand("sleep 0.5")
     arguments = ["calibrate-rates", "campaign.yaml", "--seconds", "1", "--profile", site_profile(production)]
     assert "generate faulty on cpu:" in production.command(*arguments).stdout
-    assert (production.folder / "cache/rates.json").is_file()
+    assert Path(os.environ["GEN2RECO_RATES"]).is_file()
