@@ -34,8 +34,8 @@ def test_header_and_events_are_found(tmp_path):
         (b"h" * 101, "header of 0 MiB"),
         (b"E 1\nE " + b"2" * 1001 + b"\nE 3\n", r"event 1 \(counted from 0\) of 0 MiB"),
         (b"E 1\nE " + b"2" * 1001, r"event 1 \(counted from 0\) of 0 MiB"),
-        (gzip.compress(b"E 1\n" + b"0" * 3000, mtime=0), "expands to over"),
-        (gzip.compress(b"E 1\n", mtime=0)[:-4], "cut off"),
+        (gzip.compress(b"E 1\n" + b"0" * 3000), "expands to over"),
+        (gzip.compress(b"E 1\n")[:-4], "cut off"),
     ],
 )
 def test_files_without_bound_are_one_line(tmp_path, monkeypatch, content, problem):
