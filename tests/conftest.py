@@ -26,6 +26,7 @@ def no_learned_rates():
 LONGEST_FIRST = ("cluster", "workflow", "physics", "unit")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marks of groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests marked `slow` unless GEN2RECO_FULL_TESTS is set; share the rest between processes, the longest first.
 
