@@ -2,7 +2,7 @@
 PYTHON ?= python3
 CAMPAIGN ?= configs/campaigns/quickstart.yaml
 BIN := .venv/bin
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO := -n 2 --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 

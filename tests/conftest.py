@@ -24,30 +24,34 @@ def no_learned_rates():
 
 
 LONGEST_FIRST = ("cluster", "workflow", "physics", "unit")
+TOGETHER = {"tests/cluster/": "the Slurm cluster"}
+TOGETHER |= dict.fromkeys(("tests/workflow/test_chaos", "tests/workflow/test_tiny_campaign"), "the tiny campaign")
+"""How the paths of tests begin that share what is made once a process."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before the marks of groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked `slow` unless GEN2RECO_FULL_TESTS is set; share the rest between processes, the longest first.
-
-    What stays in one process: the tests of a file, those on the Slurm cluster, those that need the tiny campaign.
-    """
+    """Skip tests marked `slow` unless GEN2RECO_FULL_TESTS is set, as `make test-full` sets it; the longest go first."""
     for item in items:
         if not FULL and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run by make test-full"))
-        shared = "cluster" if item.path.parent.name == "cluster" else "quiet" if uses(item, "quiet") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(REPOSITORY / "tests").parts[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Share files of tests between processes; those of TOGETHER stay in one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((what for start, what in TOGETHER.items() if nodeid.startswith(start)), nodeid.split("::")[0])
+
+    return Files(config, log)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Bytes are named by their number: compressed ones hold the time of day, and all processes collect the same."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
-
-
-def uses(item: pytest.Item, fixture: str) -> bool:
-    """Whether a test asks for a fixture, itself or by another one."""
-    return fixture in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")
