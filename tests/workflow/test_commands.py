@@ -86,10 +86,12 @@ def test_what_every_job_imports_is_light(module):
 
 
 def test_the_package_is_imported_in_no_time():
+    """Beside what it is built on, in the same run: machines and their load differ (1.5 on a quiet one)."""
     run = in_python(
-        "import time; t = time.process_time(); import gen2reco.batch.driver; print(time.process_time() - t)"
+        "from time import process_time as now; a = now(); import numpy, pydantic, yaml; b = now();"
+        "import gen2reco.batch.driver; print((now() - b) / (b - a))"
     )
-    assert float(run.stdout) < 0.5
+    assert float(run.stdout) < 2.5, run.stdout + run.stderr
 
 
 def test_planning_a_hundred_thousand_shards(gen2reco, tmp_path):
