@@ -126,9 +126,9 @@ def _entries(
                 backend_class(stage, choice.backend).check_chain(choice.options, stages, library)
         if kept and kept["stages"].get(FIRST, {}).get("digest") != stages[FIRST]["digest"]:
             kept = None
-        with mistakes.caught(f"{loaded.file}: samples.{name}.keep"):
-            keep = kept_stages(campaign.samples[name].keep, stages, like)
         with mistakes.caught():
+            with about(f"{loaded.file}: samples.{name}.keep"):
+                keep = kept_stages(campaign.samples[name].keep, stages, like)
             sizes = _sizes(f"{loaded.file}: samples.{name}", loaded, name, stages, like, kept)
             samples[name] = {"like": campaign.samples[name].like, **sizes, "stages": stages}
             samples[name] |= {} if keep is None else {"keep": keep}
