@@ -81,7 +81,8 @@ def test_a_shell_completes_commands_backends_options_samples_and_profiles(monkey
     assert complete("ca") == ["calibrate", "calibrate-rates"]
     assert complete("simulate", "--backend", "") == ["geant4", "ml"]
     assert complete("simulate", "--backend", "ml", "--option", "eval") == ["evaluations="]
-    assert complete("verify", "configs/campaigns/quickstart.yaml", "ph") == ["photons"]
+    samples = ["photons", "photons_learned", "photons_fused"]
+    assert complete("verify", "configs/campaigns/quickstart.yaml", "ph") == samples
     assert {"slurm", "slurm-gres"} <= set(complete("check", "--profile", "sl"))
 
 

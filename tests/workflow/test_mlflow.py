@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def there(uri: str, name: str) -> dict:
         }
         own = ("mlflow.parentRunId", "gen2reco.synced", "mlflow.user", "mlflow.runName")
         tags = {k: v for k, v in run.data.tags.items() if k not in own}
+        page = re.compile(rf"\]\([^)]*{run.info.run_id}/")  # each server has pages of its own
+        tags |= {k: page.sub("](run/", v) for k, v in tags.items() if k == "mlflow.note.content"}
         parent = names.get(run.data.tags.get("mlflow.parentRunId"))
         data = sorted((i.dataset.name, i.dataset.digest, _context(i.tags)) for i in run.inputs.dataset_inputs)
         files = sorted(_files(client, run.info.run_id))
