@@ -126,7 +126,8 @@ for words in json.loads(sys.argv[1]):
     try:
         cli.main(words, prog_name="gen2reco", standalone_mode=False)
     except BaseException as error:
-        raise SystemExit(f"{words}: {error!r}")
+        if words[0] != "status" or getattr(error, "code", 0) != 3:  # not complete, as the page says
+            raise SystemExit(f"{words}: {error!r}")
 """
 
 
@@ -166,7 +167,7 @@ def test_printed_commands_on_events_and_on_the_campaign_of_the_tutorial(by_hand,
     (text,) = [
         t
         for t in re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "docs/tutorial.md").read_text(), re.S)
-        if "electrons" in t
+        if "name: electrons" in t
     ]
     campaign.write_text(text.replace("../", f"{REPOSITORY}/configs/"))
     pages = {"fused.md": "fuse", "tutorial.md": "check plan status"}
@@ -176,7 +177,7 @@ def test_printed_commands_on_events_and_on_the_campaign_of_the_tutorial(by_hand,
         if whole and words[0] == "gen2reco" and words[1] in pages.get(page, "").split()
         and "model=MODEL" not in words
     ]  # fmt: skip
-    assert [words[0] for words in chosen].count("fuse") == 2 and {"check", "plan", "status"} <= {w[0] for w in chosen}
+    assert [words[0] for words in chosen].count("fuse") >= 2 and {"check", "plan", "status"} <= {w[0] for w in chosen}
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(chosen)], cwd=by_hand, capture_output=True, text=True, timeout=300
     )
