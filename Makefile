@@ -12,10 +12,10 @@ run: .venv/.ready
 	snakemake --cores all --config campaign=$(CAMPAIGN)
 
 test: .venv/.ready
-	pytest tests $(TWO)
+	OMP_NUM_THREADS=1 pytest tests $(TWO)
 
 test-full: .venv/.ready
-	GEN2RECO_FULL_TESTS=1 pytest tests $(TWO)
+	GEN2RECO_FULL_TESTS=1 OMP_NUM_THREADS=1 pytest tests $(TWO)
 
 test-cluster: .venv/.ready
 	GEN2RECO_FULL_TESTS=1 pytest tests/cluster
