@@ -12,8 +12,10 @@ import pytest
 import yaml
 from toys import Inline, job
 
-from gen2reco.batch.status import stage_states, verify_sample
+from gen2reco.batch.status import verify_sample
+from gen2reco.batch.steps import stage_step
 from gen2reco.campaign.job import planned_job
+from gen2reco.campaign.made import Made
 from gen2reco.campaign.plan import Plan, make_plan
 from gen2reco.campaign.rates import known_rates
 from gen2reco.errors import Gen2recoError
@@ -174,6 +176,13 @@ def test_verify_finds_damage_and_names_the_file(plan, damage):
     assert "00001" in str(found.value) and "\n" not in str(found.value)
     energies(made, "a", 1)
     assert verify_sample(made, "a") == whole
+
+
+def stage_states(made, sample, stage):
+    """Shards of a stage by state, the failed ones, the rate in events/s and the seconds left."""
+    step = stage_step(made, Made(made), sample, stage)
+    told = {"failed_shards": step.failed, "events_per_second": step.rate, "seconds_left": step.seconds_left}
+    return {**step.states, **told}
 
 
 @pytest.mark.parametrize(("failed", "allowed", "fine"), [(1, 0.34, True), (2, 0.34, False), (1, 0.33, False)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gen2reco.batch import slurm
 from gen2reco.batch.model_status import failed_models, made_by_others, model_state
-from gen2reco.batch.steps import STATES, Step, all_steps, complete, facts_of, stage_step
+from gen2reco.batch.steps import STATES, Step, all_steps, complete
 from gen2reco.campaign.exclusive import HOLD_FILE, last_holder
 from gen2reco.campaign.made import REMOVED, Made
 from gen2reco.campaign.plan import Plan, changed_files, check_file
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 NOT_COMPLETE = 3
 """Exit code of `gen2reco status` and `watch` for a campaign that is not complete."""
-
-
-def stage_states(plan: Plan, sample: str, stage: str) -> dict:
-    """Shards of one stage of a sample by state, the failed ones, the rate in events/s and the seconds left."""
-    return facts_of(stage_step(plan, Made(plan), sample, stage))
 
 
 def print_status(plan: Plan) -> bool:
@@ -58,9 +53,8 @@ def _table(plan: Plan, steps: list[Step]) -> "Table":
     for column in (*seen, "events/s", "expected end"):
         table.add_column(column, justify="right")
     for step in steps:
-        facts = facts_of(step)
         counts = [str(step.states[state]) for state in seen]
-        table.add_row(step.what, step.name, *counts, _figure(step.rate), _clock(facts["seconds_left"]))
+        table.add_row(step.what, step.name, *counts, _figure(step.rate), _clock(step.seconds_left))
     return table
 
 

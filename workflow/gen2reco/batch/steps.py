@@ -3,10 +3,9 @@ reports, tracking."""
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gen2reco.batch.model_status import RUNNING_SECONDS, model_state
 from gen2reco.campaign.made import DONE, FAILED, MISSING, REMOVED, STALE, Made, Shard
@@ -48,33 +47,35 @@ class Step:
         return sum(self.states[state] for state in FINISHED)
 
     @property
+    def seconds_left(self) -> float | None:
+        """Seconds until it ends with as many jobs at once as now; None where nobody knows."""
+        return None if self.seconds is None else self.seconds / max(self.states[RUNNING], 1)
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to do."""
         return self.finished == self.total
 
 
-def all_steps(plan: Plan, made: Made, tolerated: bool = True) -> list[Step]:
-    """The steps of a campaign in the order in which they run. A failed shard counts as done where `tolerated` and its
-    sample is verified nevertheless."""
-    steps, times = [], _Times(plan)
+def all_steps(plan: Plan, made: Made) -> list[Step]:
+    """The steps of a campaign in the order in which they run. A failed shard counts as done where its sample is
+    verified nevertheless."""
+    steps: list[Step] = []
     for sample in plan.samples:
         own = [stage for stage in plan.stages(sample) if plan.owner(sample, stage) == sample]
         steps += [stage_step(plan, made, sample, stage) for stage in own]
         if plan.publishes(sample):
             steps.append(_publish_step(plan, made, sample))
-        steps.append(_one(sample, "verify", times.verified(sample), times.shards(sample)))
+        steps.append(_one(sample, "verify", _verified(plan, sample), _last_shard(plan, sample)))
     steps += list(_model_steps(plan))
+    reports = []
     for comparison in plan.lock["compare"]:
         names = [comparison["reference"], *comparison["candidates"]]
-        ages = [times.verified(name) for name in names]
-        ready = None if None in ages else max(age for age in ages if age is not None)
-        report = report_folder(plan.folder, comparison["reference"]) / "metrics.json"
-        steps.append(_one(comparison["reference"], "report", _changed(report), ready))
-    reports = [_changed(report_folder(plan.folder, one["reference"]) / "metrics.json") for one in plan.lock["compare"]]
-    last = None if None in reports else max((report for report in reports if report is not None), default=0.0)
-    steps.append(_one(plan.lock["name"], "track", _changed(tracked_file(plan.folder)), last))
-    if tolerated:
-        _forgive(steps)
+        reports.append(_changed(report_folder(plan.folder, comparison["reference"]) / "metrics.json"))
+        ready = _latest([_verified(plan, name) for name in names])
+        steps.append(_one(comparison["reference"], "report", reports[-1], ready))
+    steps.append(_one(plan.lock["name"], "track", _changed(tracked_file(plan.folder)), _latest(reports)))
+    _forgive(steps)
     return steps
 
 
@@ -153,26 +154,25 @@ def _forgive(steps: list[Step]) -> None:
             step.states[DONE] += step.states.pop(FAILED)
 
 
-class _Times:
-    """When files of a sample were last written."""
+def _verified(plan: Plan, sample: str) -> float | None:
+    """When a sample was verified; None where it was not."""
+    return _changed(verified_file(plan.folder, sample))
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
 
-    def verified(self, sample: str) -> float | None:
-        """When a sample was verified."""
-        return _changed(verified_file(self.plan.folder, sample))
+def _last_shard(plan: Plan, sample: str) -> float | None:
+    """When the last sidecar of a sample was written; None where one is missing."""
+    shards = range(plan.shards(sample))
+    return _latest(_changed(sidecar_path(plan.file(sample, stage, n))) for stage in plan.stages(sample) for n in shards)
 
-    def shards(self, sample: str) -> float | None:
-        """When the last sidecar of a sample was written; None where one is missing."""
-        plan, last = self.plan, 0.0
-        for stage in plan.stages(sample):
-            for shard in range(plan.shards(sample)):
-                changed = _changed(sidecar_path(plan.file(sample, stage, shard)))
-                if changed is None:
-                    return None
-                last = max(last, changed)
-        return last
+
+def _latest(times: Iterable[float | None]) -> float | None:
+    """The latest of some times, 0 of none; None where one is missing."""
+    last = 0.0
+    for time_ in times:
+        if time_ is None:
+            return None
+        last = max(last, time_)
+    return last
 
 
 def _changed(file: Path) -> float | None:
@@ -191,10 +191,3 @@ def _running(folder: Path) -> set[str]:
         for place in (folder / ".partial").glob("*/")
         if place.stat().st_mtime > recent and not any(place.glob("done-*"))
     }
-
-
-def facts_of(step: Step) -> dict[str, Any]:
-    """A step as a dictionary: jobs by state, failed shards, rate and seconds left."""
-    at_once = max(step.states[RUNNING], 1)
-    left = None if step.seconds is None else step.seconds / at_once
-    return {**step.states, "failed_shards": step.failed, "events_per_second": step.rate, "seconds_left": left}

@@ -190,7 +190,7 @@ def unknown_names(
             (f"models.{key}", name) for name in (*one.data, *one.held_out, *(one.start.data if one.start else ()))
         ]
     return found + [
-        f"`{where}` names no sample `{name}`; known: {_some(samples)}" for where, name in named if name not in samples
+        f"`{where}` names no sample `{name}`; known: {some_of(samples)}" for where, name in named if name not in samples
     ]
 
 
@@ -221,9 +221,9 @@ def lineage(samples: Mapping[str, Any], name: str) -> list[str]:
     line, last = {name: None}, name
     while (like := samples[last].like) is not None:
         if like not in samples:
-            raise ValueError(f"sample `{last}` is like `{like}`, which is no sample; known: {_some(samples)}")
+            raise ValueError(f"sample `{last}` is like `{like}`, which is no sample; known: {some_of(samples)}")
         if like in line:
-            raise ValueError(f"sample `{name}` is like itself ({_some([*line, like], ' -> ')}); break the circle")
+            raise ValueError(f"sample `{name}` is like itself ({some_of([*line, like], ' -> ')}); break the circle")
         line[like], last = None, like
     return list(line)
 
@@ -233,7 +233,7 @@ def parents_first(samples: dict[str, Sample]) -> list[str]:
     return sorted(samples, key=lambda name: len(lineage(samples, name)))
 
 
-def _some(names: Iterable[str], between: str = ", ") -> str:
+def some_of(names: Iterable[str], between: str = ", ") -> str:
     """At most ten of the names as text, for a message."""
     names = list(names)
     return between.join(names if len(names) <= 10 else [*names[:9], "…", names[-1]])

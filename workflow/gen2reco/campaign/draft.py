@@ -18,7 +18,7 @@ from gen2reco.campaign.model_entries import check_use, made_model_of, making_ord
 from gen2reco.campaign.model_pins import known_models, pin_models
 from gen2reco.campaign.plan_lock import LOCK_VERSION, checksum, stage_digest
 from gen2reco.campaign.rates import chunk_events, draws_of, shard_events
-from gen2reco.config.block import digest, load_yaml
+from gen2reco.config.block import digest, load_yaml, strings
 from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError, Mistakes, about
 from gen2reco.files import file_digest
@@ -144,10 +144,9 @@ def _in_chunks(
     loaded: Loaded,
     most: int | None,
 ) -> StageChoice:
-    """The choice of a stage with its chunk size: the stated one; else that of the stage that it shares its
-    chunks with; else that which the stage has, alike, in one of the
-    `others` (the sample that this one is like, the plan that there is); else one by the measured rates, of at most the
-    `most` events of a shard."""
+    """The choice of a stage with its chunk size: the stated one; else that of the stage whose chunks it shares; else
+    that which the stage has, alike, in one of the `others` (the sample that this one is like, the plan that there is);
+    else one by the measured rates, of at most the `most` events of a shard."""
     if choice.chunk_events is not None:
         return choice
     if same := before.get(backend_class(stage, choice.backend).chunks_of or ""):
@@ -244,13 +243,5 @@ def _content(entry: dict | None) -> tuple | None:
 
 def _files(campaign_file: Path) -> list[Path]:
     """The campaign file and every file it names."""
-
-    def strings(value: Any) -> list[str]:
-        if isinstance(value, dict):
-            return [s for v in value.values() for s in strings(v)]
-        if isinstance(value, list):
-            return [s for v in value for s in strings(v)]
-        return [value] if isinstance(value, str) else []
-
     named = {campaign_file.parent / text for text in strings(load_yaml(campaign_file))}
     return [campaign_file, *sorted(file for file in named if os.path.isfile(file))]  # noqa: PTH113 - any text may come

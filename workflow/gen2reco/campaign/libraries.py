@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gen2reco.campaign.campaign import Campaign, StageChoice
+from gen2reco.campaign.campaign import Campaign, StageChoice, some_of
 from gen2reco.config.block import digest
 from gen2reco.errors import InputError
 from gen2reco.run.stage import backend_class
@@ -20,16 +20,12 @@ def libraries(campaign: Campaign, name: str, chain: dict[str, StageChoice]) -> l
     found = [library for stage, choice in chain.items() if (library := library_of(stage, choice))]
     for library in found:
         if library not in campaign.samples:
-            raise InputError(f"samples.{name}: `library` names no sample `{library}`; known: {known(campaign)}")
+            raise InputError(
+                f"samples.{name}: `library` names no sample `{library}`; known: {some_of(campaign.samples)}"
+            )
         if library == name:
             raise InputError(f"samples.{name}: `library: {library}` is the signal sample itself; name another sample")
     return found
-
-
-def known(campaign: Campaign) -> str:
-    """At most ten names of samples, for a message."""
-    names = list(campaign.samples)
-    return ", ".join(names if len(names) <= 10 else [*names[:9], "…"])
 
 
 def library_entry(name: str, sample: dict[str, Any]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gen2reco.cluster.layers import Hits
-from gen2reco.detector.geometry import Geometry
+from gen2reco.detector.geometry import Geometry, event_cell
 from gen2reco.events import records
 
 LEAST_MIP = 100.0
@@ -39,10 +39,10 @@ def find_spikes(
     hot = np.flatnonzero(mip >= least)
     if not len(hot):
         return found
-    key = (event.astype(np.int64) << 41) + cell.astype(np.int64)
+    key = event_cell(event, cell).astype(np.int64)
     order = np.argsort(key, kind="stable")
+    own, total = key[hot], np.zeros(len(hot))
     key, energy = np.append(key[order], np.iinfo(np.int64).max), np.append(mip[order], 0.0)
-    own, total = (event[hot].astype(np.int64) << 41) + cell[hot].astype(np.int64), np.zeros(len(hot))
     for step in _STEPS:
         at = np.searchsorted(key, own + step)
         total += np.where(key[at] == own + step, energy[at], 0.0)

@@ -159,8 +159,9 @@ def execute(
             raise InputError(f"--library: backend `{made.name}` of `{stage.name}` takes none; leave it out")
         _check_apart(output, *library)
         made.library = library
-        job = Job(made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers)
-        job.oversample = oversample
+        job = Job(
+            made, output, seed, source, range(events), chunk_events=chunk_events, workers=workers, oversample=oversample
+        )
     facts = run(job)
     if plan is not None:
         from gen2reco.campaign.made import drop_second_names

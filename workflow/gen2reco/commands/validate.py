@@ -133,8 +133,7 @@ def fused(backend: str, **given: Any) -> None:
 @click.option("--events", type=click.IntRange(min=1), default=5000, show_default=True, help="Events of each setting.")
 def generation(
     reference: Path, out: Path | None, settings: Path | None, vary: tuple[str, ...], options: tuple[str, ...],
-    seed: int,
-    events: int,
+    seed: int, events: int,
 ) -> None:  # fmt: skip
     """Quality and time of the learned generator against network evaluations, on the process of REFERENCE."""
     from gen2reco.campaign.model_pins import pin_option

@@ -4,13 +4,13 @@ Simulators, reference or learned, emit one deposit per (event, cell, particle); 
 readout is applied, so hits of two simulators differ by the showers alone. Pile-up is deposits of no particle (-1).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.detector.geometry import Geometry, layer_of
+from gen2reco.detector.geometry import Geometry, event_cell, layer_of
 from gen2reco.events.lists import columns, event_of, offsets, per_event
 from gen2reco.events.schemas import NO_TIME
 
@@ -40,20 +40,20 @@ class Deposits:
 
     def take(self, which: NDArray) -> "Deposits":
         """Those of an index array or mask."""
-        return Deposits(*(getattr(self, name)[which] for name in ("event", "cell", "particle", "energy", "time")))
+        return Deposits(*(getattr(self, field.name)[which] for field in fields(self)))
 
     def joined(self, *others: "Deposits") -> "Deposits":
         """These deposits and others of the same events."""
-        names = ("event", "cell", "particle", "energy", "time")
-        return Deposits(*(np.concatenate([getattr(part, name) for part in (self, *others)]) for name in names))
+        parts = (self, *others)
+        return Deposits(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(self)))
 
     def merged(self) -> "Deposits":
         """One deposit per (event, cell, particle), in that order; times are energy-weighted."""
-        order = np.lexsort((self.particle, _keys(self.event, self.cell)))
+        order = np.lexsort((self.particle, event_cell(self.event, self.cell)))
         event, cell, particle = self.event[order], self.cell[order], self.particle[order]
-        first = _starts(event, cell, particle)
-        energy = _sums(self.energy[order], first)
-        time = _sums((self.energy * self.time)[order], first) / np.where(energy > 0, energy, 1.0)
+        first = group_starts(event, cell, particle)
+        energy = group_sums(self.energy[order], first)
+        time = group_sums((self.energy * self.time)[order], first) / np.where(energy > 0, energy, 1.0)
         return Deposits(event[first], cell[first], particle[first], energy, time)
 
 
@@ -86,11 +86,11 @@ def read_out(
 ) -> Hits:
     """`digitise` of deposits that are one for each (event, cell, particle), in that order."""
     readout = geometry.detector.digitisation
-    first = _starts(deposits.event, deposits.cell)
+    first = group_starts(deposits.event, deposits.cell)
     event, cell = deposits.event[first], deposits.cell[first]
     scale = geometry.gev_per_mip[layer_of(cell) - 1]
-    energy = _sums(deposits.energy, first)
-    time = _sums(deposits.energy * deposits.time, first) / np.where(energy > 0, energy, 1.0)
+    energy = group_sums(deposits.energy, first)
+    time = group_sums(deposits.energy * deposits.time, first) / np.where(energy > 0, energy, 1.0)
     mips = energy / scale
     saturated = np.minimum(mips, readout.saturation)
     measured = saturated + rng.normal(0.0, readout.noise, len(mips)) if readout.noise else saturated
@@ -104,7 +104,7 @@ def read_out(
     cell_all = np.concatenate([cell[kept], noise.cell])
     energy_all = np.concatenate([(measured * scale)[kept], noise.energy])
     time_all = np.concatenate([time[kept], noise.time])
-    order = np.argsort(_keys(event_all, cell_all), kind="stable")  # of two sorted parts
+    order = np.argsort(event_cell(event_all, cell_all), kind="stable")  # of two sorted parts
     hits = _hits(event_all[order], cell_all[order], energy_all[order], time_all[order], n_events, geometry)
 
     rank = np.empty(len(order), np.int64)
@@ -142,7 +142,7 @@ def _noise_hits(event: NDArray, cell: NDArray, n_events: int, geometry: Geometry
     noisy = geometry.nth_cell(rng.integers(0, n_cells, len(at)))
     mips = -readout.noise * ndtri(chance * (1.0 - rng.random(len(at))))
     energy = mips * geometry.gev_per_mip[layer_of(noisy) - 1]
-    keys, there = _keys(at, noisy), _keys(event, cell)
+    keys, there = event_cell(at, noisy), event_cell(event, cell)
     place = np.minimum(np.searchsorted(there, keys), max(len(there) - 1, 0))
     _, first = np.unique(keys, return_index=True)
     new = np.sort(first)
@@ -152,22 +152,22 @@ def _noise_hits(event: NDArray, cell: NDArray, n_events: int, geometry: Geometry
 
 def deposits_of(lists: ak.Array) -> Deposits:
     """The `deposits` column of hits, (events, var) records, flat."""
-    fields = columns(lists, ("cell", "particle", "energy", "time"))
-    cell, particle, energy, time = fields.values()
+    found = columns(lists, ("cell", "particle", "energy", "time"))
+    cell, particle, energy, time = found.values()
     energy, time = energy.astype(np.float64), time.astype(np.float64)
     return Deposits(event_of(lists), cell, particle.astype(np.int64), energy, time)
 
 
 def deposit_lists(deposits: Deposits, n_events: int) -> ak.Array:
     """Deposits as one list of records an event, the optional `deposits` column of the hits record."""
-    fields = {name: getattr(deposits, name) for name in ("cell", "particle", "energy", "time")}
-    return per_event(deposits.event, n_events, fields)
+    found = {name: getattr(deposits, name) for name in ("cell", "particle", "energy", "time")}
+    return per_event(deposits.event, n_events, found)
 
 
 def _hits(event: NDArray, cell: NDArray, energy: NDArray, time: NDArray, n_events: int, geometry: Geometry) -> ak.Array:
     x, y, z = geometry.position(cell)
-    fields = {"cell": cell, "layer": layer_of(cell), "x": x, "y": y, "z": z, "energy": energy, "time": time}
-    return per_event(event, n_events, fields)
+    found = {"cell": cell, "layer": layer_of(cell), "x": x, "y": y, "z": z, "energy": energy, "time": time}
+    return per_event(event, n_events, found)
 
 
 def _contributions(deposits: Deposits, hit: NDArray, energy: NDArray, hits: ak.Array, n_events: int) -> ak.Array:
@@ -176,16 +176,11 @@ def _contributions(deposits: Deposits, hit: NDArray, energy: NDArray, hits: ak.A
     event = deposits.event[read]
     before = offsets(hits)[event]
     order = np.lexsort((deposits.particle[read], hit[read]))
-    fields = {"hit": hit[read] - before, "particle": deposits.particle[read], "energy": energy[read]}
-    return per_event(event, n_events, {name: values[order] for name, values in fields.items()})
+    found = {"hit": hit[read] - before, "particle": deposits.particle[read], "energy": energy[read]}
+    return per_event(event, n_events, {name: values[order] for name, values in found.items()})
 
 
-def _keys(event: NDArray, cell: NDArray) -> NDArray[np.uint64]:
-    """Event and cell packed into one sortable number: 41 bits hold a cell id."""
-    return (event.astype(np.uint64) << np.uint64(41)) | cell
-
-
-def _starts(*keys: NDArray) -> NDArray[np.int64]:
+def group_starts(*keys: NDArray) -> NDArray[np.int64]:
     """Where a new group begins in arrays sorted by `keys`."""
     if not len(keys[0]):
         return np.zeros(0, np.int64)
@@ -193,5 +188,6 @@ def _starts(*keys: NDArray) -> NDArray[np.int64]:
     return np.concatenate([[0], np.flatnonzero(new) + 1])
 
 
-def _sums(values: NDArray, first: NDArray) -> NDArray:
+def group_sums(values: NDArray, first: NDArray) -> NDArray:
+    """Sums of values (n,) over groups that begin at `first`."""
     return np.add.reduceat(values, first) if len(first) else np.zeros(0)

@@ -44,6 +44,11 @@ def layer_of(cell: NDArray[np.uint64]) -> NDArray[np.int64]:
     return ((cell >> np.uint64(32)) & np.uint64(0xFF)).astype(np.int64)
 
 
+def event_cell(event: NDArray, cell: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Event (from 0) and cell id packed into one sortable number: 41 bits hold a cell id."""
+    return (event.astype(np.uint64) << np.uint64(41)) | cell
+
+
 class PlacedSlab(NamedTuple):
     """One plate of an endcap, from the front: layer (from 1), material, front |z| and thickness in mm."""
 

@@ -165,8 +165,8 @@ class Fused(Backend):
         return ([fallen] if reasons else []) + ([line] if line else [])
 
     def _objects(self, items: Items, e: Entering, n_events: int) -> tuple[Split, NDArray]:
-        """Objects by falling energy, then what their tracks left over, which lies where the particle enters; and the
-        particle of each whole object (n,), an index of `e`."""
+        """Objects, in the order of falling energy before tracks split it, then what these left over, which lies where
+        the particle enters; and the particle of each whole object (n,), an index of `e`."""
         columns, plain = object_columns(items, e, self.detector, self.config.features.object_offset)
         identity = items.kind % len(IDENTITIES)
         energy, sigma = of_tracks(columns["energy"], columns["energy_sigma"], identity, plain, self.detector.tracker)

@@ -1,5 +1,7 @@
 """What both readouts share: the changed detector, its tracks, and the hits record of what was read out."""
 
+from dataclasses import replace
+
 import awkward as ak
 import numpy as np
 import pyarrow as pa
@@ -60,7 +62,7 @@ class Readout(Backend):
         found = deposits_of(records.awkward(events.select(["deposits"])).deposits)
         if self.options.em_scale == 1.0:
             return found
-        return Deposits(found.event, found.cell, found.particle, found.energy * self.options.em_scale, found.time)
+        return replace(found, energy=found.energy * self.options.em_scale)
 
     def tracks(self, events: pa.Table, rng: np.random.Generator) -> "pa.ChunkedArray | ak.Array":
         """The tracks of the events, by the changed tracker if it is changed."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.detector.digitise import Deposits
+from gen2reco.detector.digitise import Deposits, group_starts, group_sums
 
 _BITS = 22
 _PLACE = (1 << _BITS) - 1
@@ -33,9 +33,8 @@ def joined(own: Deposits, cell: NDArray[np.uint64], energy: NDArray, time: NDArr
     energy, time = np.concatenate([energy, own.energy]), np.concatenate([time, own.time])
     order = sorting(cell)  # pile-up first, then particles in order
     cell, particle, energy, time = cell[order], particle[order], energy[order], time[order]
-    new = (cell[1:] != cell[:-1]) | (particle[1:] != particle[:-1])
-    first = np.concatenate([[0], np.flatnonzero(new) + 1]) if len(cell) else np.zeros(0, np.int64)
-    total, weighted = (np.add.reduceat(v, first) if len(first) else v for v in (energy, energy * time))
+    first = group_starts(cell, particle)
+    total, weighted = (group_sums(values, first) for values in (energy, energy * time))
     zero = np.zeros(len(first), np.int64)
     return Deposits(zero, cell[first], particle[first], total, weighted / np.where(total > 0, total, 1.0))
 

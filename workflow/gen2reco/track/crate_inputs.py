@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gen2reco
 from gen2reco.campaign.campaign import named_files
-from gen2reco.config.block import parse_yaml
+from gen2reco.config.block import parse_yaml, strings
 from gen2reco.errors import InputError
 from gen2reco.run.model_folder import SUFFIXES, located, model_files
 from gen2reco.track.regular import NotTaken, read
@@ -134,7 +134,7 @@ def _models(lock: dict, found: Inputs) -> dict[str, str]:
 def _rewritten(content: bytes, path: Path, inside: str, places: dict[Path, str], names: dict[str, str]) -> bytes:
     """The text of a YAML file with its references to files and models as they are from its place in the crate."""
     text, here = content.decode("utf-8", "replace"), Path(inside).parent
-    for value in dict.fromkeys(_strings(parse_yaml(text, str(path)))):
+    for value in dict.fromkeys(strings(parse_yaml(text, str(path)))):
         target = names.get(value) or places.get(Path(os.path.normpath(path.parent.absolute() / value)))
         if target is None or os.path.normpath(here / value) == target:
             continue
@@ -142,12 +142,3 @@ def _rewritten(content: bytes, path: Path, inside: str, places: dict[Path, str],
         reference = reference if "/" in reference else f"./{reference}"
         text = re.sub(rf"(?<![\w./@:-]){re.escape(value)}(?![\w./@:-])", reference.replace("\\", r"\\"), text)
     return text.encode()
-
-
-def _strings(value: object) -> list[str]:
-    """All texts in plain data."""
-    if isinstance(value, dict):
-        return [text for one in value.values() for text in _strings(one)]
-    if isinstance(value, list):
-        return [text for one in value for text in _strings(one)]
-    return [value] if isinstance(value, str) else []

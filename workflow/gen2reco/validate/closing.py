@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gen2reco.config.block import load_json
 from gen2reco.errors import InputError
 from gen2reco.files import MAX_TEXT
+from gen2reco.paths import report_folder
 
 if TYPE_CHECKING:
     from gen2reco.campaign.plan import Plan
@@ -16,7 +17,7 @@ _ORDER = ("yes", "no", "cannot tell")
 
 def closing_lines(plan: "Plan") -> list[str]:
     """Lines on a campaign that has run to its end; none where it made no reports."""
-    reports = [plan.folder / "report" / entry["reference"] for entry in plan.lock["compare"]]
+    reports = [report_folder(plan.folder, entry["reference"]) for entry in plan.lock["compare"]]
     written = [folder / "report.html" for folder in reports if (folder / "report.html").is_file()]
     if not written:
         return []
