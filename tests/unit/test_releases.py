@@ -227,6 +227,9 @@ def disagreements(folder: Path, recipes: set[str], planned: dict[tuple[str, str]
             for stated, model, name in PLANNED.findall(card)
             if planned.get((name, model)) != stated
         ]
+        found += [
+            f"no file {name}" for name in re.findall(r"`(configs/[^`]+)`", card) if not (REPOSITORY / name).is_file()
+        ]
     return found
 
 
