@@ -19,6 +19,8 @@ EDGES = (5.0, 10.0, 20.0, 40.0, 70.0, 120.0, 200.0)
 PHOTON, MUON = IDENTITIES.index("photon"), IDENTITIES.index("muon")
 HADRONS = [IDENTITIES.index(name) for name in ("charged_hadron", "neutral_hadron")]
 RESAMPLES = 100
+MANY = 8
+"""Events with more particles that candidates were made by are jets."""
 LEAST = 60
 """Fewer candidates give no figures of identities."""
 LEAST_IDENTIFIED = 2.0
@@ -42,10 +44,11 @@ def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, cho
 
 
 def crowded(sample: Sample) -> NDArray[np.bool_]:
-    """Candidates in events of many particles: jets, not guns."""
-    key = _number(sample, sample.event)
-    _, inverse, counts = np.unique(key, return_inverse=True, return_counts=True)
-    return counts[inverse] > 8
+    """Candidates in events of many particles, jets, not guns; what pile-up adds, which no particle made, is left out."""
+    key, particle = _number(sample, sample.event), sample.targets.particle
+    events, inverse = np.unique(key, return_inverse=True)
+    made = np.unique(np.stack([inverse, particle], axis=1)[particle >= 0], axis=0)
+    return np.bincount(made[:, 0], minlength=len(events))[inverse] > MANY
 
 
 def _number(sample: Sample, event: NDArray) -> NDArray[np.int64]:
