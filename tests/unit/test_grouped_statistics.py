@@ -12,6 +12,7 @@ from gen2reco.statistics.bootstrap import (
     design_effect,
     floor_weights,
     grouped_variance,
+    resampled_pair,
     resampled_weights,
     whole_events,
     whole_halves,
@@ -88,13 +89,53 @@ def test_two_groupings_cover_where_either_alone_does_not():
         source, library = rng.integers(0, 25, (2, 250))
         values = (rng.normal(size=25)[source] + rng.normal(size=25)[library] + 0.5 * rng.normal(size=250)) / 1.5
         rate = [binomial.rate(values > 0, np.ones(250), g).uncertainty for g in ([source], [source, library])]
-        weights = [resampled_weights(Units(values, np.ones(250), source, of), 25, 60, rng) for of in (None, library)]
-        mean = [(w @ values).std() for w in weights]
+        mean = [bootstrap_error((values,), np.mean, 60, rng, g) for g in ([source], [source, library])]
         found.append([(values > 0).mean() - 0.5, *rate, values.mean(), *mean])
     share, *rates, mean, one, both = np.array(found).T
     assert np.mean(np.abs(share) < rates[0]) < 0.6 and np.mean(np.abs(mean) < one) < 0.6
     assert abs(np.mean(np.abs(share) < rates[1]) - 0.6827) < 0.07  # of 25 sources: a few per cent too few
     assert 0.63 < np.mean(np.abs(mean) < both) < 0.78  # the product counts what is of one unit thrice
+
+
+def crossings(rng: np.random.Generator, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """What 160 events add up to, most of it from 40 of the 960 events of a library, and the part of each."""
+    library, part = rng.normal(size=960) / np.sqrt(40), np.arange(160) % parts
+    pileup = [library[p + parts * rng.choice(960 // parts, 40, replace=False)].sum() for p in part]
+    return 0.3 * rng.normal(size=160) + np.array(pileup), part
+
+
+@pytest.mark.parametrize("of", ["mean", "rate", "pair"])
+def test_pileup_campaigns_cover_by_the_part_of_the_library_and_not_by_event(of):
+    rng, found = np.random.default_rng(8), []
+    ones, event = np.ones(160), np.arange(160)
+    for _ in range(3 * CAMPAIGNS):
+        values, part = crossings(rng, parts=20)
+        units = [Units(values, ones, event, library) for library in (None, part)]
+        if of == "rate":
+            found.append([(values > 0).mean() - 0.5, *(binomial.rate(values > 0, ones, u.groups)[1] for u in units)])
+        elif of == "mean":
+            found.append([values.mean(), *((resampled_weights(u, 160, 80, rng) @ values).std() for u in units)])
+        else:  # against the same events without pile-up
+            plain = Units(0.3 * rng.normal(size=160), ones, event)
+            drawn = [resampled_pair(plain._replace(library=u.library), u, 80, rng) for u in units]
+            errors = [(b @ values - a @ plain.values).std() for a, b in drawn]
+            found.append([values.mean() - plain.values.mean(), *errors])
+    off, by_event, by_part = np.array(found).T
+    assert np.mean(np.abs(off) < by_event) < 0.5
+    assert abs(np.mean(np.abs(off) < by_part) - 0.6827) < 0.05
+
+
+def test_events_without_pileup_are_resampled_as_those_behind_it():
+    event = np.array([4, 2, 7])
+    plain, behind = ObservableTable(event[::-1], np.ones(3)), ObservableTable(event, np.ones(3), library=event % 5)
+    assert plain.grouped_as(behind).library.tolist() == [2, 2, 4]
+    assert behind.grouped_as(plain) is behind and plain.grouped_as(plain) is plain
+    other = ObservableTable(np.array([4, 9]), np.ones(2))
+    assert other.grouped_as(behind) is other
+    # as many events are drawn, in whole groups
+    many = Units(np.arange(12.0), np.ones(12), np.arange(12), np.arange(12) % 4)
+    weights = resampled_weights(many, 6, 50, np.random.default_rng(1))
+    assert {round(w.max() * 6, 6) for w in weights} <= {1.0, 2.0}
 
 
 def test_variances_by_hand():

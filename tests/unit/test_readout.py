@@ -19,6 +19,7 @@ from gen2reco.events import records
 from gen2reco.events.lists import flat
 from gen2reco.events.provenance import PROVENANCE_KEY
 from gen2reco.readout.crossing import joined, turned
+from gen2reco.readout.library import Library
 from gen2reco.run.runner import Job, provenance, run
 from gen2reco.run.sidecar import read_sidecar
 from gen2reco.run.stage import make_backend
@@ -170,6 +171,25 @@ def test_pile_up_is_added_and_is_no_particle_of_the_event(crossing, detector):
     assert ak.array_equal(again, hits) and not ak.array_equal(other.hits, hits.hits)
 
 
+def test_events_of_different_parts_of_the_library_share_no_pile_up(crossing, detector):
+    signal, library = crossing
+    hits, facts = read_out(signal, detector, "overlay", library, mean=2, profile="fixed")
+    assert facts["library_parts"] == 6 and ak.to_list(hits.library_part) == [0, 1, 2, 3]
+    some, facts = read_out(signal, detector, "overlay", library, mean=3, profile="fixed")  # too few for five parts
+    assert facts["library_parts"] == 1 and "library_part" not in some.fields
+    pool = Library(library, detector, story_of(detector, "signal"))
+    pool.lay_flat()
+    found = [set() for _ in range(4)]
+    for part in range(4):
+        for seed in range(5):
+            cell = pool.crossing(2, np.random.default_rng(seed), part, 4)[1][0]
+            found[part] |= set(np.min([turned(cell, np.full(len(cell), q)) for q in range(4)], axis=0).tolist())
+    assert all(30 < len(one) <= 3 * 30 for one in found)
+    assert sum(map(len, found)) == len(set.union(*found))
+    with pytest.raises(InputError, match="a crossing of 4 interactions, but there are 3 events"):
+        pool.crossing(4, np.random.default_rng(0), 1, 4)
+
+
 def test_no_event_is_drawn_twice_in_a_crossing_and_detectors_see_the_same_crossings(crossing, detector):
     signal, library = crossing
     whole, _ = read_out(signal, detector, "overlay", library, mean=12, profile="fixed")
@@ -180,7 +200,8 @@ def test_no_event_is_drawn_twice_in_a_crossing_and_detectors_see_the_same_crossi
     assert facts["readout_changes"] == {"digitisation": {"noise": 0.01}}
     real = [ak.to_list(one.hits.cell[one.hit_pileup > 0]) for one in (whole, noisy)]
     assert real[0] == real[1]
-    none, _ = read_out(signal, detector, "overlay", library, mean=0)
+    none, facts = read_out(signal, detector, "overlay", library, mean=0)
+    assert facts["library_parts"] == 1 and "library_part" not in none.fields
     assert ak.sum(none.hit_pileup) == 0 and ak.all(ak.num(none.contributions) == 50)
 
 

@@ -132,7 +132,9 @@ tracks). Energies use the calorimeter alone; the track enters identities, and gi
     } in training); events are split 70 / 15 / 15 % into training, corrections, and the test below.
 - Training: {cost}.
 - Valid range: true energies {np.quantile(energy, 0.001):.2f} to {energy.max():.0f} GeV, |eta| {eta.min():.2f} to
-  {eta.max():.2f}, behind readout {data.pins.get("readout", PLAIN)}; every feature within the range that `config.json` states. Candidates outside are flagged
+  {eta.max():.2f}, behind readout {
+        data.pins.get("readout", PLAIN)
+    }; every feature within the range that `config.json` states. Candidates outside are flagged
   in `out_of_range` and counted in the sidecar.
 - Trained behind: {", ".join(f"{k} `{v}`" for k, v in data.pins.items())}.
 - Probabilities hold for the training's mixture of particles.

@@ -44,7 +44,7 @@ def evaluate(sample: Sample, predicted: Predicted, corrections: Corrections, cho
 
 
 def crowded(sample: Sample) -> NDArray[np.bool_]:
-    """Candidates in events of many particles, jets, not guns; what pile-up adds, which no particle made, is left out."""
+    """Candidates in events of many particles, jets, not guns; pile-up, which no particle made, does not count."""
     key, particle = _number(sample, sample.event), sample.targets.particle
     events, inverse = np.unique(key, return_inverse=True)
     made = np.unique(np.stack([inverse, particle], axis=1)[particle >= 0], axis=0)

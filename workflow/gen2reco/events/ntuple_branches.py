@@ -51,6 +51,7 @@ EVENT: Branches = {
 }
 LINKS: Branches = {
     "source": ("int64", "number of the original event, where each was drawn several times"),
+    "library_part": ("int32", "part of the library that the pile-up comes from: events of different parts share none"),
     "rho": ("float32", "median density of transverse momentum, GeV per unit of eta and phi"),
 }
 """Branches of events that are written where the record has the column."""

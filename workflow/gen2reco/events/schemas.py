@@ -84,10 +84,11 @@ COLUMNS: dict[str, dict[str, pa.DataType]] = {
     },
     "objects": {**_EVENT, "objects": OBJECT, "jets": JET, "gen_jets": JET},
 }
-LINKS = ("source",)
+LINKS = ("source", "library_part")
 """Optional columns that tell where an event comes from; each stage carries those of its input on (`run/draws.py`).
-`source`: the original event of one that was drawn several times."""
-_LINKS = {"source": _i64}
+`source`: the original event of one that was drawn several times; `library_part`: where in the library its pile-up comes
+from, by which alone events that share pile-up can be told."""
+_LINKS = {"source": _i64, "library_part": _i32}
 OPTIONAL: dict[str, dict[str, pa.DataType]] = {
     "particles": {"weights": _list_of(_f64)},
     "hits": {**_LINKS, "deposits": DEPOSIT, "hit_pileup": _list_of(_f32)},

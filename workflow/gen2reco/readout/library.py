@@ -68,12 +68,16 @@ class Library:
         kinds = (np.uint64, np.float32, np.float32)
         self._columns = [_mapped(store, kind, starts[-1]) for store, kind in zip(stores, kinds)]
 
-    def crossing(self, number: int, rng: np.random.Generator) -> tuple[int, Crossing]:
-        """The deposits of so many events, none of them twice, each turned by quarter turns: how many events, and
-        (n_deposits,) cells, energies, times. Raises InputError for more than there are."""
-        if number > len(self):
-            raise InputError(f"a crossing of {number} interactions, but the library holds {len(self)} events")
-        chosen = rng.choice(len(self), number, replace=False)
+    def crossing(self, number: int, rng: np.random.Generator, part: int = 0, parts: int = 1) -> tuple[int, Crossing]:
+        """The deposits of so many events of a part, none of them twice, each turned by quarter turns: how many events,
+        and (n_deposits,) cells, energies, times. Raises InputError for more than there are.
+
+        Every `parts`-th event from number `part` on is in the part.
+        """
+        held = len(range(part, len(self), parts))
+        if number > held:
+            raise InputError(f"a crossing of {number} interactions, but there are {held} events of the library for it")
+        chosen = part + parts * rng.choice(held, number, replace=False)
         quarters = rng.integers(0, 4, number)
         spans = [slice(self._starts[i], self._starts[i + 1]) for i in chosen]
         cell, energy, time = (

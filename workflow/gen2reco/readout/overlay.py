@@ -14,10 +14,13 @@ from gen2reco.errors import InputError
 from gen2reco.readout.base import Readout
 from gen2reco.readout.crossing import joined
 from gen2reco.readout.library import Library, check_chain_of_library
+from gen2reco.run.draws import origins
 from gen2reco.run.stage import Chunk, Result
 
 ENOUGH = 20
 """A library of fewer events than this many times the mean is small: crossings share much of their pile-up."""
+FEWEST_PARTS = 5
+"""A library that splits into fewer is used as a whole, and uncertainties leave out what crossings share."""
 TAIL = 1e-9
 """Chance that a crossing holds more interactions than a library must have."""
 
@@ -25,13 +28,15 @@ TAIL = 1e-9
 class Overlay(Readout):
     """The deposits of `mean` library events are added to those of each event.
 
+    The library is split into as many parts as hold the largest crossing; an event's crossing is of one part, by its
+    number (`library_part`), so that statistics know which events share pile-up: those of different parts share none.
     In one crossing each library event is drawn at most once, and turned by 0, 90, 180 or 270 degrees about the beam,
     a symmetry of cells and field. Vertices and times are those that the library was generated with. The tracks are
     those of the event's own particles: the vertices of pile-up are taken as told apart. Samples that share the files
     of the simulation draw the same crossings.
     """
 
-    name, version, chunk_events, takes_library = "overlay", 1, 3, True
+    name, version, chunk_events, takes_library = "overlay", 2, 3, True
     kept = False  # three MB an event at a mean of 200
 
     class Options(ReadoutChange):
@@ -63,6 +68,8 @@ class Overlay(Readout):
             raise InputError("overlay: no library; give its files: `--library minbias/*.parquet`")
         self.pool = Library(self.library, self.detector, story)
         self.pool.check_holds(self.options.largest())
+        parts = len(self.pool) // self.options.largest() if self.options.mean else 1
+        self.parts = parts if parts >= FEWEST_PARTS else 1
 
     @classmethod
     def check_chain(cls, options: dict, stages: dict[str, dict], library: dict | None) -> None:
@@ -79,15 +86,20 @@ class Overlay(Readout):
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Read out the events one by one: memory is that of one event and of the hits of a chunk."""
         tracks = self.tracks(events, np.random.default_rng([chunk.seed, 1]))
-        parts, drawn = [], 0
+        of_event, read_events, drawn = origins(events) % self.parts, [], 0
         for row in range(events.num_rows):
             crossing, noise = (np.random.default_rng(s) for s in np.random.SeedSequence([chunk.seed, row]).spawn(2))
             one = events.slice(row, 1)
-            number, pileup = self.pool.crossing(self._interactions(crossing), crossing)
+            part = int(of_event[row])
+            number, pileup = self.pool.crossing(self._interactions(crossing), crossing, part, self.parts)
             read = read_out(joined(self.deposits(one), *pileup), 1, self.other, noise, self.options.dead_cells)
-            parts.append(self.table(one, read, tracks[row : row + 1], pileup=True))
+            read_events.append(self.table(one, read, tracks[row : row + 1], pileup=True))
             drawn += number
-        return Result(pa.concat_tables(parts).combine_chunks(), {"pileup_events": drawn})
+        made = pa.concat_tables(read_events).combine_chunks()
+        if self.parts > 1:
+            field = pa.field("library_part", pa.int32(), nullable=False)
+            made = made.append_column(field, pa.array(of_event, pa.int32()))
+        return Result(made, {"pileup_events": drawn})
 
     def summary(self, infos: list[dict]) -> dict:
         """How often library events were drawn, and the size of the library."""
@@ -95,6 +107,7 @@ class Overlay(Readout):
         return {
             "pileup_events": drawn,
             "library_events": len(self.pool),
+            "library_parts": self.parts,
             "library_reuse": drawn / max(len(self.pool), 1),
             "readout_changes": self.options.stated(),
         }
@@ -106,6 +119,11 @@ class Overlay(Readout):
             f"readout overlay: {facts['pileup_events']} events drawn from a library of {events}, each "
             f"{facts['library_reuse']:.3g} times on average, at most once in a crossing, in four orientations"
         ]
+        if facts["library_parts"] == 1 and mean:
+            lines.append(
+                f"readout overlay: the library is too small for {FEWEST_PARTS} parts with a largest crossing each: "
+                "uncertainties leave out what crossings share"
+            )
         if events < ENOUGH * mean:
             lines.append(
                 f"readout overlay: a library of {events} events is small for a mean of {mean:g}: crossings share their "

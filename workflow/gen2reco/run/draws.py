@@ -62,3 +62,9 @@ def links(events: pa.Table, record: str) -> list[str]:
 def origins(events: pa.Table) -> np.ndarray:
     """The original event of each row, (n,) int64: `source` of an oversampled sample, else `event`."""
     return numbers(events["source" if "source" in events.schema.names else "event"])
+
+
+def library_parts(events: pa.Table) -> np.ndarray | None:
+    """The part of the library that the pile-up of each row comes from, (n,); None where there is no pile-up, or the
+    library was too small to be split."""
+    return numbers(events["library_part"]) if "library_part" in events.schema.names else None

@@ -1,9 +1,9 @@
 """Weighted units of events, how many equal ones they are worth, and bootstrap samples of them.
 
-Units that share an event are not independent, nor are the draws of one event (oversampling) or events with one library
-event in their pile-up. Functions take such groupings as `groups`: none, one or two arrays (n,). One is resampled group
-by group; of two, both are, and a unit's weight is the product (the pigeonhole bootstrap: Owen, Ann. Appl. Stat. 1
-(2007) 386), which never underestimates for large samples.
+Units that share an event are not independent, nor are the draws of one event (oversampling), nor events whose pile-up
+comes from the same part of a library, in which the former are nested. Functions take such groupings as `groups`: none,
+one or two arrays (n,). One is resampled group by group; of two that cross, both are, and a unit's weight is the product
+(the pigeonhole bootstrap: Owen, Ann. Appl. Stat. 1 (2007) 386), which never underestimates for large samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 class Units(NamedTuple):
     """A sample of values: weights (n,), and the event of each (n,), so that events are resampled, not values.
 
-    `event` numbers original events: all `draws` of one are resampled together. `library`: a second grouping (n,).
+    `event` numbers original events: all `draws` of one are resampled together. `library`: the part of the library that
+    the pile-up of each comes from (n,); all events of one are resampled together.
     """
 
     values: NDArray
@@ -33,8 +34,8 @@ class Units(NamedTuple):
 
     @property
     def groups(self) -> tuple[NDArray, ...]:
-        """The groupings of the units."""
-        return (self.event,) if self.library is None else (self.event, self.library)
+        """The grouping of the units."""
+        return (self.event if self.library is None else self.library,)
 
 
 def effective_number(weight: NDArray) -> float:
@@ -137,12 +138,11 @@ def resampled_pair(
 
     So what two simulations of the same particles have in common cancels in their difference.
     """
-    (events_a, of_a), (events_b, of_b) = (np.unique(u.event, return_inverse=True) for u in (a, b))
-    counts_a = counts_b = _counts(len(events_a), len(events_a), resamples, rng)
-    if not np.array_equal(events_a, events_b):
-        counts_b = _counts(len(events_b), len(events_b), resamples, rng)
-    times_a, times_b = _of_library(counts_a[:, of_a], a, rng), _of_library(counts_b[:, of_b], b, rng)
-    return _weighted(times_a, a.weight), _weighted(times_b, b.weight)
+    (groups_a, of_a), (groups_b, of_b) = (np.unique(u.groups[0], return_inverse=True) for u in (a, b))
+    counts_a = counts_b = _counts(len(groups_a), len(groups_a), resamples, rng)
+    if not np.array_equal(groups_a, groups_b):
+        counts_b = _counts(len(groups_b), len(groups_b), resamples, rng)
+    return _weighted(counts_a[:, of_a], a.weight), _weighted(counts_b[:, of_b], b.weight)
 
 
 def batches(resamples: int, size: int, budget: int = 8_000_000) -> list[int]:
@@ -169,22 +169,15 @@ def whole_halves(events: NDArray, order: NDArray, n: int) -> tuple[NDArray[np.in
 
 
 def _counts(held: int, drawn: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each of `held` events is among `drawn` ones: (resamples, held)."""
+    """How often each of `held` groups is among `drawn` ones: (resamples, held)."""
     return rng.multinomial(drawn, np.full(held, 1 / held), size=resamples)
 
 
 def _times(units: Units, events: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each unit is in bootstrap samples of so many events: (resamples, n)."""
-    _, of_event = np.unique(units.event, return_inverse=True)
-    return _of_library(_counts(of_event.max() + 1, events, resamples, rng)[:, of_event], units, rng)
-
-
-def _of_library(times: NDArray, units: Units, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Counts of units (resamples, n), times those of their group in the second grouping, if they have one."""
-    if units.library is None:
-        return times
-    _, group = np.unique(units.library, return_inverse=True)
-    return times * _counts(group.max() + 1, group.max() + 1, len(times), rng)[:, group]
+    """How often each unit is in bootstrap samples of so many events, in whole groups: (resamples, n)."""
+    groups, of = np.unique(units.groups[0], return_inverse=True)
+    drawn = max(1, round(len(groups) * events / units.n_events))
+    return _counts(len(groups), drawn, resamples, rng)[:, of]
 
 
 def _weighted(times: NDArray, weight: NDArray) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ def answers(table: ObservableTable) -> Answers:
     probability = np.stack([table.values[f"p_{kind}"] for kind in IDENTITIES], axis=1)
     found = np.isfinite(probability).all(axis=1) & (table.weight != 0)
     kind = table.values["kind"][found].astype(int)
-    return Answers(probability[found], kind, table.weight[found], (table.event[found],))
+    return Answers(probability[found], kind, table.weight[found], (table.group[found],))
 
 
 def metrics(ruler: Ruler, name: str, table: ObservableTable) -> Iterator[Metric]:

@@ -105,7 +105,7 @@ def bin_response(
         return None
     edges = bin_edges(over, one_draw(x[good], table), ruler.settings) if edges is None else edges
     columns, rng = (ratio[good], table.weight[good], x[good], edges), ruler.rng(f"{name}/{column}/{over}")
-    return response.binned_response(*columns, ruler.settings.resamples, rng, [table.event[good]])
+    return response.binned_response(*columns, ruler.settings.resamples, rng, [table.group[good]])
 
 
 def one_draw(x: NDArray, table: ObservableTable) -> NDArray:
@@ -117,6 +117,7 @@ def compared(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Observa
     """What tells candidate b from reference a: classifiers, distances, moments, profiles, responses, rates."""
     if min(len(a), len(b)) < FEWEST:
         return
+    a, b = a.grouped_as(b), b.grouped_as(a)
     yield from _classified(part, ruler, a, b)
     apart = [m for q in part.quantities for m in _distances(ruler, part.name, q, a, b)]
     apart += [m for p in part.profiles for m in _profiles(ruler, part.name, p, a, b)]
@@ -138,7 +139,7 @@ def _classified(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Obse
         label = f"{part.name}/auc_{test.name}"
         floors = ruler.floors.setdefault(label, {})
         auc, n = two_sample_auc(
-            x, y, a.event, b.event, a.weight, b.weight, most=settings.classifier_events, seed=settings.seed,
+            x, y, a.group, b.group, a.weight, b.weight, most=settings.classifier_events, seed=settings.seed,
             floors=floors,
         )  # fmt: skip
         title = f"classifier AUC, {test.title} ({n} against {n})"
@@ -146,7 +147,7 @@ def _classified(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Obse
         if test is part.classifiers[0]:
             both = (("fpd", frechet.frechet_physics_distance), ("kpd", frechet.kernel_physics_distance))
             for short, distance in both:
-                measured, n = frechet.with_floor(distance, x, y, settings.seed, (a.event, b.event))
+                measured, n = frechet.with_floor(distance, x, y, settings.seed, (a.group, b.group))
                 yield ruler.metric(f"{part.name}/{short}", f"{short.upper()}, {test.title}", measured, n)
 
 

@@ -14,7 +14,8 @@ from gen2reco.statistics.bootstrap import Units
 class ObservableTable:
     """n units of one kind: the event and weight of each (n,), values (n,) and blocks (n, bins) by name.
 
-    `event` is the original one where the events of a sample were drawn several times, `draws` each on average.
+    `event` is the original one where the events of a sample were drawn several times, `draws` each on average;
+    `library` the part of the library that its pile-up comes from (n,), None where there is no pile-up.
     """
 
     event: NDArray
@@ -22,9 +23,15 @@ class ObservableTable:
     values: dict[str, NDArray] = field(default_factory=dict)
     blocks: dict[str, NDArray] = field(default_factory=dict)
     draws: float = 1.0
+    library: NDArray | None = None
 
     def __len__(self) -> int:
         return len(self.event)
+
+    @property
+    def group(self) -> NDArray:
+        """What is resampled together: (n,) the event of each unit, or with pile-up its part of the library."""
+        return self.event if self.library is None else self.library
 
     @classmethod
     def empty(cls, others: Iterable[Self] = ()) -> Self:
@@ -39,18 +46,30 @@ class ObservableTable:
             raise KeyError(f"a Quantity `{name}` is listed, but `observe` makes no array of that name")
         values = self.values[name].astype(np.float64)
         good = np.isfinite(values) & (self.weight != 0)
-        return Units(values[good], self.weight[good], self.event[good], draws=self.draws)
+        library = None if self.library is None else self.library[good]
+        return Units(values[good], self.weight[good], self.event[good], library, self.draws)
 
     @property
     def weighted_events(self) -> Units:
         """Weights and events of the units, without values."""
-        return Units(np.zeros(len(self)), self.weight, self.event, draws=self.draws)
+        return Units(np.zeros(len(self)), self.weight, self.event, self.library, self.draws)
 
-    def of_sources(self, number: NDArray, source: NDArray) -> Self:
-        """The same units by original event: the numbers of all events (events,), and the source of each (events,)."""
+    def of_sources(self, number: NDArray, source: NDArray, library: NDArray | None = None) -> Self:
+        """The same units by original event: the numbers of all events (events,), the source of each, and the part of
+        the library that its pile-up comes from."""
         order = np.argsort(number)
-        event = source[order[np.searchsorted(number, self.event, sorter=order)]]
-        return replace(self, event=event, draws=len(number) / max(len(np.unique(source)), 1))
+        row = order[np.searchsorted(number, self.event, sorter=order)]
+        draws = len(number) / max(len(np.unique(source)), 1)
+        return replace(self, event=source[row], draws=draws, library=None if library is None else library[row])
+
+    def grouped_as(self, other: Self) -> Self:
+        """The same units, resampled with those of a sample of the same events behind pile-up; else unchanged."""
+        if self.library is not None or other.library is None:
+            return self
+        events, first = np.unique(other.event, return_index=True)
+        if not np.isin(self.event, events).all():
+            return self
+        return replace(self, library=other.library[first][np.searchsorted(events, self.event)])
 
     def features(self, names: Iterable[str], blocks: Iterable[str] = ()) -> NDArray[np.float32]:
         """Values and blocks side by side, (n, k), what is not finite set to -1."""
@@ -66,6 +85,7 @@ class ObservableTable:
             {name: value[mask] for name, value in self.values.items()},
             {name: block[mask] for name, block in self.blocks.items()},
             self.draws,
+            None if self.library is None else self.library[mask],
         )
 
 
@@ -78,6 +98,7 @@ def concatenate(tables: list[ObservableTable]) -> ObservableTable:
         {name: np.concatenate([table.values[name] for table in tables]) for name in first.values},
         {name: np.concatenate([table.blocks[name] for table in tables]) for name in first.blocks},
         first.draws,
+        None if first.library is None else np.concatenate([t.library for t in tables if t.library is not None]),
     )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from gen2reco.config.validation import Validation
 from gen2reco.errors import InputError
 from gen2reco.events.arrow import numbers
-from gen2reco.run.draws import origins
+from gen2reco.events.schemas import LINKS
+from gen2reco.run.draws import library_parts, origins
 from gen2reco.run.progress import Progress
 from gen2reco.statistics import binomial, response
 from gen2reco.validate import identity, measure
@@ -115,10 +116,10 @@ def observed(observables: RecordObservables, sample: Sample, settings: Validatio
     record = observables.record
     found: dict[str, list[ObservableTable]] = {}
     with Progress(f"read {sample.name} {record}", len(sample.shards[record]), "shards") as progress:
-        optional = (*observables.optional, "source")
+        optional = (*observables.optional, *LINKS)
         for events in sample.events(record, observables.columns, settings.max_events, optional):
             for name, table in observables.observe(events, sample.detector, settings, sample.properties).items():
-                by_source = table.of_sources(numbers(events["event"]), origins(events))
+                by_source = table.of_sources(numbers(events["event"]), origins(events), library_parts(events))
                 found.setdefault(name, []).append(by_source)
             progress.advance(1)
     return {name: concatenate(tables) for name, tables in found.items()}
@@ -231,7 +232,7 @@ def _axis(part: PartObservables, over: str) -> str:
 def _binned_rate(table: ObservableTable, name: str, over: str, edges: NDArray) -> binomial.BinnedRate:
     """A rate of the units that have one."""
     tried = table.select(np.isfinite(table.values[name]))
-    return binomial.binned_rate(tried.values[name] > 0.5, tried.weight, tried.values[over], edges, [tried.event])
+    return binomial.binned_rate(tried.values[name] > 0.5, tried.weight, tried.values[over], edges, [tried.group])
 
 
 def _rates_picture(
