@@ -11,20 +11,20 @@ unexport PYTHONDONTWRITEBYTECODE
 run: .venv/.ready
 	snakemake --cores all --config campaign=$(CAMPAIGN)
 
-test: .venv/.ready
+test: .venv/.tests
 	OMP_NUM_THREADS=1 pytest tests $(TWO)
 
-test-full: .venv/.ready
+test-full: .venv/.tests
 	GEN2RECO_FULL_TESTS=1 OMP_NUM_THREADS=1 pytest tests $(TWO)
 
-test-cluster: .venv/.ready
+test-cluster: .venv/.tests
 	GEN2RECO_FULL_TESTS=1 pytest tests/cluster
 
-mutants: .venv/.ready
+mutants: .venv/.tests
 	python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e ".[test,mutants]"
 	python benchmarks/mutants.py --record $(if $(SEED),--seed $(SEED)) $(if $(SAMPLE),--sample $(SAMPLE))
 
-lint: .venv/.ready
+lint: .venv/.tests
 	ruff check .
 	ruff format --check .
 	lint-imports --no-cache
@@ -41,6 +41,10 @@ ui: .venv/.ready
 
 .venv/.ready: pyproject.toml envs/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c envs/constraints.txt -e .
+	touch $@
+
+.venv/.tests: .venv/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -e ".[test]"
 	touch $@
 

@@ -7,6 +7,7 @@ from gen2reco.jit import compiled
 
 _SOURCES = {
     "plain": ("groups", "tree", "tiles"),
+    "plain3": ("groups", "tree", "tiles"),
     "cyclic": ("groups", "tree", "tiles"),
     "clue3d": ("tiles",),
     "shapes": (),

@@ -29,7 +29,8 @@ def clue_groups(
     x, y = np.ascontiguousarray(points[:, 0]), np.ascontiguousarray(points[:, 1])
     z = np.ascontiguousarray(points[:, 2]) if points.shape[1] == 3 else None
     period = None if periods is None else tuple(np.float32(p) for p in [*periods, np.inf][:3])
-    load("plain" if period is None else "cyclic").cluster_groups(
+    kernel = "cyclic" if period is not None else "plain" if z is None else "plain3"
+    load(kernel).cluster_groups(
         x, y, z, np.ascontiguousarray(weights), np.ascontiguousarray(offsets, np.int64), np.float32(density_radius),
         np.ascontiguousarray(min_density, np.float32), np.float32(outlier_distance), np.float32(seeding_distance),
         period, method, density, higher, seed, label, counts,

@@ -6,7 +6,7 @@ from gen2reco.cluster.compiled_kernels import compiled
 from gen2reco.cluster.kernels import groups
 
 
-@compiled(groups.signatures(types.UniTuple(types.float32, 3)))
+@compiled(groups.signatures(types.UniTuple(types.float32, 3), [types.none, types.float32[::1]]))
 def cluster_groups(
     x, y, z, w, offsets, dc, min_density, outlier, seeding, period, method, density, higher, seed, label, counts
 ):

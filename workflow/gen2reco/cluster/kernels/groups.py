@@ -1,4 +1,5 @@
-"""CLUE on many independent groups of points; compiled for plain coordinates in `plain`, cyclic ones in `cyclic`."""
+"""CLUE on many independent groups of points; compiled for plain coordinates in `plain` and `plain3`, cyclic ones in
+`cyclic`."""
 
 import numpy as np
 from numba import njit, types
@@ -110,13 +111,13 @@ def cluster_groups(
             )  # fmt: skip
 
 
-def signatures(period):
-    """Compiled forms of `cluster_groups` for plain or cyclic coordinates: in two and in three dimensions."""
+def signatures(period, depths):
+    """Compiled forms of `cluster_groups` for plain or cyclic coordinates, in two dimensions (a depth of none) or three."""
     f4, i4, i8 = types.float32, types.int32, types.int64
     return [
         types.void(
             f4[::1], f4[::1], z, f4[::1], i8[::1], f4, f4[::1], f4, f4, period, i8,
             f4[::1], i4[::1], types.boolean[::1], i4[::1], i4[::1],
         )
-        for z in (types.none, f4[::1])
+        for z in depths
     ]  # fmt: skip
