@@ -7,6 +7,7 @@ import uproot
 from click.testing import CliRunner
 
 from gen2reco.cli import cli
+from gen2reco.events.root import make_tree
 
 JETS = "var * {pt: float32, nConstituents: int16}"
 
@@ -31,7 +32,8 @@ def ntuple(folder, shard, first=None, jets=JETS):
             for (name, values), kind in zip(lists.items(), jets.removeprefix("var * {").removesuffix("}").split(", "))
         }
         tree.extend({**{k: np.asarray(v, kinds[k]) for k, v in plain.items()}, "Jet": ak.zip(typed)})
-        file.mktree("Runs", {"run": "uint32", "genEventSumw": "float64"}).extend(
+        meant = {"genEventSumw": "sum of the weights of the generated events"}
+        make_tree(file, "Runs", {"run": "uint32", "genEventSumw": "float64"}, meant, "runs").extend(
             {"run": np.ones(1, np.uint32), "genEventSumw": np.array([-1.5])}
         )
 
@@ -54,6 +56,8 @@ def test_all_entries_stand_once_with_their_types(tmp_path):
         assert events["nJet"].array().tolist() == [2, 0] * 3
         assert events["Jet_pt"].array().tolist() == [[3, 7], [], [3, 8], [], [3, 9], []]
         assert file["Runs"]["genEventSumw"].array().tolist() == [-1.5] * 3
+        assert file["Runs"]["genEventSumw"].title == "sum of the weights of the generated events"
+        assert [branch.title for branch in events.branches] == [branch.title for branch in one["Events"].branches]
 
 
 @pytest.mark.parametrize(

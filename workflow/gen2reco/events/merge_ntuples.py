@@ -8,6 +8,7 @@ import awkward as ak
 import numpy as np
 
 from gen2reco.errors import InputError
+from gen2reco.events.root import make_tree
 from gen2reco.files import whole
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _append(out: "uproot.WritableDirectory", tree: "uproot.TTree", types: dict[s
     found = {key: _type(tree, key, fields) for key, fields in groups.items()}
     if name not in types:
         types[name] = found
-        out.mktree(name, found, title=tree.title)
+        make_tree(out, name, found, {branch.name: branch.title for branch in tree.branches}, tree.title)
     if odd := sorted(key for key in {*found, *types[name]} if str(found.get(key)) != str(types[name].get(key))):
         raise InputError(f"{path}: `{odd[0]}` of `{name}` is not as in the first ntuple; publish all by one release")
     for arrays in _steps(tree):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
@@ -54,13 +54,13 @@ def write_root(
     columns = first.schema.names
     weights = [np.empty(0)]
     with whole(Path(path)) as temporary, uproot.recreate(temporary, compression=uproot.ZSTD(3)) as file:
-        tree = _tree(file, "Events", types(columns), titles(columns), "gen2reco objects")
+        tree = make_tree(file, "Events", _parsed(types(columns)), titles(columns), "gen2reco objects")
         for table in (first, *tables):
             weights.append(table["weight"].to_numpy())
             if table.num_rows:
                 tree.extend(branches(records.awkward(table), shard, columns, properties))
-        runs = _tree(file, "Runs", {name: how[0] for name, how in RUNS.items()},
-                     {name: how[1] for name, how in RUNS.items()}, "what the events were taken from")  # fmt: skip
+        runs = make_tree(file, "Runs", {name: how[0] for name, how in RUNS.items()},
+                         {name: how[1] for name, how in RUNS.items()}, "what the events were taken from")  # fmt: skip
         entry = (1, *astuple(generated or _written(np.concatenate(weights))))
         runs.extend({name: np.array([value], RUNS[name][0]) for name, value in zip(RUNS, entry)})
 
@@ -69,14 +69,19 @@ def _written(weights: np.ndarray) -> Generated:
     return Generated(len(weights), float(weights.sum()), float((weights**2).sum()))
 
 
-def _tree(
-    file: "WritableFile", name: str, kinds: dict[str, str], meanings: dict[str, str], title: str
+def _parsed(kinds: dict[str, str]) -> dict[str, Any]:
+    return {name: ak.types.from_datashape(kind, highlevel=False) for name, kind in kinds.items()}
+
+
+def make_tree(
+    file: "WritableFile", name: str, kinds: dict[str, Any], meanings: dict[str, str], title: str
 ) -> "WritableTree":
-    """An empty tree whose branches have their meanings as titles.
+    """An empty tree whose branches have their meanings as titles. kinds: branch or collection → type, as uproot takes
+    them.
 
     uproot offers no titles of branches: they are set in what it holds of the tree, which is then written anew.
     """
-    tree = file.mktree(name, {n: ak.types.from_datashape(k, highlevel=False) for n, k in kinds.items()}, title=title)
+    tree = file.mktree(name, kinds, title=title)
     for branch in tree._cascading._branch_data:
         if meaning := meanings.get(branch.get("fName")):
             branch["fTitle"] = meaning
@@ -84,4 +89,4 @@ def _tree(
     return tree
 
 
-__all__ = ["Generated", "branches", "write_root"]
+__all__ = ["Generated", "branches", "make_tree", "write_root"]

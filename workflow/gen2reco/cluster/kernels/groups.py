@@ -112,7 +112,7 @@ def cluster_groups(
 
 
 def signatures(period, depths):
-    """Compiled forms of `cluster_groups` for plain or cyclic coordinates, in two dimensions (a depth of none) or three."""
+    """Compiled forms of `cluster_groups` for plain or cyclic coordinates; depths: types of z, none in two dimensions."""
     f4, i4, i8 = types.float32, types.int32, types.int64
     return [
         types.void(
