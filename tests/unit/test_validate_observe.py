@@ -1,9 +1,11 @@
 """Observables of small events whose answer is known, and samples on disk."""
 
 import json
+from dataclasses import replace
 
 import awkward as ak
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,15 +18,16 @@ from gen2reco.errors import InputError
 from gen2reco.events import records, schemas
 from gen2reco.events.schemas import IDENTITIES
 from gen2reco.events.truth import Properties
-from gen2reco.validate import true_particles
+from gen2reco.validate import measure, true_particles
 from gen2reco.validate.flat_lists import FlatList, flatten
-from gen2reco.validate.observable_tables import row_histograms
+from gen2reco.validate.observable_tables import concatenate, row_histograms
 from gen2reco.validate.observe import cluster_observables as clusters
 from gen2reco.validate.observe import event_shapes as shapes
 from gen2reco.validate.observe import hit_observables as hits
 from gen2reco.validate.observe import object_matching
 from gen2reco.validate.observe import object_observables as objects
 from gen2reco.validate.observe import particle_observables as particles
+from gen2reco.validate.ruler import Ruler
 from gen2reco.validate.samples import open_sample, open_samples
 
 
@@ -401,6 +404,31 @@ def test_jets_are_compared_with_the_nearest_particle_jet(detector):
     jets = {name: value[0] for name, value in found["jets"].values.items()}
     assert jets["response"] == pytest.approx(0.9) and jets["mass_response"] == pytest.approx(0.8)
     assert jets["raw_response"] == pytest.approx(2 * 45 / np.cosh(2.0) / 50, rel=1e-5)
+    assert "corrected_response" not in jets and "n_hard_jets_corrected" not in found["events"].values
+
+
+def test_jets_are_measured_before_and_after_pile_up_is_subtracted(detector):
+    members = [particle(phi=0.3 + 0.01 * i, energy=40.0) for i in range(6)]
+    far = {"pt": 25.0, "eta": -2.0, "phi": 0.3, "mass": 1.0, "constituents": [1]}
+    jet = {"pt": 60.0, "eta": 2.02, "phi": 0.31, "mass": 4.0, "constituents": [0]}
+    true = {"pt": 50.0, "eta": 2.0, "phi": 0.3, "mass": 5.0, "constituents": [0]}
+    table = objects_table(members, [object_of(), object_of()], [jet, far], [true])
+    field = pa.field("jet_pt_corrected", pa.list_(pa.float32()), nullable=False)
+    table = table.append_column(field, pa.array([[51.0, 9.0]], field.type))
+    found = objects.observe(table, detector, Validation())
+    jets, events = found["jets"].values, found["events"].values
+    assert jets["response"].tolist() == [1.2] and jets["corrected_response"].tolist() == [1.02]
+    assert events["n_hard_jets"].tolist() == [2] and events["n_hard_jets_corrected"].tolist() == [1]
+    scaled = [{name: value * (1 + (i - 14.5) / 1000) for name, value in jets.items()} for i in range(30)]
+    many = concatenate([replace(found["jets"], event=np.array([i]), values=one) for i, one in enumerate(scaled)])
+    ruler = Ruler("objects", ("a", "b"), Validation(resamples=20), {})
+    names = {m.name: m for m in measure.absolute(objects.JETS, ruler, many)}
+    assert names["jets/response"].value == pytest.approx(1.2)
+    assert names["jets/corrected_response"].value == pytest.approx(1.02)
+    shifts = {m.name: m for m in measure.compared(objects.JETS, ruler, many, many)}
+    assert shifts["jets/corrected_shift_response"].value == 0 and not shifts["jets/corrected_shift_response"].headline
+    bare = replace(many, values={k: v for k, v in many.values.items() if k != "corrected_response"})
+    assert "jets/corrected_shift_response" not in {m.name for m in measure.compared(objects.JETS, ruler, many, bare)}
 
 
 # --- samples

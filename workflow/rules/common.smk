@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import sys
+from contextlib import suppress
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
@@ -16,6 +17,7 @@ from gen2reco.batch.driver import (
     start_driver,
 )
 from gen2reco.batch.keeping import Inputs, mark_removable, record_of
+from gen2reco.campaign.learn_rates import learn_ntuples
 from gen2reco.campaign.model_pins import use_registry
 from gen2reco.campaign.plan import by_present_model, from_present_parent
 from gen2reco.errors import Gen2recoError
@@ -273,6 +275,8 @@ onstart:
 onsuccess:
     end_driver(PLAN)
     if workflow.is_main_process:
+        with suppress(Gen2recoError, OSError):
+            learn_ntuples(PLAN)
         print("", *closing_lines(PLAN), sep="\n", file=sys.stderr)
 
 

@@ -33,8 +33,18 @@ def learn(plan: Plan, sample: str) -> dict[str, dict]:
     for stage in stages:
         if plan.owner(sample, stage) == sample and (rate := _of_stage(plan, made, sample, stage)):
             found[rate_keys(stages, stage, detector)[0]] = rate
-    if plan.publishes(sample) and (rate := _of_ntuples(plan, made, sample)):
-        found[rate_keys(stages, PUBLISH, detector)[0]] = rate
+    if found:
+        keep(found)
+    return found
+
+
+def learn_ntuples(plan: Plan) -> dict[str, dict]:
+    """The same of all ntuples of a campaign, which need not be there yet when their sample is verified."""
+    made, found = Made(plan), {}
+    for sample in plan.samples:
+        if plan.publishes(sample) and (rate := _of_ntuples(plan, made, sample)):
+            stages = {stage: plan.choice(sample, stage) for stage in plan.stages(sample)}
+            found[rate_keys(stages, PUBLISH, plan.detector.digest())[0]] = rate
     if found:
         keep(found)
     return found

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.statistics import binomial, distances, frechet, profiles, response
-from gen2reco.statistics.bootstrap import bootstrap_error, effective_number, shared
+from gen2reco.statistics.bootstrap import Units, bootstrap_error, effective_number, shared
 from gen2reco.statistics.classifiers import two_sample_auc
 from gen2reco.statistics.measured import NOT_MEASURED, Measured, half_normal
 from gen2reco.validate import identity
@@ -23,6 +23,8 @@ TERMS = {"stochastic": "stochastic term, √GeV", "noise": "noise term, GeV", "c
 TOO_FEW = "too few events"
 FEWEST_PULLS = 20
 """Pulls up to which their width is not measured."""
+FEWEST_SHIFTED = 20
+"""Units below which responses are not compared."""
 FEWEST_IN_BIN = 40
 """Units of a bin of energy below which it is not judged: uncertainties of widths need as many."""
 
@@ -51,11 +53,11 @@ def measured_rates(part: PartObservables, *tables: ObservableTable) -> list[Rate
 
 
 def _own_response(name: str, ruler: Ruler, what: Response, table: ObservableTable) -> Iterator[Metric]:
-    for column, tag in ((what.name, ""), (what.raw, "raw_")):
-        if column is None:
+    for column, tag in ((what.name, ""), (what.raw, "raw_"), (what.corrected, "corrected_")):
+        if column is None or (column == what.corrected and column not in table.values):
             continue
         units = table.units(column)
-        rng, raw = ruler.rng(f"{name}/{tag}response"), "raw " if tag else ""
+        rng, raw = ruler.rng(f"{name}/{tag}response"), tag.replace("_", " ")
         given = (units.values, units.weight, ruler.settings.resamples)
         mean, width = response.response(*given, rng, units.groups)
         yield ruler.metric(f"{name}/{tag}response", f"{raw}response {what.label}, mean", mean, len(units.values))
@@ -119,7 +121,7 @@ def compared(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Observa
         return
     a, b = a.grouped_as(b), b.grouped_as(a)
     yield from _classified(part, ruler, a, b)
-    apart = [m for q in part.quantities for m in _distances(ruler, part.name, q, a, b)]
+    apart = [m for q in part.quantities_of((a, b)) for m in _distances(ruler, part.name, q, a, b)]
     apart += [m for p in part.profiles for m in _profiles(ruler, part.name, p, a, b)]
     yield from _with_headlines(apart)
     for what in part.responses:
@@ -197,28 +199,37 @@ def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:
 
 def _responses(ruler: Ruler, name: str, what: Response, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
     settings = ruler.settings
-    units_a, units_b = units = [table.units(what.name) for table in (a, b)]
-    n = min(len(u.values) for u in units)
-    if n < 20:
+    if what.corrected and all(what.corrected in table.values for table in (a, b)):
+        yield from _shifts(ruler, name, what, "corrected_", (a.units(what.corrected), b.units(what.corrected)))
+    units = a.units(what.name), b.units(what.name)
+    if min(len(u.values) for u in units) < FEWEST_SHIFTED:
         return
-    rng = ruler.rng(f"{name}/shift")
-    of_each = [response.response(u.values, u.weight, settings.resamples, rng, u.groups) for u in units]
-    same = np.array_equal(np.unique(units_a.event), np.unique(units_b.event))
-    errors = response.paired_errors(units_a, units_b, settings.resamples, rng) if same else (None, None)
-    for i, (tag, title, limits) in enumerate(
-        (
-            ("response", f"response {what.label}, relative shift", settings.mean),
-            ("resolution", "resolution σ_eff / mean, relative shift", settings.width),
-        )
-    ):
-        shift = _relative(of_each[1][i], of_each[0][i], errors[i])
-        yield ruler.metric(f"{name}/shift_{tag}", title, shift, n, limits, headline=True)
+    yield from _shifts(ruler, name, what, "", units)
     x = one_draw(a.values[what.energy][np.isfinite(a.values[what.name])], a)
     edges = bin_edges("energy", x, settings)
     bins_a, bins_b = (bin_response(ruler, name, what.energy, table, what.name, edges) for table in (a, b))
     if len(edges) > 2 and bins_a and bins_b:
         sources = np.minimum(bins_a.n / a.draws, bins_b.n / b.draws)
         yield from _worst_bins(ruler, name, bins_a, bins_b, sources)
+
+
+def _shifts(ruler: Ruler, name: str, what: Response, kind: str, units: tuple[Units, Units]) -> Iterator[Metric]:
+    """Relative shifts of response and resolution, the `corrected_` ones no headline."""
+    settings, n, rng = ruler.settings, min(len(u.values) for u in units), ruler.rng(f"{name}/{kind}shift")
+    if n < FEWEST_SHIFTED:
+        return
+    units_a, units_b = units
+    of_each = [response.response(u.values, u.weight, settings.resamples, rng, u.groups) for u in units]
+    same = np.array_equal(np.unique(units_a.event), np.unique(units_b.event))
+    errors = response.paired_errors(units_a, units_b, settings.resamples, rng) if same else (None, None)
+    for i, (tag, title, limits) in enumerate(
+        (
+            ("response", f"{kind.replace('_', ' ')}response {what.label}, relative shift", settings.mean),
+            ("resolution", f"{kind.replace('_', ' ')}resolution σ_eff / mean, relative shift", settings.width),
+        )
+    ):
+        shift = _relative(of_each[1][i], of_each[0][i], errors[i])
+        yield ruler.metric(f"{name}/{kind}shift_{tag}", title, shift, n, limits, headline=not kind)
 
 
 def _worst_bins(ruler: Ruler, name: str, a: response.Binned, b: response.Binned, sources: NDArray) -> Iterator[Metric]:

@@ -1,6 +1,6 @@
 """What is measured of each record: quantities, profiles, rates, responses and classifiers, by kind of unit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quantity:
-    """One observable. `log` bins and measures its logarithm; `moments` judges mean and width; not all are `drawn`."""
+    """One observable. `log` bins and measures its logarithm; `moments` judges mean and width; not all are `drawn`.
+
+    `optional`: measured where all samples have it.
+    """
 
     name: str
     label: str
@@ -26,6 +29,7 @@ class Quantity:
     log: bool = False
     moments: bool = False
     drawn: bool = True
+    optional: bool = False
 
     @property
     def axis(self) -> str:
@@ -66,6 +70,8 @@ class Rate:
 class Response:
     """A ratio reconstructed / true of units, shown as response and resolution against `over`, with that of `raw`.
 
+    `corrected`: the same after a further correction, measured too where all samples have it.
+
     `energy` is the column of the true energy. The resolution in its bins is fitted with the three terms of a
     calorimeter if it has `terms`.
     """
@@ -75,6 +81,7 @@ class Response:
     over: tuple[str, ...]
     energy: str = "energy"
     raw: str | None = None
+    corrected: str | None = None
     terms: bool = True
 
 
@@ -108,6 +115,11 @@ class PartObservables:
     pull: bool = False
     identities: bool = False
     energy_axis: str = "energy"
+
+    def quantities_of(self, tables: Iterable[ObservableTable]) -> list[Quantity]:
+        """The quantities that are measured of some samples."""
+        tables = list(tables)
+        return [q for q in self.quantities if not q.optional or all(q.name in table.values for table in tables)]
 
 
 Observe = Callable[["pa.Table", Detector | None, Validation, Properties], dict[str, ObservableTable]]

@@ -160,7 +160,7 @@ def _pictures(
     if measure.measured_rates(part, *tables):
         yield _rates_picture(part, tables, names, settings)
     notes = _notes(part.name, metrics, names)
-    if quantities := distributions.shown(part.quantities, tables):
+    if quantities := distributions.shown(part.quantities_of(tables), tables):
         picture = distributions.distributions(quantities, tables, names, notes)
         yield Picture("Distributions", picture, _DISTRIBUTIONS + _compared(names))
     if part.profiles:

@@ -112,7 +112,7 @@ def cluster_groups(
 
 
 def signatures(period, depths):
-    """Compiled forms of `cluster_groups` for plain or cyclic coordinates; depths: types of z, none in two dimensions."""
+    """Compiled forms of `cluster_groups` for plain or cyclic coordinates; depths: types of z, none for two axes."""
     f4, i4, i8 = types.float32, types.int32, types.int64
     return [
         types.void(

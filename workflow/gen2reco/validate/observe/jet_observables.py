@@ -25,7 +25,16 @@ JETS = PartObservables(
         Quantity("delta_eta", "η − true η"),
         Quantity("delta_phi", "φ − true φ", "rad"),
     ),
-    responses=(Response("response", "pT / true pT", ("energy", "abs_eta"), raw="raw_response", terms=False),),
+    responses=(
+        Response(
+            "response",
+            "pT / true pT",
+            ("energy", "abs_eta"),
+            raw="raw_response",
+            corrected="corrected_response",
+            terms=False,
+        ),
+    ),
     rates=(Rate("efficiency", "efficiency", ("energy", "abs_eta")),),
     classifiers=(Classifier("jet", "jets", ("energy", "abs_eta", "response", "mass_response", "n_constituents")),),
     energy_axis="pt",
@@ -56,6 +65,7 @@ def jet_table(
         "abs_eta": np.abs(true["eta"][chosen]).astype(np.float64),
         "efficiency": (best >= 0).astype(np.float64),
         "response": of_partner(jets["pt"], best) / pt,
+        **_corrected(events, best, pt),
         "raw_response": of_partner(_raw_pt(events.jets, objects), best) / pt,
         "mass_response": of_partner(jets["mass"], best) / np.where(mass > 0.1, mass, np.nan),
         "pt": of_partner(jets["pt"], best),
@@ -65,6 +75,14 @@ def jet_table(
         "delta_phi": delta_phi(of_partner(jets["phi"], best), true["phi"][chosen]),
     }
     return ObservableTable(number[true.row[chosen]], weight[true.row[chosen]], values)
+
+
+def _corrected(events: ak.Array, best: NDArray, pt: NDArray) -> dict[str, NDArray]:
+    """pT less the density of pile-up times the area, over the true pT, where the file holds it."""
+    if "jet_pt_corrected" not in events.fields:
+        return {}
+    corrected = ak.to_numpy(ak.flatten(events.jet_pt_corrected)).astype(np.float64)
+    return {"corrected_response": of_partner(corrected, best) / pt}
 
 
 def _jet_fields(jets: ak.Array) -> FlatList:

@@ -55,6 +55,8 @@ _EVENT_QUANTITIES = (
     Quantity("met_x", "missing pT in the endcaps, reconstructed − true, x", "GeV"),
     Quantity("met_y", "missing pT in the endcaps, reconstructed − true, y", "GeV"),
     Quantity("n_jets", "jets per event"),
+    Quantity("n_hard_jets", "jets per event above the least pT", moments=True, drawn=False),
+    Quantity("n_hard_jets_corrected", "jets per event above the least pT, corrected", moments=True, optional=True),
 )
 _OBJECT_QUANTITIES = (
     Quantity("energy", "object energy", "GeV", log=True),
@@ -126,8 +128,9 @@ def observe(
     tables["objects"] = every.select(values["energy"] >= FAINT)
     if jets := jet_table(events, objects, settings, number, weight):
         tables["jets"] = jets
+    hard = settings.min_jet_pt
     inside = Geometry(detector).covers(vertex_direction(particles)[0]) & (kind >= 0) & (kind != MUON)
-    tables["events"] = ObservableTable(number, weight, _whole(events, particles, objects, energy, inside))
+    tables["events"] = ObservableTable(number, weight, _whole(events, particles, objects, energy, inside, hard))
     return tables
 
 
@@ -137,6 +140,7 @@ OBSERVABLES = RecordObservables(
     ("event", "weight", "particles", "objects", "jets", "gen_jets"),
     PARTS,
     observe,
+    optional=("jet_pt_corrected",),
     needs_detector=True,
 )
 
@@ -197,9 +201,10 @@ def _objects(particles: FlatList, objects: FlatList, face: FaceState, loud: NDAr
 
 
 def _whole(
-    events: ak.Array, particles: FlatList, objects: FlatList, energy: NDArray, inside: NDArray
+    events: ak.Array, particles: FlatList, objects: FlatList, energy: NDArray, inside: NDArray, hard: float
 ) -> dict[str, NDArray]:
-    """Values (n_events,) of events; inside: mask of the particles that the endcaps should measure, by direction."""
+    """Values (n_events,) of events; inside: mask of the particles that the endcaps should measure, by direction;
+    hard: GeV, pT from which jets are hard."""
     n, row = len(events), particles.row[inside]
     truth = [np.bincount(row, particles[name][inside].astype(np.float64), n) for name in ("px", "py")]
     incident = np.bincount(row, energy[inside], n)
@@ -213,8 +218,14 @@ def _whole(
         "met_x": truth[0] - found[0],
         "met_y": truth[1] - found[1],
         "n_jets": ak.to_numpy(ak.num(events.jets)).astype(np.float64),
+        **{name: ak.to_numpy(ak.sum(pt >= hard, axis=1)).astype(np.float64) for name, pt in _jet_pt(events).items()},
         **_make_up(objects, energies, total, n),
     }
+
+
+def _jet_pt(events: ak.Array) -> dict[str, ak.Array]:
+    corrected = {"n_hard_jets_corrected": events.jet_pt_corrected} if "jet_pt_corrected" in events.fields else {}
+    return {"n_hard_jets": events.jets.pt, **corrected}
 
 
 def _make_up(objects: FlatList, energy: NDArray, total: NDArray, n: int) -> dict[str, NDArray]:
