@@ -34,6 +34,8 @@ COMMANDS = {
     "submit": ("cluster_jobs", "Run a campaign on a cluster, after checking that it has what the profile asks for."),
     "calibrate-rates": ("cluster_jobs", "Measure events per second of each stage here, to size the shards by."),
     "validate": ("validate", "Compare samples: metrics with uncertainties and floors, and one HTML report."),
+    "validate-showers": ("showers", "Compare files of showers with the metrics of CaloChallenge."),
+    "showers": ("showers", "Write the showers of a sample for other tools."),
     "tune": ("tune", "Find parameters of a stage for a detector."),
     "train": ("train", "Train a model on data of the chain."),
     "make-model": ("campaign_models", "Train a model of a campaign, as a job of its plan."),

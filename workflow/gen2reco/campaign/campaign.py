@@ -279,6 +279,10 @@ def named_files(path: Path) -> list[Path]:
     return [path, *(path.parent / name for name in dict.fromkeys([campaign.detector, *named]))]
 
 
+FILES = ("file", "binning")
+"""Options of stages that name a file, relative to the campaign."""
+
+
 def _resolve(path: Path, key: str, value: Any) -> Any:
     """The value of an option; the content of the process or YAML file where it names one, relative to the campaign."""
     if not isinstance(value, str):
@@ -287,4 +291,4 @@ def _resolve(path: Path, key: str, value: Any) -> Any:
         return process_from(path.parent / value).model_dump(mode="json")
     if value.endswith((".yaml", ".yml")):
         return load_yaml(path.parent / value)
-    return value
+    return str(path.parent / value) if key in FILES else value

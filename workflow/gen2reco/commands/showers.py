@@ -1,0 +1,100 @@
+"""`gen2reco showers` and `gen2reco validate-showers`: showers as files of other tools."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from gen2reco.config.detector import Detector
+from gen2reco.errors import InputError
+from gen2reco.files import check_output
+
+FILE = click.Path(path_type=Path)
+FORMATS = ("showerdata", "calochallenge")
+EVENTS = 500
+"""Events that are read at once."""
+
+
+@click.group()
+def showers() -> None:
+    """Showers for other tools, and theirs for this one (`simulate --backend showers`)."""
+
+
+@showers.command()
+@click.argument("sample", type=FILE)
+@click.argument("output", type=FILE)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
+    show_default=True,
+    help="Points, which lose nothing, or voxels about the shower's axis.",
+)
+@click.option("--binning", type=FILE, help="XML file of the voxels, as of CaloChallenge.")
+def export(sample: Path, output: Path, layout: str, binning: Path | None) -> None:
+    """Write the shower of each particle of SAMPLE, a folder or a hits file with deposits, to OUTPUT (HDF5)."""
+    from gen2reco.detector.geometry import Geometry
+    from gen2reco.exchange import point_files, voxel_files
+    from gen2reco.exchange.binning import read_binning
+
+    if (binning is None) != (layout == FORMATS[0]):
+        raise InputError(f"--format {layout} {'takes no' if binning else 'needs a'} `--binning`")
+    check_output(output)
+    files = _deposits_of(sample)
+    detector = _detector_of(files[0])
+    unit = "GeV" if binning is None else "MeV"
+    about = json.dumps(
+        {"detector": detector.name, "geometry": detector.geometry_digest, "energy": f"{unit}, electromagnetic scale"}
+    )
+    parts = _parts(files, detector)
+    if binning is None:
+        told = point_files.write(parts, output, about)
+        text = f"{told['showers']:.0f} showers, {told['points']:.0f} points"
+    else:
+        geometry, voxels = Geometry(detector), read_binning(binning)
+        if voxels.n_layers != detector.n_layers:
+            raise InputError(f"{binning}: {voxels.n_layers} layers, the detector of {files[0]} has {detector.n_layers}")
+        told = voxel_files.write(parts, output, voxels, geometry.z - detector.front_face, about)
+        share = told["beyond"] / max(told["energy"], 1e-300)
+        text = f"{told['showers']:.0f} showers; {share:.2%} of the energy lies beyond the last rings and is put there"
+    click.echo(f"{output}: {text}", err=True)
+
+
+def _deposits_of(sample: Path) -> list[Path]:
+    """The files of a sample, or the one that is given, that hold deposits. Raises InputError where there are none."""
+    from gen2reco.events import records
+    from gen2reco.validate.samples import open_sample
+
+    found = open_sample(sample)
+    files = [*found.replaced, *found.shards.get("hits", [])]
+    kept = []
+    for file in files:
+        with records.open_file(file) as opened:
+            if "deposits" in opened.schema_arrow.names:
+                kept.append(file)
+    if not kept:
+        raise InputError(f"{sample}: no hits with deposits; simulate with `keep_deposits: true`")
+    return kept
+
+
+def _detector_of(file: Path) -> Detector:
+    from gen2reco.run.runner import provenance
+
+    made = provenance(file).get("simulate") or {}
+    if "detector" not in made:
+        raise InputError(f"{file}: does not say which detector it was made with; simulate it again")
+    return Detector.model_validate(made["detector"])
+
+
+def _parts(files: list[Path], detector: Detector) -> "Iterator":
+    from gen2reco.events import records
+    from gen2reco.events.truth import Properties
+    from gen2reco.exchange.points import of_hits
+
+    for file in files:
+        source = records.Source(file, "hits", ["event", "particles", "deposits"])
+        properties = Properties.of(source.story)
+        for events in source.tables(EVENTS):
+            yield of_hits(events, detector, str(file), properties)

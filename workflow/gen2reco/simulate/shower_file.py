@@ -1,0 +1,187 @@
+"""Anybody's showers: each particle at the front face gets a shower of a file, nearest in energy and angle."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from gen2reco.config.block import Block
+from gen2reco.config.detector import Detector
+from gen2reco.detector.digitise import Deposits
+from gen2reco.detector.geometry import Geometry
+from gen2reco.detector.propagate import AtFace, enter
+from gen2reco.errors import InputError
+from gen2reco.events.truth import simulated
+from gen2reco.exchange import hdf5
+from gen2reco.exchange.binning import read_binning
+from gen2reco.exchange.point_files import PointFile, is_point_file
+from gen2reco.exchange.points import Showers
+from gen2reco.exchange.voxel_files import VoxelFile, check_unit, is_voxel_file
+from gen2reco.files import file_digest
+from gen2reco.run import fallback
+from gen2reco.run.seeds import streams
+from gen2reco.run.stage import Backend, Chunk, Result
+from gen2reco.simulate.geant4 import Geant4
+from gen2reco.simulate.hits_record import face_facts, hits_table, left_out_line
+from gen2reco.simulate.placing import choose, place
+from gen2reco.simulate.showers.incidence import Incidence, incidence
+
+FAR = 2.0
+"""Factor in energy up to which a shower is scaled."""
+BATCH = 2000
+"""Showers that are placed at once; bounds memory."""
+JUDGED = 500
+"""Showers by which the unit of a file is checked."""
+
+
+class ShowerFile(Backend):
+    """Each particle gets a shower of its species from a file, nearest in energy and angle, scaled to its energy and
+    placed at its entry and direction. In a chunk none is taken twice until all are used."""
+
+    name, stage, isolate, needs_detector, chunk_events, version = "showers", "simulate", True, True, 10_000, 1
+
+    class Options(Block):
+        """The file and its use."""
+
+        file: str
+        """HDF5 file of points (ShowerData) or of voxels (CaloChallenge); relative to the campaign."""
+        sha256: str | None = None
+        """Digest of the file, filled in when it is read; a file that has changed since is refused."""
+        binning: str | None = None
+        """XML file of the voxels; points need none."""
+        outside: Literal["geant4", "refuse"] = "refuse"
+        """What becomes of particles whose species or energy, within a factor of two, the file has not: simulated by
+        Geant4, or an error."""
+        keep_deposits: bool = False
+        """Keep the noise-free deposits of each cell and particle."""
+
+        @model_validator(mode="before")
+        @classmethod
+        def _digest(cls, given: Any) -> Any:
+            if not isinstance(given, dict) or not isinstance(given.get("file"), str) or given.get("sha256"):
+                return given
+            try:
+                return {**given, "sha256": file_digest(given["file"])}
+            except OSError as error:
+                raise ValueError(f"{given['file']}: cannot be read: {error.strerror}; check the path") from None
+
+    options: Options
+    detector: Detector
+
+    def __init__(self, options: Options, detector: Detector):
+        super().__init__(options, detector)
+        self.geometry = Geometry(detector)
+        self.planes = self.geometry.z - detector.front_face
+
+    def prepare(self) -> None:
+        """Open the file, and set up Geant4 if it is the fallback. Raises InputError for a file that does not fit."""
+        if file_digest(self.options.file) != self.options.sha256:
+            raise InputError(f"{self.options.file}: has changed since it was planned; plan again, or put it back")
+        self.file = open_showers(Path(self.options.file), self.options.binning, self.detector)
+        if not len(self.file):
+            raise InputError(f"{self.options.file}: holds no showers")
+        some = self._read(np.unique(np.linspace(0, len(self.file) - 1, JUDGED).astype(np.int64)))
+        check_unit(some.points[:, 3], some.energy, Path(self.options.file))
+        if self.options.outside == "geant4":
+            self.reference = Geant4(Geant4.Options(), self.detector)
+            self.reference.prepare()
+
+    def run(self, chunk: Chunk, events: pa.Table) -> Result:
+        """Place a shower for each particle of the chunk. Raises InputError for a particle that the file has none for,
+        where `outside` is `refuse`."""
+        every = enter(events, self.detector, self.properties)
+        at_face = every[simulated(every.pdg, every.energy)]
+        inc = incidence(at_face)
+        reasons = self._reasons(inc)
+        known = reasons == ""
+        if not known.all() and self.options.outside == "refuse":
+            at = int(np.argmin(known))
+            raise InputError(
+                f"event {events['event'][int(at_face.event[at])].as_py()}: {self.options.file} has no shower for "
+                f"{reasons[at]} ({inc.energy[at]:.4g} GeV); set `outside: geant4`, or give more showers"
+            )
+        own, reference = streams(chunk.seed)[0].spawn(2)
+        deposits, facts = self._placed(at_face[known], inc[known], own)
+        if not known.all():
+            deposits = deposits.joined(self.reference.deposits(at_face[~known], reference))
+            facts |= self.reference.physics()
+        facts["fallback_reasons"] = fallback.by_reason(reasons[~known], at_face.energy[~known])
+        table = hits_table(events, every, deposits.merged(), self.geometry, chunk.seed, self.options.keep_deposits)
+        return Result(table, face_facts(events, every, self.properties) | facts)
+
+    def notices(self, facts: dict) -> list[str]:
+        """What fell back, was taken again, or fell out of the calorimeter."""
+        reasons, line = fallback.reasons_of(facts), left_out_line(facts.get("not_simulated", {}))
+        lines = [] if line is None else [line]
+        if reasons:
+            lines.append(
+                f"simulate showers: {fallback.number(reasons)} of {facts['particles_at_face']} particles "
+                f"({fallback.energy(reasons):.4g} GeV) simulated by Geant4, for the file has no "
+                f"{fallback.sentence(reasons)}"
+            )
+        if again := facts.get("showers_taken_again", 0):
+            lines.append(f"simulate showers: {again} of {facts['showers']} showers were taken before in their chunk")
+        if lost := facts.get("energy_out_of_cells", 0.0):
+            lines.append(f"simulate showers: {lost:.4g} GeV fell into no cell")
+        return lines
+
+    def _placed(self, at_face: AtFace, inc: Incidence, rng: np.random.Generator) -> tuple[Deposits, dict]:
+        held = self.file
+        lean = np.hypot(*(held.direction[:, :2] / held.direction[:, 2:]).T)
+        chosen, again = np.full(len(inc), -1, np.int64), 0
+        for code in np.unique(inc.pdg):
+            own, those = np.flatnonzero(inc.pdg == code), np.flatnonzero(held.pdg == code)
+            found, more = choose(inc.energy[own], inc.steepness[own], held.energy[those], lean[those], rng)
+            chosen[own], again = those[found], again + more
+        parts, lost = [], 0.0
+        for start in range(0, len(inc), BATCH):
+            some = slice(start, start + BATCH)
+            scale = inc.energy[some] / held.energy[chosen[some]]
+            scale = np.where(np.abs(scale - 1) < 1e-6, 1.0, scale)  # the same energy, kept as float32
+            deposits, out = place(self._read(chosen[some]), at_face[some], inc[some], scale, self.geometry)
+            parts.append(deposits)
+            lost += out
+        facts = {"showers": len(inc), "showers_taken_again": int(again), "energy_out_of_cells": lost}
+        return Deposits.none().joined(*parts), facts
+
+    def _read(self, chosen: NDArray) -> Showers:
+        if isinstance(self.file, PointFile):
+            return self.file.read(chosen)
+        return self.file.read(chosen, self.planes)
+
+    def _reasons(self, inc: Incidence) -> NDArray:
+        """Why the file has no shower for each particle, (n,) text; empty where it has."""
+        reasons = np.full(len(inc), "", object)
+        for code in np.unique(inc.pdg):
+            own, energy = np.flatnonzero(inc.pdg == code), self.file.energy[self.file.pdg == code]
+            name = self.properties.name(int(code))
+            if not len(energy):
+                reasons[own] = name
+                continue
+            reasons[own[inc.energy[own] > FAR * energy.max()]] = f"{name} above {FAR * energy.max():.4g} GeV"
+            reasons[own[inc.energy[own] < energy.min() / FAR]] = f"{name} below {energy.min() / FAR:.4g} GeV"
+        return reasons
+
+
+def open_showers(path: Path, binning: str | None, detector: Detector) -> PointFile | VoxelFile:
+    """A file of points or of voxels. Raises InputError for what is neither, and for voxels without a binning, or with
+    one of other layers."""
+    with hdf5.opened(path) as file:
+        points, voxels = is_point_file(file), is_voxel_file(file)
+        held = ", ".join(sorted(file)[:10])
+    if points:
+        return PointFile(path)
+    if not voxels:
+        raise InputError(f"{path}: holds {held or 'nothing'}; expected points (ShowerData) or voxels (CaloChallenge)")
+    if binning is None:
+        raise InputError(f"{path}: voxels need the XML file that says where they are; set `binning`")
+    made = read_binning(binning)
+    if made.n_layers != detector.n_layers:
+        raise InputError(
+            f"{binning}: voxels of {made.n_layers} layers, detector `{detector.name}` has {detector.n_layers}: showers "
+            "of another geometry"
+        )
+    return VoxelFile(path, made)
