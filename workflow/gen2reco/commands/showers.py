@@ -48,18 +48,52 @@ def export(sample: Path, output: Path, layout: str, binning: Path | None) -> Non
     about = json.dumps(
         {"detector": detector.name, "geometry": detector.geometry_digest, "energy": f"{unit}, electromagnetic scale"}
     )
-    parts = _parts(files, detector)
+    parts, planes = _parts(files, detector), Geometry(detector).z - detector.front_face
     if binning is None:
-        told = point_files.write(parts, output, about)
-        text = f"{told['showers']:.0f} showers, {told['points']:.0f} points"
+        written = point_files.write(parts, output, planes, about)
+        text = f"{written['showers']} showers, {written['points']} points"
     else:
-        geometry, voxels = Geometry(detector), read_binning(binning)
+        voxels = read_binning(binning)
         if voxels.n_layers != detector.n_layers:
             raise InputError(f"{binning}: {voxels.n_layers} layers, the detector of {files[0]} has {detector.n_layers}")
-        told = voxel_files.write(parts, output, voxels, geometry.z - detector.front_face, about)
+        told = voxel_files.write(parts, output, voxels, planes, about)
         share = told["beyond"] / max(told["energy"], 1e-300)
         text = f"{told['showers']:.0f} showers; {share:.2%} of the energy lies beyond the last rings and is put there"
     click.echo(f"{output}: {text}", err=True)
+
+
+@click.command()
+@click.argument("reference", type=FILE)
+@click.argument("candidate", type=FILE)
+@click.option("--binning", type=FILE, help="XML file of the voxels, as of CaloChallenge; needed for voxels.")
+@click.option("--out", type=FILE, help="JSON file of the numbers, for other programs.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of folds and resamples.")
+def validate_showers(reference: Path, candidate: Path, binning: Path | None, out: Path | None, seed: int) -> None:
+    """Compare the showers of CANDIDATE with those of REFERENCE, HDF5 files of points or voxels; prints a table.
+
+    Needs nothing of the rest of the chain. The floor is what the reference shows against itself.
+    """
+    from gen2reco.files import write_text
+    from gen2reco.validate.shower_files import compare
+
+    if out is not None:
+        check_output(out, own=("metric", "value"))
+    found = compare(reference, candidate, binning, seed)
+    if out is not None:
+        write_text(out, json.dumps(found, indent=1) + "\n")
+    _print(found)
+
+
+def _print(found: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", "value", "uncertainty", "floor", "showers")
+    for row in found:
+        numbers = (f"{row[name]:.4g}" for name in ("value", "uncertainty", "floor"))
+        table.add_row(row["metric"], *numbers, f"{row['showers']:,}")
+    console = Console()
+    console.print(table)
 
 
 def _deposits_of(sample: Path) -> list[Path]:

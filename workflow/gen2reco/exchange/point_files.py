@@ -33,8 +33,9 @@ def is_point_file(file: "h5py.File") -> bool:
     return "showers" in file and "num_points" in file
 
 
-def write(parts: Iterable[Showers], path: Path, about: str) -> dict[str, float]:
-    """Write showers, part by part; returns how many showers and points. about: text that is kept in the file."""
+def write(parts: Iterable[Showers], path: Path, planes: NDArray, about: str) -> dict[str, int]:
+    """Write showers, part by part; returns how many showers and points. planes: depths of the layers, mm, and about:
+    text, are kept in the file; other readers ignore them."""
     import h5py
 
     count, most, points = 0, 0, 0
@@ -46,26 +47,30 @@ def write(parts: Iterable[Showers], path: Path, about: str) -> dict[str, float]:
             file.create_dataset(name, (0, *inner), kind, maxshape=(None, *inner), chunks=(1024, *inner))
         for part in parts:
             held = np.diff(part.first)
-            rows = np.empty(len(part), object)
-            for i, (a, b) in enumerate(zip(part.first[:-1], part.first[1:])):
-                rows[i] = part.points[a:b].reshape(-1)
             values = {
                 "energies": part.energy[:, None], "directions": part.direction, "pdg": part.pdg,
-                "shower_ids": np.arange(count, count + len(part)), "num_points": held, "showers": rows,
+                "shower_ids": np.arange(count, count + len(part)), "num_points": held,
             }  # fmt: skip
-            for name, column in values.items():
+            for name in shapes:
                 file[name].resize(count + len(part), axis=0)
-                if len(part):
-                    file[name][count:] = column
+                if name in values and len(part):
+                    file[name][count:] = values[name]
+            lists_of = file["showers"]
+            for i, (a, b) in enumerate(zip(part.first[:-1], part.first[1:])):  # h5py stacks lists of one length
+                lists_of[count + i] = part.points[a:b].reshape(-1)
             count, points = count + len(part), points + int(held.sum())
             most = max(most, int(held.max(initial=0)))
         file.create_dataset("shape", data=np.array([count, most, COLUMNS], np.int32))
+        file.create_dataset("planes", data=planes)
         file.attrs["showerdata_version"], file.attrs["gen2reco"] = LAYOUT, about
     return {"showers": count, "points": points}
 
 
 class PointFile:
-    """A file of points: species, energy and direction of all showers at once, points on demand. Raises InputError."""
+    """A file of points: species, energy and direction of all showers at once, points on demand. Raises InputError.
+
+    `planes`: depths of the layers, mm, where the file says them.
+    """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -79,6 +84,7 @@ class PointFile:
             self.direction = hdf5.numbers(file, "directions", (n, 3))
             self.pdg = hdf5.numbers(file, "pdg", (n,)).astype(np.int64)
             self.held = hdf5.numbers(file, "num_points", (n,)).astype(np.int64)
+            self.planes = hdf5.numbers(file, "planes", (None,)) if "planes" in file else None
             rows = hdf5.dataset(file, "showers", "O")
             if rows.shape != (n,):
                 raise InputError(f"{path}: `showers` has shape {rows.shape}, expected ({n},), one list for each energy")

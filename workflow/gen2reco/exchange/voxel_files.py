@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MEV = 1000.0
 """MeV in a GeV."""
-FINEST, MOST = 50.0, 64
+FINEST, MOST = 100.0, 16
 """mm2 of a voxel for each point that it is made into, and the most points of one."""
 ROWS = 256
 """Showers of a chunk of the file, and of a step of reading."""
