@@ -25,8 +25,8 @@ from gen2reco.run.stage import Chunk, make_backend
 from gen2reco.simulate.learned_showers import RELEASE
 from gen2reco.simulate.showers import data, layer_model, shower_training
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidence, incidence
-from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig
-from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
+from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig, ShowerSizes
+from gen2reco.simulate.showers.shower_recipe import LayersRecipe, ShowerRecipe
 from gen2reco.simulate.showers.shower_trainer import ShowerTrainer
 from gen2reco.simulate.showers.valid import Range
 
@@ -164,7 +164,7 @@ def test_candidates_stay_inside_the_window_whatever_the_cells(size, expected):
 
 def test_whitening_and_back():
     torch.manual_seed(1)
-    model, n = layer_model.LayerModel(5, 4, 16, 1), 4000
+    model, n = layer_model.LayerModel(5, 4, ShowerSizes(width=16, depth=1)), 4000
     x = torch.randn(n, model.dim).exp() @ torch.randn(model.dim, model.dim)
     x[:, :4] = x[:, :4].abs()
     condition = model.condition(torch.randn(n, 5), torch.randint(5, (n,)))
@@ -275,6 +275,19 @@ def test_training_killed_and_resumed_gives_the_same_model(training_record, detec
     backend = make_backend("simulate", "ml", {"model": str(quiet.folder), "outside": "nearest"}, detector)
     backend.prepare()
     assert run(backend, [[particle()]])[1]["showers"] == 1
+
+
+@pytest.mark.parametrize("layers", ["meanflow", "diffusion", "gan", "vae", "spline", "copula"])
+def test_each_family_of_layers_is_trained_kept_and_drawn_from(layers, training_record, detector, tmp_path):
+    recipe = TINY.model_copy(update={"families": ["electromagnetic"], "layers": LayersRecipe(family=layers)})
+    (made,) = make_model(ShowerTrainer, recipe, DataFiles([training_record]), tmp_path)
+    assert made.config["families"]["electromagnetic"]["layers"] == layers
+    options = {"model": str(made.folder), "outside": "refuse"}
+    backend = make_backend("simulate", "ml", {**options, "evaluations": 2}, detector)
+    backend.prepare()
+    assert run(backend, [[particle(22, 10.0, 2.2)]])[1]["showers"] == 1
+    with pytest.raises(InputError, match=f"a {layers} has no teacher; leave `network` out"):
+        make_backend("simulate", "ml", {**options, "network": "teacher"}, detector)
 
 
 def test_a_warm_start_without_a_step_is_the_earlier_model(training_record, learned, tmp_path):

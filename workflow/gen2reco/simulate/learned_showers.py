@@ -78,6 +78,8 @@ class Learned(Backend):
                 f"{self.model.folder}: a model of {config.layers} layers, but detector `{detector.name}` has "
                 f"{detector.n_layers}; give a model that was trained for it"
             )
+        if options.network == "teacher" and (other := {s.layers for s in config.families.values()} - {"flow"}):
+            raise InputError(f"{self.model.folder}: a {', '.join(sorted(other))} has no teacher; leave `network` out")
         self.model_digest, self.geometry = self.model.digest, Geometry(detector)
         self.range, self.fallback = Range.of(config), options.outside or "geant4"
         self.network, self.evaluations = _chosen(options, config.quality)

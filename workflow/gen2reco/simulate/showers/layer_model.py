@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.families import FAMILIES, Generator
 from gen2reco.flow.marginals import Marginals, filled, perceptron
 from gen2reco.flow.networks import VectorNetwork
 from gen2reco.flow.path import sample
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
+from gen2reco.simulate.showers.shower_config import ShowerSizes
 
 N_WHOLE = 3
 """Numbers of the whole shower at the vector's end."""
@@ -100,19 +102,24 @@ def from_vectors(x: NDArray, start: NDArray, energy: NDArray, geometry: Geometry
 
 
 class LayerModel(Marginals):
-    """Start layer, which layers have cells, the marginals of their numbers, and the flow with its one-step student.
+    """Start layer, which layers have cells, the marginals of their numbers, and the flow with its one-step student, or
+    another generator in its place.
 
     A layer without cells is the lowest of its number of cells: a share of the scores, as large as its chance, stands
     for it, and the marginal distribution is that of the others.
     """
 
-    def __init__(self, n_context: int, n_layers: int, width: int, depth: int):
+    def __init__(self, n_context: int, n_layers: int, sizes: ShowerSizes):
         dim, n_condition = 2 * n_layers + N_WHOLE, n_context + n_layers + 1
         start, occupied = perceptron(n_context, 96, n_layers + 1), perceptron(n_condition, 96, n_layers)
         super().__init__(dim, n_condition)
         self.n_layers, self.start, self.occupied = n_layers, start, occupied
-        self.teacher = VectorNetwork(dim, n_condition, width, depth)
-        self.student = VectorNetwork(dim, n_condition, width, depth)
+        shape = dim, n_condition, sizes.width, sizes.depth
+        self.generator: Generator | None = None
+        if sizes.layers == "flow":
+            self.teacher, self.student = VectorNetwork(*shape), VectorNetwork(*shape)
+        else:
+            self.generator = FAMILIES[sizes.layers](*shape)
 
     def condition(self, context: Tensor, start: Tensor) -> Tensor:
         """The flow's condition: context (n, n_context) and the start layer (n,)."""
@@ -126,13 +133,16 @@ class LayerModel(Marginals):
 
     @torch.no_grad()
     def draw(self, context: Tensor, rng: np.random.Generator, network: str, evaluations: int) -> tuple[Tensor, Tensor]:
-        """Start layers (n,) and vectors (n, dim); network: `student`, `teacher` or `copula` (none)."""
+        """Start layers (n,) and vectors (n, dim); network: `student`, `teacher` or `copula` (none), of a flow."""
         chance = self.start(context).softmax(1).cumsum(1)
         draws = torch.from_numpy(rng.random(len(context), dtype=np.float32))
         start = (draws[:, None].to(chance.device) > chance[:, :-1]).sum(1)
         condition = self.condition(context, start)
-        white = torch.from_numpy(rng.standard_normal((len(context), self.dim), dtype=np.float32)).to(context.device)
-        if network != "copula":
+        wide = self.generator.noise if self.generator else self.dim
+        white = torch.from_numpy(rng.standard_normal((len(context), wide), dtype=np.float32)).to(context.device)
+        if self.generator:
+            white = self.generator.draw(white, condition, evaluations)
+        elif network != "copula":
             white = sample(getattr(self, network), white, condition, evaluations)
         return start, self.outward(white, condition)
 

@@ -16,13 +16,19 @@ Scale = tuple[float, PositiveFloat]
 """Centre and width of a number: (x - centre) / width is about standard."""
 
 
+Layers = Literal["flow", "meanflow", "diffusion", "gan", "vae", "spline", "copula"]
+"""Ways to draw a shower's layers."""
+
+
 class ShowerSizes(Block):
-    """Sizes of the networks of a family."""
+    """Sizes of the networks of a family, and what they are."""
 
     width: int = Field(default=192, ge=1, le=4096)
     """Width of the flow's residual network."""
     depth: int = Field(default=3, ge=1, le=64)
     """Its residual blocks."""
+    layers: Layers = "flow"
+    """How the layers are drawn."""
 
 
 class ContextScales(ModelConfig):

@@ -36,7 +36,7 @@ class FamilyModel(nn.Module):
     def __init__(self, conditioning: Conditioning, n_layers: int, sizes: ShowerSizes):
         super().__init__()
         self.conditioning = conditioning
-        self.layers = LayerModel(len(conditioning), n_layers, sizes.width, sizes.depth)
+        self.layers = LayerModel(len(conditioning), n_layers, sizes)
         self.cells = CellModel(len(conditioning), n_layers)
 
     @torch.no_grad()

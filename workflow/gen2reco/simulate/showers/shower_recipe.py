@@ -4,7 +4,15 @@ from pydantic import Field
 
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
-from gen2reco.simulate.showers.shower_config import ShowerSizes
+from gen2reco.simulate.showers.shower_config import Layers, ShowerSizes
+
+
+class LayersRecipe(Block):
+    """How the layers of a shower are drawn."""
+
+    family: Layers = "flow"
+    """`flow`: flow matching with a student of one evaluation; or another generative model of the same size, trained for
+    as many steps as teacher and student together."""
 
 
 class ShowerRecipe(Block):
@@ -14,6 +22,8 @@ class ShowerRecipe(Block):
     """Families of species to train, of electromagnetic, hadron, muon."""
     sizes: ShowerSizes = ShowerSizes()
     """Sizes of the networks."""
+    layers: LayersRecipe = LayersRecipe()
+    """How the layers are drawn."""
     start: Training = Training(steps=1500, batch=512)
     """Training of the start layer, and of which layers have cells."""
     quantiles: Training = Training(steps=2500, batch=512)
@@ -30,6 +40,11 @@ class ShowerRecipe(Block):
     """Layers that the cells are learned from."""
     cells: Training = Training(steps=6000, batch=128, learning_rate=2e-3, mixed_precision=False)
     """Training of the cells; a batch counts layers."""
+
+    @property
+    def networks(self) -> ShowerSizes:
+        """The networks of each family of species."""
+        return self.sizes.model_copy(update={"layers": self.layers.family})
 
     @property
     def distillation(self) -> Distillation:

@@ -49,9 +49,12 @@ def train_family(family: str, showers: Showers, detector: Detector, recipe: Show
         raise InputError(f"{len(showers)} showers of family `{family}`, expected at least 100; make more of them")
     torch.manual_seed(recipe.start.seed)
     conditioning = Conditioning(FAMILIES[family], ContextScales.of(detector))
-    model = FamilyModel(conditioning, geometry.n_layers, recipe.sizes)
+    model = FamilyModel(conditioning, geometry.n_layers, recipe.networks)
     if work.parent:
-        own = {"families": {family: recipe.sizes.model_dump(mode="json")}, "species": {family: [*conditioning.species]}}
+        own = {
+            "families": {family: recipe.networks.model_dump(mode="json")},
+            "species": {family: [*conditioning.species]},
+        }
         _start(model, family, {**own, "layers": detector.n_layers}, work.parent)
     whole = true_whole(showers, geometry)
     context = conditioning.context(showers.incidence)
@@ -76,7 +79,7 @@ def trained(
     species = {family: list(model.conditioning.species) for family, model in made.items()}
     known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for codes in species.values() for pdg in codes])]
     config = {
-        "families": {family: recipe.sizes.model_dump(mode="json") for family in made},
+        "families": {family: recipe.networks.model_dump(mode="json") for family in made},
         "species": species,
         "layers": detector.n_layers,
         "scales": ContextScales.of(detector).model_dump(mode="json"),
@@ -105,6 +108,11 @@ def _train_layers(
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
     model.fit_whitening(x, mask, condition, noise)
     data = objectives.VectorData(model.inward(x, mask, condition, noise).numpy(), condition.numpy())
+    if generator := model.generator:
+        both = recipe.teacher.model_copy(update={"steps": recipe.teacher.steps + recipe.student.steps})
+        objective, others = generator.objective(data), generator.others(data)
+        work.fit("layers", generator, objective, generator.settings(both), *others)
+        return
     chosen = np.arange(recipe.pairs) % len(data)
     work.distil("", model.teacher, model.student, data, recipe.teacher, recipe.distillation, chosen)
 
