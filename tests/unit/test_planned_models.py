@@ -9,6 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from gen2reco.campaign.job import planned_job
+from gen2reco.campaign.mistakes import check_campaign
 from gen2reco.campaign.model_pins import restore_models
 from gen2reco.campaign.model_receipts import finished_model, kept_digest, write_receipt
 from gen2reco.campaign.plan import Plan, make_plan, read_plan
@@ -17,6 +18,7 @@ from gen2reco.cli import cli
 from gen2reco.errors import InputError
 from gen2reco.paths import made_model, trained_file
 from gen2reco.run.model_folder import save_model
+from repository import REPOSITORY
 
 CHAIN = {
     "generate": {"backend": "gun", "process": {"kind": "gun", "species": [22], "energy": [5, 100]}},
@@ -198,6 +200,14 @@ def test_a_model_that_starts_from_another_comes_after_it(plan, tmp_path):
     shutil.rmtree(folder)
     restore_models(plan(model(**{"from": "release"}), new_revision=True))
     assert folder.is_dir()
+
+
+CAMPAIGNS = sorted((REPOSITORY / "configs/campaigns").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CAMPAIGNS, ids=lambda path: path.stem)
+def test_every_campaign_of_the_repository_is_checked_without_a_mistake(path):
+    assert check_campaign(path).campaign.name == path.stem
 
 
 def test_a_family_is_a_model_and_a_sample_a_member(plan):

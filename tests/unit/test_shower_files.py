@@ -28,6 +28,7 @@ from gen2reco.generate.gun import Gun
 from gen2reco.run.stage import Chunk
 from gen2reco.simulate.hits_record import hits_table
 from gen2reco.simulate.placing import choose
+from gen2reco.simulate.shower_file import ShowerFile
 from gen2reco.validate.shower_files import compare
 
 N = 30
@@ -107,6 +108,35 @@ def test_points_are_read_by_the_package_of_their_layout_and_come_back_exactly(sa
         assert np.array_equal(flat(back.deposits.cell), flat(before.cell))
         assert np.array_equal(flat(back.deposits.energy), flat(before.energy))
         assert np.allclose(flat(back.deposits.time), flat(before.time), atol=2e-6)
+
+
+def test_a_sample_gives_its_showers_without_a_file(sample, tmp_path, repository, detector):
+    folder, _, _ = sample
+    given = ("simulate", folder / "particles.parquet", tmp_path / "l.parquet", "--backend", "showers", "--seed", 3,
+             "--detector", repository / "configs/detectors/hgcal.yaml", "--option", "keep_deposits=true")  # fmt: skip
+    code, said = run(*given)
+    assert code == 2 and "give `--option file=FILE` or `--library FILES`" in said
+    code, said = run(*given, "--library", folder / "hits.parquet")
+    assert code == 0, said
+    back = records.awkward(records.read(tmp_path / "l.parquet", "hits")).deposits
+    before = records.awkward(records.read(folder / "hits.parquet", "hits")).deposits
+    assert np.array_equal(flat(back.cell), flat(before.cell))
+    assert np.array_equal(flat(back.energy), flat(before.energy))
+
+
+CHAINS = {
+    "nothing": ({}, None, "`file` is missing"),
+    "no deposits": ({"library": "l"}, {"generate": {"owner": "l"}, "simulate": {"options": {}}}, "no deposits to take"),
+    "itself": ({"library": "l"}, {"generate": {"owner": "a"}, "simulate": {"options": {"keep_deposits": True}}},
+               "its particles are those of the sample itself"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHAINS)
+def test_a_planned_sample_without_showers_is_refused(what):
+    options, library, words = CHAINS[what]
+    with pytest.raises(InputError, match=words):
+        ShowerFile.check_chain(options, {"generate": {"owner": "a"}}, library and {"stages": library})
 
 
 def test_voxels_keep_the_energy_and_follow_the_challenge(sample, tmp_path, repository, detector):

@@ -1,5 +1,6 @@
 """Every mistake in a campaign file and the files it names, found by checks that do not wait for each other."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from gen2reco.campaign.plan import Plan
 from gen2reco.campaign.summary import estimate
 from gen2reco.config.block import Block, load_block, load_yaml, parse_block
 from gen2reco.config.detector import Detector
-from gen2reco.config.model_choice import ModelChoice
+from gen2reco.config.model_choice import ModelChoice, with_families
 from gen2reco.errors import InputError, Mistakes
 from gen2reco.run.model_folder import OtherDetector
 from gen2reco.run.stage import make_backend
@@ -27,6 +28,8 @@ def check_campaign(file: Path) -> Loaded:
     found, raw = Mistakes(), load_yaml(file)
     with found.caught():
         parse_block(raw, Campaign, str(file))
+    with suppress(ValueError):  # which the campaign told
+        raw = with_families(raw)
     detector = _detector(file, raw, found)
     samples = _valid(raw.get("samples"), Sample)
     models = _valid(raw.get("models"), ModelChoice)
@@ -42,6 +45,8 @@ def check_campaign(file: Path) -> Loaded:
             with found.caught():
                 _check_stage(file, name, stage, choice, detector, models)
     for name, model in models.items():
+        if any(len(values) != 1 for values in model.vary.values()):
+            continue  # a family that could not be told apart
         with found.caught(f"{file}: models.{name}"):
             recipe_of(file, model, training_kind(model.train))
     if not found.lines:

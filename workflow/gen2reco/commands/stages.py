@@ -27,7 +27,7 @@ from gen2reco.verbosity import QUIET, VERBOSE, say
 
 FILE = click.Path(path_type=Path)
 MAX_BLOCKS = 10
-LIBRARY_HELP = "Files of a library, whose events are added as pile-up; takes all that follow it."
+LIBRARY_HELP = "Files of a library, whose events are added as pile-up or give showers; takes all that follow it."
 
 
 def _job_options(stage: Stage, command: Callable) -> Callable:

@@ -62,6 +62,7 @@ _BUILT_IN = (
         help="Make calorimeter hits of particles: Geant4 or a learned simulation.",
         step="Particles to calorimeter hits.",
         draws=True,
+        takes_library=True,
     ),
     Stage(
         name="readout",

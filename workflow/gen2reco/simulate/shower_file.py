@@ -1,24 +1,27 @@
-"""Anybody's showers: each particle at the front face gets a shower of a file, nearest in energy and angle."""
+"""Anybody's showers: each particle at the front face gets one of a file or of a sample, nearest in energy and angle."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from gen2reco.config.block import Block
+from gen2reco.config.block import Block, Name, parse_block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.propagate import AtFace, enter
 from gen2reco.errors import InputError
-from gen2reco.events.truth import simulated
+from gen2reco.events import records
+from gen2reco.events.truth import Properties, simulated
 from gen2reco.exchange import hdf5
 from gen2reco.exchange.binning import read_binning
 from gen2reco.exchange.point_files import PointFile, is_point_file
-from gen2reco.exchange.points import Showers
+from gen2reco.exchange.points import Showers, joined, of_hits
 from gen2reco.exchange.voxel_files import VoxelFile, check_unit, is_voxel_file
 from gen2reco.files import file_digest
 from gen2reco.run import fallback
@@ -33,21 +36,27 @@ FAR = 2.0
 """Factor in energy up to which a shower is scaled."""
 BATCH = 2000
 """Showers that are placed at once; bounds memory."""
+READ = 500
+"""Events of a library that are read at once."""
 JUDGED = 500
 """Showers by which the unit of a file is checked."""
 
 
 class ShowerFile(Backend):
-    """Each particle gets a shower of its species from a file, nearest in energy and angle, scaled to its energy and
-    placed at its entry and direction. In a chunk none is taken twice until all are used."""
+    """Each particle gets a shower of its species from a file or a sample, nearest in energy and angle, scaled to its
+    energy and placed at its entry and direction. In a chunk none is taken twice until all are used."""
 
     name, stage, isolate, needs_detector, chunk_events, version = "showers", "simulate", True, True, 10_000, 1
+    takes_library = True
 
     class Options(Block):
         """The file and its use."""
 
-        file: str
+        file: str | None = None
         """HDF5 file of points (ShowerData) or of voxels (CaloChallenge); relative to the campaign."""
+        library: Name | None = None
+        """Instead of a file: the sample of the campaign, with deposits, whose showers are taken; by hand its files:
+        `--library FILES`."""
         sha256: str | None = None
         """Digest of the file, filled in when it is read; a file that has changed since is refused."""
         binning: str | None = None
@@ -63,6 +72,8 @@ class ShowerFile(Backend):
         def _digest(cls, given: Any) -> Any:
             if not isinstance(given, dict) or not isinstance(given.get("file"), str) or given.get("sha256"):
                 return given
+            if given.get("library"):
+                raise ValueError("`file` and `library`: expected one of them")
             try:
                 return {**given, "sha256": file_digest(given["file"])}
             except OSError as error:
@@ -76,15 +87,28 @@ class ShowerFile(Backend):
         self.geometry = Geometry(detector)
         self.planes = self.geometry.z - detector.front_face
 
+    @classmethod
+    def check_chain(cls, options: dict, stages: dict[str, dict], library: dict | None) -> None:
+        """Refuse a planned sample without file or library, and a library that keeps no deposits or is the sample."""
+        if library is None:
+            if options.get("file") is None:
+                raise InputError("`file` is missing; name a file of showers, or a sample by `library`")
+            return
+        what, made = f"`library: {options['library']}`", library["stages"]
+        if not made.get("simulate", {}).get("options", {}).get("keep_deposits"):
+            raise InputError(f"{what}: no deposits to take showers from; set `keep_deposits: true` in its `simulate`")
+        if made["generate"]["owner"] == stages["generate"]["owner"]:
+            raise InputError(f"{what}: its particles are those of the sample itself; name a sample of others")
+
     def prepare(self) -> None:
-        """Open the file, and set up Geant4 if it is the fallback. Raises InputError for a file that does not fit."""
-        if file_digest(self.options.file) != self.options.sha256:
-            raise InputError(f"{self.options.file}: has changed since it was planned; plan again, or put it back")
-        self.file = open_showers(Path(self.options.file), self.options.binning, self.detector)
+        """Open the file or the library, and set up Geant4 if it is the fallback. Raises InputError for what does not
+        fit."""
+        self.file = self._opened()
+        self.source = str(self.file.path)
         if not len(self.file):
-            raise InputError(f"{self.options.file}: holds no showers")
+            raise InputError(f"{self.source}: holds no showers")
         some = self._read(np.unique(np.linspace(0, len(self.file) - 1, JUDGED).astype(np.int64)))
-        check_unit(some.points[:, 3], some.energy, Path(self.options.file))
+        check_unit(some.points[:, 3], some.energy, self.file.path)
         if self.options.outside == "geant4":
             self.reference = Geant4(Geant4.Options(), self.detector)
             self.reference.prepare()
@@ -100,7 +124,7 @@ class ShowerFile(Backend):
         if not known.all() and self.options.outside == "refuse":
             at = int(np.argmin(known))
             raise InputError(
-                f"event {events['event'][int(at_face.event[at])].as_py()}: {self.options.file} has no shower for "
+                f"event {events['event'][int(at_face.event[at])].as_py()}: {self.source} has no shower for "
                 f"{reasons[at]} ({inc.energy[at]:.4g} GeV); set `outside: geant4`, or give more showers"
             )
         own, reference = streams(chunk.seed)[0].spawn(2)
@@ -147,10 +171,17 @@ class ShowerFile(Backend):
         facts = {"showers": len(inc), "showers_taken_again": int(again), "energy_out_of_cells": lost}
         return Deposits.none().joined(*parts), facts
 
+    def _opened(self) -> "PointFile | VoxelFile | Held":
+        if self.library:
+            return Held.of(self.library, self.detector)
+        if self.options.file is None:
+            raise InputError("simulate showers: no showers; give `--option file=FILE` or `--library FILES`")
+        if file_digest(self.options.file) != self.options.sha256:
+            raise InputError(f"{self.options.file}: has changed since it was planned; plan again, or put it back")
+        return open_showers(Path(self.options.file), self.options.binning, self.detector)
+
     def _read(self, chosen: NDArray) -> Showers:
-        if isinstance(self.file, PointFile):
-            return self.file.read(chosen)
-        return self.file.read(chosen, self.planes)
+        return self.file.read(chosen, self.planes) if isinstance(self.file, VoxelFile) else self.file.read(chosen)
 
     def _reasons(self, inc: Incidence) -> NDArray:
         """Why the file has no shower for each particle, (n,) text; empty where it has."""
@@ -164,6 +195,38 @@ class ShowerFile(Backend):
             reasons[own[inc.energy[own] > FAR * energy.max()]] = f"{name} above {FAR * energy.max():.4g} GeV"
             reasons[own[inc.energy[own] < energy.min() / FAR]] = f"{name} below {energy.min() / FAR:.4g} GeV"
         return reasons
+
+
+@dataclass(frozen=True)
+class Held:
+    """Showers of hits files with deposits, in memory."""
+
+    path: Path
+    showers: Showers
+
+    @classmethod
+    def of(cls, files: Sequence[Path], detector: Detector) -> Self:
+        """Those of all files. Raises InputError for one without deposits or of another geometry."""
+        parts = []
+        for file in files:
+            source = records.Source(file, "hits", ["event", "particles", "deposits"])
+            made = (source.story.get("simulate") or {}).get("detector")
+            if made and parse_block(made, Detector, f"metadata of {file}").geometry_digest != detector.geometry_digest:
+                raise InputError(f"{file}: showers of another geometry than that of detector `{detector.name}`")
+            properties = Properties.of(source.story)
+            parts += [of_hits(events, detector, str(file), properties) for events in source.tables(READ)]
+        return cls(Path(files[0]), joined(parts))
+
+    def __len__(self) -> int:
+        return len(self.showers)
+
+    pdg = property(lambda self: self.showers.pdg)
+    energy = property(lambda self: self.showers.energy)
+    direction = property(lambda self: self.showers.direction)
+
+    def read(self, chosen: NDArray) -> Showers:
+        """The chosen showers, by index."""
+        return self.showers.take(chosen)
 
 
 def open_showers(path: Path, binning: str | None, detector: Detector) -> PointFile | VoxelFile:
