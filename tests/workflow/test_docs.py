@@ -73,6 +73,21 @@ def test_the_example_backend_runs(repository, gen2reco, clusters, tmp_path, monk
     np.testing.assert_allclose(energies[1].to_list(), (2 * energies[0]).to_list())
 
 
+def test_the_example_generator_of_showers_runs(repository, gen2reco, tmp_path, monkeypatch):
+    assert len(install(repository / "docs/exchange.md", tmp_path, monkeypatch, "gammas.py")) <= 40
+    detector = ("--detector", repository / "configs/detectors/hgcal.yaml")
+    process = repository / "configs/processes/held_out_photons.yaml"
+    steps = [("generate", "p.parquet", "--process", process, "--events", "30")]
+    steps += [("simulate", "p.parquet", "h.parquet", "--backend", "gammas", "--option", "points=300", *detector)]
+    for step in steps:
+        done = gen2reco(*step)
+        assert done.returncode == 0, done.stderr
+    hits = records.awkward(records.read(tmp_path / "h.parquet", "hits"))
+    energy = np.array([event.energy[0] for event in hits.particles])
+    measured = np.array([sum(event.energy) for event in hits.hits])
+    assert 0.6 < np.median(measured / energy) < 1.05  # less what is below the threshold
+
+
 @pytest.fixture
 def tagging(repository, tmp_path, monkeypatch):
     """The stage `tag` of docs/stages.md, installed."""

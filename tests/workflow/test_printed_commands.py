@@ -92,7 +92,7 @@ def test_every_printed_command_exists_with_its_options_and_files():
         except (click.UsageError, AssertionError, TypeError) as error:
             raise AssertionError(f"{where}: {error}") from None
         options = _parse_options(given.get("options") or ())
-        if command.name in STAGES and "model" not in options:
+        if command.name in STAGES and not {"model", "file"} & {*options}:
             backend = given["backend"] or STAGES[command.name].backend
             if process := given.get("process"):
                 if not (REPOSITORY / process).is_file():
@@ -183,3 +183,24 @@ def test_printed_commands_on_events_and_on_the_campaign_of_the_tutorial(by_hand,
     )
     assert done.returncode == 0, done.stderr
     assert "electrons_raw" in done.stdout and (by_hand / "results/electrons/plan.lock.json").is_file()
+
+
+def test_the_exchange_of_showers_from_first_to_last(tmp_path):
+    """Photons by learned showers, which take less time; as few as are compared."""
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    run = []
+    for words, whole in commands(REPOSITORY / "docs/exchange.md"):
+        if not whole or words[0] != "gen2reco":
+            continue
+        words = small(words)
+        words = ["ml" if word == "geant4" else word for word in words]
+        if "--events" in words:
+            words[words.index("--events") + 1] = "210"
+        run.append(words)
+    assert len(run) == 8
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(run)], cwd=tmp_path, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert {row["showers"] for row in metrics} <= {105, 210} and len(metrics) > 12

@@ -12,9 +12,7 @@ from pydantic import model_validator
 
 from gen2reco.config.block import Block, Name, parse_block
 from gen2reco.config.detector import Detector
-from gen2reco.detector.digitise import Deposits
-from gen2reco.detector.geometry import Geometry
-from gen2reco.detector.propagate import AtFace, enter
+from gen2reco.detector.propagate import enter
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import Properties, simulated
@@ -26,28 +24,25 @@ from gen2reco.exchange.voxel_files import VoxelFile, check_unit, is_voxel_file
 from gen2reco.files import file_digest
 from gen2reco.run import fallback
 from gen2reco.run.seeds import streams
-from gen2reco.run.stage import Backend, Chunk, Result
+from gen2reco.run.stage import Chunk, Result
 from gen2reco.simulate.geant4 import Geant4
-from gen2reco.simulate.hits_record import face_facts, hits_table, left_out_line
-from gen2reco.simulate.placing import choose, place
+from gen2reco.simulate.own_showers import OwnShowers
+from gen2reco.simulate.placing import choose
 from gen2reco.simulate.showers.incidence import Incidence, incidence
 
 FAR = 2.0
 """Factor in energy up to which a shower is scaled."""
-BATCH = 2000
-"""Showers that are placed at once; bounds memory."""
 READ = 500
 """Events of a library that are read at once."""
 JUDGED = 500
 """Showers by which the unit of a file is checked."""
 
 
-class ShowerFile(Backend):
+class ShowerFile(OwnShowers):
     """Each particle gets a shower of its species from a file or a sample, nearest in energy and angle, scaled to its
     energy and placed at its entry and direction. In a chunk none is taken twice until all are used."""
 
-    name, stage, isolate, needs_detector, chunk_events, version = "showers", "simulate", True, True, 10_000, 1
-    takes_library = True
+    name, isolate, chunk_events, version, takes_library = "showers", True, 10_000, 1, True
 
     class Options(Block):
         """The file and its use."""
@@ -80,12 +75,6 @@ class ShowerFile(Backend):
                 raise ValueError(f"{given['file']}: cannot be read: {error.strerror}; check the path") from None
 
     options: Options
-    detector: Detector
-
-    def __init__(self, options: Options, detector: Detector):
-        super().__init__(options, detector)
-        self.geometry = Geometry(detector)
-        self.planes = self.geometry.z - detector.front_face
 
     @classmethod
     def check_chain(cls, options: dict, stages: dict[str, dict], library: dict | None) -> None:
@@ -128,18 +117,23 @@ class ShowerFile(Backend):
                 f"{reasons[at]} ({inc.energy[at]:.4g} GeV); set `outside: geant4`, or give more showers"
             )
         own, reference = streams(chunk.seed)[0].spawn(2)
-        deposits, facts = self._placed(at_face[known], inc[known], own)
+        self.chosen, again = self._chosen(inc[known], own)
+        deposits, facts = self.deposits(at_face[known], own)
+        facts["showers_taken_again"] = again
         if not known.all():
             deposits = deposits.joined(self.reference.deposits(at_face[~known], reference))
             facts |= self.reference.physics()
         facts["fallback_reasons"] = fallback.by_reason(reasons[~known], at_face.energy[~known])
-        table = hits_table(events, every, deposits.merged(), self.geometry, chunk.seed, self.options.keep_deposits)
-        return Result(table, face_facts(events, every, self.properties) | facts)
+        return self.result(chunk, events, every, deposits, facts)
+
+    def showers(self, particles: Incidence, rng: np.random.Generator) -> Showers:
+        """Those that were chosen for the next particles."""
+        now, self.chosen = np.split(self.chosen, [len(particles)])
+        return self._read(now)
 
     def notices(self, facts: dict) -> list[str]:
-        """What fell back, was taken again, or fell out of the calorimeter."""
-        reasons, line = fallback.reasons_of(facts), left_out_line(facts.get("not_simulated", {}))
-        lines = [] if line is None else [line]
+        """What fell back, was taken again, was not simulated, or fell out of the calorimeter."""
+        reasons, lines = fallback.reasons_of(facts), super().notices(facts)
         if reasons:
             lines.append(
                 f"simulate showers: {fallback.number(reasons)} of {facts['particles_at_face']} particles "
@@ -148,28 +142,17 @@ class ShowerFile(Backend):
             )
         if again := facts.get("showers_taken_again", 0):
             lines.append(f"simulate showers: {again} of {facts['showers']} showers were taken before in their chunk")
-        if lost := facts.get("energy_out_of_cells", 0.0):
-            lines.append(f"simulate showers: {lost:.4g} GeV fell into no cell")
         return lines
 
-    def _placed(self, at_face: AtFace, inc: Incidence, rng: np.random.Generator) -> tuple[Deposits, dict]:
-        held = self.file
+    def _chosen(self, inc: Incidence, rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+        """The shower of each particle, by index, and how many were taken again."""
+        held, chosen, again = self.file, np.full(len(inc), -1, np.int64), 0
         lean = np.hypot(*(held.direction[:, :2] / held.direction[:, 2:]).T)
-        chosen, again = np.full(len(inc), -1, np.int64), 0
         for code in np.unique(inc.pdg):
             own, those = np.flatnonzero(inc.pdg == code), np.flatnonzero(held.pdg == code)
             found, more = choose(inc.energy[own], inc.steepness[own], held.energy[those], lean[those], rng)
             chosen[own], again = those[found], again + more
-        parts, lost = [], 0.0
-        for start in range(0, len(inc), BATCH):
-            some = slice(start, start + BATCH)
-            scale = inc.energy[some] / held.energy[chosen[some]]
-            scale = np.where(np.abs(scale - 1) < 1e-6, 1.0, scale)  # the same energy, kept as float32
-            deposits, out = place(self._read(chosen[some]), at_face[some], inc[some], scale, self.geometry)
-            parts.append(deposits)
-            lost += out
-        facts = {"showers": len(inc), "showers_taken_again": int(again), "energy_out_of_cells": lost}
-        return Deposits.none().joined(*parts), facts
+        return chosen, int(again)
 
     def _opened(self) -> "PointFile | VoxelFile | Held":
         if self.library:
