@@ -131,6 +131,24 @@ def test_row_groups_are_bounded(tmp_path, monkeypatch):
     assert [file.row_group(i).num_rows for i in range(file.num_row_groups)] == [4, 4, 4, 1, 1]
 
 
+def test_reading_holds_a_row_group_and_not_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "GROUP_ROWS", 1)
+    held = 50_000
+    empty = records.empty("hits")
+    hit = {field.name: 1 for field in empty.schema.field("hits").type.value_type}
+    one = empty.schema.empty_table().to_pydict() | {"event": [0], "weight": [1.0]}
+    one |= {name: [[]] for name in ("particles", "tracks", "contributions")} | {"hits": [[hit] * held]}
+    row = pa.Table.from_pydict(one, empty.schema)
+    events = [row.set_column(0, empty.schema.field("event"), pa.array([i])) for i in range(30)]
+    records.write_stream(tmp_path / "h.parquet", iter(events), "hits")
+    del events
+    before, source = pa.total_allocated_bytes(), records.Source(tmp_path / "h.parquet", "hits")
+    for start in (0, 1, 20):
+        part = source.slice(start, start + 2)
+        assert part["event"].to_pylist() == [start, start + 1]
+        assert pa.total_allocated_bytes() - before < 12 * row.nbytes  # 87 when all groups are opened at once
+
+
 def test_tables_of_one_file_have_the_same_columns(tmp_path):
     tables = iter([particles(), particles(weights=[[1.0], [2.0]])])
     with pytest.raises(InputError, match="column `weights` is in some tables and not in others"):

@@ -154,10 +154,11 @@ class Source:
         self._stream = self._read_from(group, max(rows, 1))
 
     def _read_from(self, group: int, rows: int) -> Iterator[pa.Table]:
-        groups = list(range(group, len(self._starts) - 1))
+        groups = range(group, len(self._starts) - 1)
         with open_file(self.path, self.record, buffer_size=_BUFFER, pre_buffer=False) as file, _reading(self.path):
-            for batch in file.iter_batches(rows, groups, self._schema.names, use_threads=False):
-                yield table_of({name: batch[name] for name in self._schema.names}, self._schema, f"{self.path}: ")
+            for one in groups:  # of several at once all are decoded before the first batch
+                for batch in file.iter_batches(rows, [one], self._schema.names, use_threads=False):
+                    yield table_of({name: batch[name] for name in self._schema.names}, self._schema, f"{self.path}: ")
 
     def _expected(self, names: list[str]) -> pa.Schema:
         """The schema of what is read. Raises InputError for columns that are missing or unknown."""
