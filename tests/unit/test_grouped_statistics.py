@@ -183,6 +183,17 @@ def test_a_floor_has_no_more_draws_than_the_candidate():
     assert spread[0] == pytest.approx(1 / np.sqrt(5), rel=0.15) and spread[1] == pytest.approx(1.0, rel=0.15)
 
 
+def test_few_groups_of_very_many_units_are_thinned_for_a_classifier():
+    rng = np.random.default_rng(6)
+    group = np.repeat(np.arange(8), 500)  # more units a group than the classifier sees in all
+    x, y, z = rng.normal(size=(4000, 2)), rng.normal(size=(4000, 2)), rng.normal(0.7, 1.0, (4000, 2))
+    same, n = two_sample_auc(x, y, group, group, most=400, seed=1)
+    other, _ = two_sample_auc(x, z, group, group, most=400, seed=1)
+    assert 250 < n <= 400 and abs(same.value - 0.5) < 4 * same.uncertainty and other.value > 0.64
+    alone, n = two_sample_auc(x, y, np.zeros(4000, int), np.ones(4000, int), most=400, seed=1)
+    assert n <= 400 and (np.isnan(alone.value) or 0 < alone.value < 1)
+
+
 def features(seed: int) -> np.ndarray:
     """Features that all draws of a source share."""
     return np.repeat(np.random.default_rng(seed).normal(size=(SOURCES, 3)), DRAWS, axis=0)

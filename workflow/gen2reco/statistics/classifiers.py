@@ -10,6 +10,7 @@ from gen2reco.statistics.roc import auc_parts, hanley_mcneil, roc_auc
 FOLDS = 5
 FEWEST = 40
 """Units of each class below which no classifier is trained."""
+_UNKNOWN = Measured(*[float("nan")] * 4)
 
 
 def two_sample_auc(
@@ -37,10 +38,16 @@ def two_sample_auc(
                 ((reference, weight_reference), (candidate, weight_candidate)))  # fmt: skip
     n = int(min(most, len(reference) // 2, len(candidate)))
     if n < FEWEST:
-        return Measured(*[float("nan")] * 4), n
+        return _UNKNOWN, n
+    rows = _fitting(events_reference, n, seed)
+    reference, events_reference, w_a = reference[rows], events_reference[rows], w_a[rows]
+    rows = _fitting(events_candidate, n, seed)
+    candidate, events_candidate, w_b = candidate[rows], events_candidate[rows], w_b[rows]
     order = np.random.default_rng(seed).permutation(np.union1d(events_reference, events_candidate))
     first = whole_events(events_reference, order, n)
     second = whole_events(events_candidate, order, n)
+    if min(len(first), len(second)) < FEWEST:
+        return _UNKNOWN, min(len(first), len(second))
     value, uncertainty = _auc(
         (reference[first], events_reference[first], w_a[first]),
         (candidate[second], events_candidate[second], w_b[second]),
@@ -52,9 +59,20 @@ def two_sample_auc(
     return Measured(value, uncertainty, floors[n], uncertainty), min(len(first), len(second))
 
 
+def _fitting(events: NDArray, n: int, seed: int) -> NDArray[np.int64]:
+    """All units, or so many by chance that n hold units of several events, where events have very many."""
+    number = len(np.unique(events))
+    wanted = min(FOLDS, max(number // 2, 1)) * len(events) / number
+    if wanted <= n:
+        return np.arange(len(events))
+    return np.flatnonzero(np.random.default_rng([seed, 2]).random(len(events)) < n / wanted)
+
+
 def _floor(x: NDArray, events: NDArray, weight: NDArray, n: int, seed: int) -> float:
     """AUC of n units against n others of the same sample, of other events."""
     halves = whole_halves(events, np.random.default_rng([seed, 1]).permutation(np.unique(events)), n)
+    if min(map(len, halves)) < FEWEST:
+        return float("nan")
     first, second = ((x[half], events[half], weight[half]) for half in halves)
     return _auc(first, second, seed)[0]
 
@@ -62,9 +80,9 @@ def _floor(x: NDArray, events: NDArray, weight: NDArray, n: int, seed: int) -> f
 def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
     """Out-of-fold AUC of two classes, each (features, events, weights), and its uncertainty.
 
-    The uncertainty is Hanley and McNeil's of the effective numbers, or that by events where units of a class share
-    them. The AUC is the mean over folds: scores of different folds are not on one scale, and pooled they would pull the
-    AUC below 0.5.
+    The uncertainty is Hanley and McNeil's of the effective numbers, or that by events, if larger, where units of a
+    class share them. The AUC is the mean over folds: scores of different folds are not on one scale, and pooled they
+    would pull the AUC below 0.5.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -91,7 +109,8 @@ def _auc(first: tuple, second: tuple, seed: int) -> tuple[float, float]:
     auc = float(np.average(found, weights=pairs)) if found else float("nan")
     if shared([events_a]) or shared([events_b]):
         if 0 < auc < 1:
-            return auc, float(np.sqrt(grouped_variance(parts / sum(pairs), [events])))
+            alone = hanley_mcneil(auc, effective_number(w_a), effective_number(w_b))
+            return auc, max(alone, float(np.sqrt(grouped_variance(parts / sum(pairs), [events]))))
         w_a, w_b = (np.bincount(np.unique(e, return_inverse=True)[1], w) for _, e, w in (first, second))
     return auc, hanley_mcneil(auc, effective_number(w_a), effective_number(w_b))
 
