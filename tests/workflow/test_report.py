@@ -274,7 +274,8 @@ def test_what_is_measured_is_what_the_tables_hold(samples, record):
         values, blocks = tables[part.name].values, tables[part.name].blocks
         for named in (part.quantities, part.profiles, part.rates, part.responses, part.classifiers):
             assert len({one.name for one in named}) == len(named)
-        assert {one.name for one in (*part.quantities, *part.rates, *part.responses)} <= values.keys()
+        quantities = [one for one in part.quantities if not one.optional]
+        assert {one.name for one in (*quantities, *part.rates, *part.responses)} <= values.keys()
         assert {over for one in (*part.rates, *part.responses) for over in one.over} <= values.keys()
         assert {name for one in part.classifiers for name in one.values} <= values.keys()
         assert {name for one in part.classifiers for name in one.blocks} <= blocks.keys()
