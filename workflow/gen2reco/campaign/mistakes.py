@@ -108,7 +108,7 @@ def _check_stage(
 def _way_out(stage: str, backend: str) -> str:
     """By which campaign a model for another detector is trained, and what making its data costs."""
     trained = [name for name in known_trainings() if _does(name, stage, backend)]
-    campaigns = [file for name in trained for file in sorted(CAMPAIGNS.glob("*.yaml")) if _trains(file, name)]
+    campaigns = [file for name in trained for file in sorted(CAMPAIGNS.glob("release_*.yaml")) if _trains(file, name)]
     if not campaigns:
         return "take another backend, or train a model for it (docs/trainings.md)"
     file = campaigns[0]
