@@ -147,6 +147,7 @@ def test_reading_holds_a_row_group_and_not_the_file(tmp_path, monkeypatch):
         part = source.slice(start, start + 2)
         assert part["event"].to_pylist() == [start, start + 1]
         assert pa.total_allocated_bytes() - before < 12 * row.nbytes  # 87 when all groups are opened at once
+    assert [part.num_rows for part in source.tables()] == [1] * 30
 
 
 def test_tables_of_one_file_have_the_same_columns(tmp_path):

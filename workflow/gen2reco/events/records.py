@@ -1,5 +1,6 @@
 """Read, write and check the records: Parquet files of one row an event with fixed writer settings."""
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -122,9 +123,10 @@ class Source:
         return parts.slice(start - self._first, stop - start).combine_chunks()
 
     def tables(self, rows: int = ROWS) -> Iterator[pa.Table]:
-        """All events in order, at most `rows` at once."""
-        for start in range(0, self.num_rows, rows):
-            yield self.slice(start, start + rows)
+        """All events in order, at most `rows` at once, and no more than a row group, which is bounded in bytes."""
+        for first, last in itertools.pairwise(self._starts.tolist()):
+            for start in range(first, last, rows):
+                yield self.slice(start, min(start + rows, last))
 
     @property
     def story(self) -> dict[str, dict]:
