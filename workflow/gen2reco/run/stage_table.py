@@ -137,7 +137,7 @@ TAKEN = (
     RESERVED
     | {"calibrate_rates", "check", "docs", "export", "export_model", "recover", "show", "status", "submit", "train"}
     | {"backends", "release", "tune", "verify", "all", "events", "like", "shard_events"}
-    | {"keep", "watch", "clean", "merge"}
+    | {"keep", "watch", "clean", "merge", "showers", "validate_showers"}
     | {"make_model", "judge_model", "judge", "train_gpu"}
 )
 """Names that no stage may have: of other commands and rules, and of other keys of a sample."""
