@@ -79,7 +79,7 @@ def complete(*words):
 def test_a_shell_completes_commands_backends_options_samples_and_profiles(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     assert complete("ca") == ["calibrate", "calibrate-rates"]
-    assert complete("simulate", "--backend", "") == ["geant4", "ml"]
+    assert complete("simulate", "--backend", "") == ["geant4", "ml", "showers"]
     assert complete("simulate", "--backend", "ml", "--option", "eval") == ["evaluations="]
     samples = ["photons", "photons_learned", "photons_fused"]
     assert complete("verify", "configs/campaigns/quickstart.yaml", "ph") == samples
