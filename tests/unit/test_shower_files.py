@@ -19,9 +19,9 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.lists import flat, sizes, starts
 from gen2reco.events.provenance import PROVENANCE_KEY
-from gen2reco.exchange.binning import read_binning
 from gen2reco.exchange.point_files import PointFile, write
-from gen2reco.exchange.points import Showers, of_hits
+from gen2reco.exchange.shower_points import Showers, of_hits
+from gen2reco.exchange.voxel_binning import read_binning
 from gen2reco.exchange.voxel_files import VoxelFile
 from gen2reco.exchange.voxel_files import write as write_voxels
 from gen2reco.generate.gun import Gun
@@ -220,6 +220,13 @@ def test_metrics_tell_equal_showers_from_others(tmp_path):
     assert set(same) <= set(other) and len(same) >= 12
 
 
+def test_files_of_two_geometries_are_not_compared(tmp_path):
+    for name, planes in (("a", [10.0, 20.0]), ("b", [10.0, 20.0, 30.0])):
+        write([flat_showers(300, 1)], tmp_path / f"{name}.h5", np.array(planes), "")
+    with pytest.raises(InputError, match=r"b.h5: layers at other depths than in .*a.h5"):
+        compare(tmp_path / "a.h5", tmp_path / "b.h5", None)
+
+
 BAD = {
     "text": (lambda f: None, "no readable HDF5 file"),
     "nothing": (lambda f: f.clear(), "expected points (ShowerData) or voxels"),
@@ -230,6 +237,7 @@ BAD = {
     "GeV for MeV": (lambda f: f["energies"].__setitem__(..., f["energies"][:] / 1000), "are these GeV for MeV"),
     "another count": (lambda f: f["num_points"].__setitem__(4, 7), "expected 5 for each of its 7 points"),
     "other planes": (lambda f: points(f, 1, 2, 2.0), "showers of another geometry"),
+    "no energy": (lambda f: f["energies"].__setitem__((1, 0), 0.0), "an incident energy of 0 GeV"),
     "backwards": (lambda f: f["directions"].__setitem__((0, 2), -1.0), "a direction away from the calorimeter"),
     "soft link": (lambda f: link(f, h5py.SoftLink("/pdg")), "is a link to elsewhere"),
     "other file": (lambda f: link(f, h5py.ExternalLink("/etc/x.h5", "/energies")), "is a link to elsewhere"),

@@ -268,19 +268,21 @@ def complete_choice(path: Path, sample: str, stage: str, choice: StageChoice) ->
     return choice.model_copy(update={"options": complete.model_dump(mode="json")})
 
 
+FILES = ("file", "binning")
+"""Options of stages that name a file, relative to the campaign."""
+
+
 def named_files(path: Path) -> list[Path]:
     """The campaign file, its detector file, the recipes of its models, and the process and YAML files that options of
     its stages name. Raises InputError."""
     campaign = parse_block(load_yaml(path), Campaign, str(path))
     choices = [choice for sample in campaign.samples.values() for choice in sample.choices.values()]
     options = [(key, value) for choice in choices for key, value in choice.options.items()]
-    named = [v for k, v in options if isinstance(v, str) and (k == "process" or v.endswith((".yaml", ".yml")))]
+    named = [
+        v for k, v in options if isinstance(v, str) and (k in ("process", *FILES) or v.endswith((".yaml", ".yml")))
+    ]
     named += [choice.recipe for choice in campaign.models.values() if choice.recipe]
     return [path, *(path.parent / name for name in dict.fromkeys([campaign.detector, *named]))]
-
-
-FILES = ("file", "binning")
-"""Options of stages that name a file, relative to the campaign."""
 
 
 def _resolve(path: Path, key: str, value: Any) -> Any:

@@ -37,7 +37,7 @@ def export(sample: Path, output: Path, layout: str, binning: Path | None) -> Non
     """Write the shower of each particle of SAMPLE, a folder or a hits file with deposits, to OUTPUT (HDF5)."""
     from gen2reco.detector.geometry import Geometry
     from gen2reco.exchange import point_files, voxel_files
-    from gen2reco.exchange.binning import read_binning
+    from gen2reco.exchange.voxel_binning import read_binning
 
     if (binning is None) != (layout == FORMATS[0]):
         raise InputError(f"--format {layout} {'takes no' if binning else 'needs a'} `--binning`")
@@ -54,8 +54,7 @@ def export(sample: Path, output: Path, layout: str, binning: Path | None) -> Non
         text = f"{written['showers']} showers, {written['points']} points"
     else:
         voxels = read_binning(binning)
-        if voxels.n_layers != detector.n_layers:
-            raise InputError(f"{binning}: {voxels.n_layers} layers, the detector of {files[0]} has {detector.n_layers}")
+        voxels.check_layers(detector, binning)
         told = voxel_files.write(parts, output, voxels, planes, about)
         share = told["beyond"] / max(told["energy"], 1e-300)
         text = f"{told['showers']:.0f} showers; {share:.2%} of the energy lies beyond the last rings and is put there"
@@ -125,7 +124,7 @@ def _detector_of(file: Path) -> Detector:
 def _parts(files: list[Path], detector: Detector) -> "Iterator":
     from gen2reco.events import records
     from gen2reco.events.truth import Properties
-    from gen2reco.exchange.points import of_hits
+    from gen2reco.exchange.shower_points import of_hits
 
     for file in files:
         source = records.Source(file, "hits", ["event", "particles", "deposits"])

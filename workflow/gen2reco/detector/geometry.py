@@ -44,6 +44,11 @@ def layer_of(cell: NDArray[np.uint64]) -> NDArray[np.int64]:
     return ((cell >> np.uint64(32)) & np.uint64(0xFF)).astype(np.int64)
 
 
+def nearest_plane(z: NDArray, planes: NDArray) -> NDArray[np.int64]:
+    """The plane, from 0, that each z is nearest to; planes: rising."""
+    return np.searchsorted((planes[1:] + planes[:-1]) / 2, z)
+
+
 def event_cell(event: NDArray, cell: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Event (from 0) and cell id packed into one sortable number: 41 bits hold a cell id."""
     return (event.astype(np.uint64) << np.uint64(41)) | cell

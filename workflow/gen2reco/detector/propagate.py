@@ -132,6 +132,13 @@ def propagate(particles: ak.Array, detector: Detector, properties: Properties = 
     return AtFace(event, index, pdg, q, energy, position, momentum, time)[reaches]
 
 
+def light_time(at: NDArray, z: NDArray, entry: NDArray, time: NDArray, face: float) -> NDArray[np.float64]:
+    """Time of points reached at the speed of light, straight from where their particles enter at `time`, minus |r|/c:
+    (n,) ns. at, entry: (n, 2) mm; z: (n,) mm, of the points; face: of the entries."""
+    path = np.sqrt(((at - entry) ** 2).sum(1) + (z - face) ** 2)
+    return time + (path - np.sqrt((at**2).sum(1) + z**2)) / C_LIGHT
+
+
 def fly(
     charge: NDArray, momentum: NDArray, vertex: NDArray, detector: Detector, taken: NDArray | bool = True
 ) -> Flight:

@@ -36,6 +36,14 @@ def starts(counts: NDArray) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
+def members(first: NDArray, chosen: NDArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the items of chosen groups, one group after the other, and the number of items of each: group g holds
+    items first[g] to first[g + 1]."""
+    sizes = first[chosen + 1] - first[chosen]
+    begins = np.repeat(first[chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+    return begins + np.arange(sizes.sum()), sizes
+
+
 def event_of(lists: ak.Array) -> NDArray[np.int64]:
     """Event, from 0, of each entry of the flattened lists."""
     return np.repeat(np.arange(len(lists)), sizes(lists))

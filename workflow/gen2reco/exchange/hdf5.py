@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,9 +78,3 @@ def finite(values: NDArray, where: str) -> NDArray:
         at = np.argwhere(~np.isfinite(values))[0]
         raise InputError(f"{where}[{', '.join(map(str, at))}] is {values[tuple(at)]}, expected finite numbers")
     return values
-
-
-def attribute(file: "h5py.File", name: str) -> Any:
-    """An attribute of the file as text or number; None where it has none."""
-    value = file.attrs.get(name)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

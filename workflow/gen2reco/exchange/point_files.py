@@ -1,7 +1,8 @@
 """Showers in the layout of ShowerData (https://pypi.org/project/showerdata): a list of points for each shower.
 
 `showers`: one list of numbers each, point after point (x, y, z in mm, energy in GeV, time in ns); `energies` (n, 1),
-GeV, `directions` (n, 3), `pdg`, `shower_ids`, `num_points` (n,), `shape` (3,). What a point's numbers are: `points.py`.
+GeV, `directions` (n, 3), `pdg`, `shower_ids`, `num_points` (n,), `shape` (3,). `shower_points.py` says what a point's
+numbers are.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from gen2reco.errors import InputError
 from gen2reco.events.lists import starts
 from gen2reco.exchange import hdf5
-from gen2reco.exchange.points import Showers
+from gen2reco.exchange.shower_points import Showers, check_incidence
 from gen2reco.files import whole
 
 if TYPE_CHECKING:
@@ -90,10 +91,8 @@ class PointFile:
                 raise InputError(f"{path}: `showers` has shape {rows.shape}, expected ({n},), one list for each energy")
         if len(self.held) and not 0 <= self.held.min() <= self.held.max() <= MAX_POINTS:
             raise InputError(f"{path}: `num_points` from {self.held.min()} to {self.held.max()}")
-        size = np.linalg.norm(self.direction, axis=1)
-        if (len(size) and (self.direction[:, 2] <= 0).any()) or (size < 1e-6).any():
-            raise InputError(f"{path}: a direction away from the calorimeter; expected z > 0")
-        self.direction = self.direction / np.where(size > 0, size, 1.0)[:, None]
+        check_incidence(self.energy, self.direction, self.path)
+        self.direction = self.direction / np.linalg.norm(self.direction, axis=1, keepdims=True)
 
     def __len__(self) -> int:
         return len(self.energy)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.detector.geometry import nearest_plane
 from gen2reco.errors import InputError
-from gen2reco.events.lists import starts
+from gen2reco.events.lists import members, starts
 from gen2reco.exchange import hdf5
-from gen2reco.exchange.binning import Binning
-from gen2reco.exchange.points import Showers
+from gen2reco.exchange.shower_points import Showers, azimuth, check_incidence, rotated
+from gen2reco.exchange.voxel_binning import Binning
 from gen2reco.files import whole
 
 if TYPE_CHECKING:
@@ -35,15 +36,10 @@ def is_voxel_file(file: "h5py.File") -> bool:
     return "showers" in file and "incident_energies" in file
 
 
-def layer_of(depth: NDArray, planes: NDArray) -> NDArray[np.int64]:
-    """The plane, from 0, that each depth is nearest to; mm behind the face."""
-    return np.searchsorted((planes[1:] + planes[:-1]) / 2, depth)
-
-
 def voxelise(showers: Showers, binning: Binning, planes: NDArray) -> tuple[NDArray[np.float64], float]:
     """Energy of each voxel, GeV: (n, voxels), and how much of it lies beyond the last ring, where it is put. Raises
     InputError for energy in a layer without voxels."""
-    layer = layer_of(showers.points[:, 2], planes)
+    layer = nearest_plane(showers.points[:, 2], planes)
     energy = showers.points[:, 3].astype(np.float64)
     at, inside = binning.voxel(layer, showers.about_axis())
     if (at < 0).any() and energy[at < 0].sum() > 0:
@@ -98,10 +94,7 @@ class VoxelFile:
             self.pdg = hdf5.numbers(file, "pdg", (n,)).astype(np.int64) if "pdg" in file else np.full(n, binning.pdg)
             along = np.tile([0.0, 0.0, 1.0], (n, 1))
             self.direction = hdf5.numbers(file, "directions", (n, 3)) if "directions" in file else along
-        if n and self.energy.min() <= 0:
-            raise InputError(f"{path}: an incident energy of {MEV * self.energy.min():.4g} MeV, expected more than 0")
-        if (self.direction[:, 2] <= 0).any():
-            raise InputError(f"{path}: a direction away from the calorimeter; expected z > 0")
+        check_incidence(self.energy, self.direction, self.path)
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -124,19 +117,13 @@ class VoxelFile:
         rows = self.voxels(chosen)
         shower, voxel = np.nonzero(rows)
         many = np.clip(np.ceil(self.binning.area / FINEST), 1, MOST).astype(np.int64)
-        each = many[voxel]
-        offset = starts(many)
-        at = np.repeat(offset[:-1][voxel] - starts(each)[:-1], each) + np.arange(each.sum())
-        off = self._places(many)[at]
+        at, each = members(starts(many), voxel)
         depth = planes[np.repeat(self.binning.layer[voxel], each)]
         slope = (self.direction[:, :2] / self.direction[:, 2:])[chosen]
         owner = np.repeat(shower, each)
-        angle = np.arctan2(slope[:, 1], slope[:, 0])[owner]
-        c, s = np.cos(angle), np.sin(angle)
-        x = c * off[:, 0] - s * off[:, 1] + slope[owner, 0] * depth
-        y = s * off[:, 0] + c * off[:, 1] + slope[owner, 1] * depth
+        place = rotated(self._places(many)[at], azimuth(slope)[owner]) + slope[owner] * depth[:, None]
         energy = np.repeat(rows[shower, voxel] / each, each)
-        points = np.column_stack([x, y, depth, energy, np.zeros(len(x))]).astype(np.float32)
+        points = np.column_stack([place, depth, energy, np.zeros(len(place))]).astype(np.float32)
         first = starts(np.bincount(owner, minlength=len(chosen)))
         return Showers(self.pdg[chosen], self.energy[chosen], self.direction[chosen], first, points)
 

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gen2reco.events.lists import members
+
 
 @dataclass(frozen=True)
 class Sets:
@@ -56,14 +58,6 @@ def group_sums(values: Tensor, sets: Sets) -> Tensor:
     """Sum of the items' values in each group: (n_items, d) to (n_sets * n_groups, d)."""
     total = values.new_zeros((len(sets.group_sizes), values.shape[1]))
     return total.index_add(0, sets.group, values)
-
-
-def members(first: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the items of chosen groups, one group after the other, and the number of items of each: group g holds
-    items first[g] to first[g + 1]."""
-    sizes = first[chosen + 1] - first[chosen]
-    starts = np.repeat(first[chosen] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-    return starts + np.arange(sizes.sum()), sizes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.digitise import Deposits
-from gen2reco.detector.geometry import Geometry, encode
+from gen2reco.detector.geometry import Geometry, encode, nearest_plane
 from gen2reco.detector.propagate import AtFace, enter
 from gen2reco.errors import InfrastructureError
 from gen2reco.events.truth import simulated
@@ -93,7 +93,7 @@ class Geant4(Backend):
     def _cells(self, steps: NDArray, which: NDArray, at_face: AtFace, side: NDArray) -> Deposits:
         """Steps in silicon, (n, 5) as of `Engine.shoot`, merged per cell and particle, within the time window."""
         deposit, x, y, z, time = steps.T
-        layer = np.searchsorted((self.geometry.z[1:] + self.geometry.z[:-1]) / 2, z) + 1
+        layer = nearest_plane(z, self.geometry.z) + 1
         ix, iy = self.geometry.index(x), self.geometry.index(y)
         cell = encode(side[which], layer, ix, iy)
         time = time - np.linalg.norm(self.geometry.position(cell), axis=0) / C_LIGHT

@@ -12,7 +12,7 @@ from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import Geometry, encode
-from gen2reco.detector.propagate import AtFace, enter
+from gen2reco.detector.propagate import AtFace, enter, light_time
 from gen2reco.errors import InputError
 from gen2reco.events.one_photon import one_photon
 from gen2reco.events.truth import simulated
@@ -163,14 +163,13 @@ class Learned(Backend):
         scale: NDArray,
         rng: np.random.Generator,
     ) -> Deposits:
-        from gen2reco.simulate.showers.data import light_time
-
         geometry = self.geometry
         cells = family.draw(inc[some], geometry, rng, self.evaluations, self.network)
         which = some[cells.owner]
         side = np.sign(at_face.position[which, 2]).astype(np.int64)
         at = (np.stack([cells.ix, cells.iy], 1) + 0.5) * geometry.detector.cell_size
-        light = light_time(inc, which, at, geometry.z[cells.layer - 1], geometry.detector.front_face)
+        z, face = geometry.z[cells.layer - 1], geometry.detector.front_face
+        light = light_time(at, z, inc.position[which], inc.time[which], face)
         energy = cells.mips * geometry.gev_per_mip[cells.layer - 1] * scale[which]
         kept = light + cells.delay <= geometry.detector.digitisation.time_window
         cell = encode(side, cells.layer, cells.ix, cells.iy)

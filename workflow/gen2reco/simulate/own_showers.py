@@ -1,6 +1,8 @@
 """The base class of simulations that know how to make a shower, and leave the rest to this one: particles at the face,
 placing, cells, readout, tracks, and what is counted."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.propagate import AtFace, enter
 from gen2reco.events.truth import simulated
-from gen2reco.exchange.points import Showers
+from gen2reco.exchange.shower_points import Showers
 from gen2reco.run.seeds import streams
 from gen2reco.run.stage import Backend, Chunk, Result
 from gen2reco.simulate.hits_record import face_facts, hits_table, left_out_line
@@ -54,10 +56,14 @@ class OwnShowers(Backend):
 
     def deposits(self, at_face: AtFace, rng: np.random.Generator) -> tuple[Deposits, dict]:
         """Deposits of particles at the face, and what was counted."""
+        return self.placed(at_face, lambda inc, some: self.showers(inc[some], rng))
+
+    def placed(self, at_face: AtFace, draw: Callable[[Incidence, slice], Showers]) -> tuple[Deposits, dict]:
+        """The same of showers that are drawn for some of the particles at a time."""
         inc, parts, lost = incidence(at_face), [], 0.0
         for start in range(0, len(inc), BATCH):
             some = slice(start, start + BATCH)
-            made = self.showers(inc[some], rng)
+            made = draw(inc, some)
             placed, out = place(made, at_face[some], inc[some], _scale(inc.energy[some], made.energy), self.geometry)
             parts.append(placed)
             lost += out

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gen2reco.detector.digitise import Deposits
-from gen2reco.detector.geometry import Geometry, encode
-from gen2reco.detector.propagate import AtFace
+from gen2reco.detector.geometry import Geometry, encode, nearest_plane
+from gen2reco.detector.propagate import AtFace, light_time
 from gen2reco.errors import InputError
-from gen2reco.exchange.points import Showers, azimuth, light, rotated
+from gen2reco.exchange.shower_points import Showers, azimuth, rotated
 from gen2reco.simulate.showers.incidence import Incidence
 
 NEAREST = 8
@@ -82,18 +82,19 @@ def place(
     between the planes."""
     owner, points = showers.owner, showers.points.astype(np.float64)
     depth, planes = points[:, 2], geometry.z - geometry.detector.front_face
-    layer = np.searchsorted((planes[1:] + planes[:-1]) / 2, depth)
+    layer = nearest_plane(depth, planes)
     if len(depth) and np.abs(depth - planes[layer]).max() > TOLERANCE:
         at = int(np.argmax(np.abs(depth - planes[layer])))
         raise InputError(
             f"showers of another geometry: a point {depth[at]:.5g} mm behind the face, the nearest layer of detector "
             f"`{geometry.detector.name}` is at {planes[layer[at]]:.5g} mm; give showers of this one"
         )
+    entry = inc.position[owner]
     off = rotated(showers.about_axis(), azimuth(inc.slope)[owner]) + inc.slope[owner] * depth[:, None]
-    ix, iy = geometry.index((off + inc.position[owner]).T)
+    ix, iy = geometry.index((off + entry).T)
     energy = points[:, 3] * scale[owner]
-    centre = (np.stack([ix, iy], axis=1) + 0.5) * geometry.detector.cell_size - inc.position[owner]
-    time = points[:, 4] + light(centre, depth, inc.position[owner], inc.time[owner], geometry.detector.front_face)
+    centre = (np.stack([ix, iy], axis=1) + 0.5) * geometry.detector.cell_size
+    time = points[:, 4] + light_time(centre, geometry.z[layer], entry, inc.time[owner], geometry.detector.front_face)
     kept = geometry.exists(layer + 1, ix, iy) & (time <= geometry.detector.digitisation.time_window)
     side = np.sign(at_face.position[:, 2]).astype(np.int64)[owner]
     cell = encode(side, layer + 1, ix, iy)

@@ -16,11 +16,11 @@ from gen2reco.detector.propagate import enter
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.truth import Properties, simulated
-from gen2reco.exchange import hdf5
-from gen2reco.exchange.binning import read_binning
-from gen2reco.exchange.point_files import PointFile, is_point_file
-from gen2reco.exchange.points import Showers, joined, of_hits
-from gen2reco.exchange.voxel_files import VoxelFile, check_unit, is_voxel_file
+from gen2reco.exchange.opening import open_showers
+from gen2reco.exchange.point_files import PointFile
+from gen2reco.exchange.shower_points import Showers, joined, of_hits
+from gen2reco.exchange.voxel_binning import read_binning
+from gen2reco.exchange.voxel_files import VoxelFile, check_unit
 from gen2reco.files import file_digest
 from gen2reco.run import fallback
 from gen2reco.run.seeds import streams
@@ -117,19 +117,14 @@ class ShowerFile(OwnShowers):
                 f"{reasons[at]} ({inc.energy[at]:.4g} GeV); set `outside: geant4`, or give more showers"
             )
         own, reference = streams(chunk.seed)[0].spawn(2)
-        self.chosen, again = self._chosen(inc[known], own)
-        deposits, facts = self.deposits(at_face[known], own)
+        chosen, again = self._chosen(inc[known], own)
+        deposits, facts = self.placed(at_face[known], lambda _, some: self._read(chosen[some]))
         facts["showers_taken_again"] = again
         if not known.all():
             deposits = deposits.joined(self.reference.deposits(at_face[~known], reference))
             facts |= self.reference.physics()
         facts["fallback_reasons"] = fallback.by_reason(reasons[~known], at_face.energy[~known])
         return self.result(chunk, events, every, deposits, facts)
-
-    def showers(self, particles: Incidence, rng: np.random.Generator) -> Showers:
-        """Those that were chosen for the next particles."""
-        now, self.chosen = np.split(self.chosen, [len(particles)])
-        return self._read(now)
 
     def notices(self, facts: dict) -> list[str]:
         """What fell back, was taken again, was not simulated, or fell out of the calorimeter."""
@@ -161,7 +156,11 @@ class ShowerFile(OwnShowers):
             raise InputError("simulate showers: no showers; give `--option file=FILE` or `--library FILES`")
         if file_digest(self.options.file) != self.options.sha256:
             raise InputError(f"{self.options.file}: has changed since it was planned; plan again, or put it back")
-        return open_showers(Path(self.options.file), self.options.binning, self.detector)
+        binning = None
+        if self.options.binning is not None:
+            binning = read_binning(self.options.binning)
+            binning.check_layers(self.detector, self.options.binning)
+        return open_showers(Path(self.options.file), binning)
 
     def _read(self, chosen: NDArray) -> Showers:
         return self.file.read(chosen, self.planes) if isinstance(self.file, VoxelFile) else self.file.read(chosen)
@@ -210,24 +209,3 @@ class Held:
     def read(self, chosen: NDArray) -> Showers:
         """The chosen showers, by index."""
         return self.showers.take(chosen)
-
-
-def open_showers(path: Path, binning: str | None, detector: Detector) -> PointFile | VoxelFile:
-    """A file of points or of voxels. Raises InputError for what is neither, and for voxels without a binning, or with
-    one of other layers."""
-    with hdf5.opened(path) as file:
-        points, voxels = is_point_file(file), is_voxel_file(file)
-        held = ", ".join(sorted(file)[:10])
-    if points:
-        return PointFile(path)
-    if not voxels:
-        raise InputError(f"{path}: holds {held or 'nothing'}; expected points (ShowerData) or voxels (CaloChallenge)")
-    if binning is None:
-        raise InputError(f"{path}: voxels need the XML file that says where they are; set `binning`")
-    made = read_binning(binning)
-    if made.n_layers != detector.n_layers:
-        raise InputError(
-            f"{binning}: voxels of {made.n_layers} layers, detector `{detector.name}` has {detector.n_layers}: showers "
-            "of another geometry"
-        )
-    return VoxelFile(path, made)

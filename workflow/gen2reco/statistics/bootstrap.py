@@ -35,7 +35,12 @@ class Units(NamedTuple):
     @property
     def groups(self) -> tuple[NDArray, ...]:
         """The grouping of the units."""
-        return (self.event if self.library is None else self.library,)
+        return (self.group,)
+
+    @property
+    def group(self) -> NDArray:
+        """What is resampled together: (n,)."""
+        return self.event if self.library is None else self.library
 
 
 def effective_number(weight: NDArray) -> float:
@@ -138,7 +143,7 @@ def resampled_pair(
 
     So what two simulations of the same particles have in common cancels in their difference.
     """
-    (groups_a, of_a), (groups_b, of_b) = (np.unique(u.groups[0], return_inverse=True) for u in (a, b))
+    (groups_a, of_a), (groups_b, of_b) = (np.unique(u.group, return_inverse=True) for u in (a, b))
     counts_a = counts_b = _counts(len(groups_a), len(groups_a), resamples, rng)
     if not np.array_equal(groups_a, groups_b):
         counts_b = _counts(len(groups_b), len(groups_b), resamples, rng)
@@ -175,7 +180,7 @@ def _counts(held: int, drawn: int, resamples: int, rng: np.random.Generator) -> 
 
 def _times(units: Units, events: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """How often each unit is in bootstrap samples of so many events, in whole groups: (resamples, n)."""
-    groups, of = np.unique(units.groups[0], return_inverse=True)
+    groups, of = np.unique(units.group, return_inverse=True)
     drawn = max(1, round(len(groups) * events / units.n_events))
     return _counts(len(groups), drawn, resamples, rng)[:, of]
 

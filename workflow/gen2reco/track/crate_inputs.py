@@ -20,7 +20,7 @@ LARGEST = 2**24
 """Bytes of a file of the configuration."""
 LARGEST_EVENTS = 2**28
 """Bytes of an event file, and of a file of a model."""
-TEXT = {".json", ".html", ".md", ".txt", ".csv", ".svg", ".yaml", ".yml", ".cmnd"}
+TEXT = {".json", ".html", ".md", ".txt", ".csv", ".svg", ".yaml", ".yml", ".cmnd", ".xml"}
 _LEFT = logging.getLogger(__name__)
 
 
@@ -89,12 +89,13 @@ def _wanted(lock: dict) -> Iterator[tuple[str, str, int]]:
 
 
 def _event_files(lock: dict) -> Iterator[tuple[str, str]]:
-    """(file, sha256) of the events that processes of the campaign read."""
+    """(file, sha256) of the events that processes of the campaign read, and of the showers that a stage reads."""
     for sample in lock["samples"].values():
         for entry in sample["stages"].values():
-            process = (entry.get("options") or {}).get("process")
-            if isinstance(process, dict) and process.get("file") and process.get("sha256"):
-                yield str(process["file"]), str(process["sha256"])
+            options = entry.get("options") or {}
+            for named in (options, options.get("process")):
+                if isinstance(named, dict) and named.get("file") and named.get("sha256"):
+                    yield str(named["file"]), str(named["sha256"])
 
 
 def _taken(path: Path, folder: Path, known: str, most: int) -> tuple[str, bytes]:

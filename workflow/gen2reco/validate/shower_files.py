@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.detector.geometry import nearest_plane
 from gen2reco.errors import InputError
-from gen2reco.exchange import hdf5
-from gen2reco.exchange.binning import Binning, read_binning
-from gen2reco.exchange.point_files import PointFile, is_point_file
-from gen2reco.exchange.voxel_files import VoxelFile, check_unit, is_voxel_file, layer_of, voxelise
+from gen2reco.exchange.opening import open_showers
+from gen2reco.exchange.point_files import PointFile
+from gen2reco.exchange.voxel_binning import Binning, read_binning
+from gen2reco.exchange.voxel_files import VoxelFile, check_unit, voxelise
 from gen2reco.statistics import distances, frechet
 from gen2reco.statistics.bootstrap import Units
 from gen2reco.statistics.classifiers import two_sample_auc
@@ -84,7 +85,7 @@ class Features:
 def compare(reference: Path, candidate: Path, binning: Path | None, seed: int = 1) -> list[dict]:
     """Metrics {metric, value, uncertainty, floor, showers} of two files of one kind. Raises InputError."""
     grid = None if binning is None else read_binning(binning)
-    files = [_opened(path, grid) for path in (reference, candidate)]
+    files = [open_showers(path, grid) for path in (reference, candidate)]
     planes = _planes([file for file in files if isinstance(file, PointFile)], grid)
     a, b = (_checked(_together([*_parts(file, grid, planes)]), file.path) for file in files)
     if min(len(a.incident), len(b.incident)) < FEWEST:
@@ -97,24 +98,16 @@ def compare(reference: Path, candidate: Path, binning: Path | None, seed: int = 
     ]
 
 
-def _opened(path: Path, grid: Binning | None) -> PointFile | VoxelFile:
-    with hdf5.opened(path) as file:
-        points, voxels = is_point_file(file), is_voxel_file(file)
-    if points:
-        return PointFile(path)
-    if not voxels:
-        raise InputError(f"{path}: neither points (ShowerData) nor voxels (CaloChallenge)")
-    if grid is None:
-        raise InputError(f"{path}: voxels need the XML file that says where they are; give --binning")
-    return VoxelFile(path, grid)
-
-
 def _planes(files: list[PointFile], grid: Binning | None) -> NDArray[np.float64]:
     """Depths of the layers, mm: as files of points state them, else all at which they have points. Raises InputError
     where they cannot be those of the binning."""
     stated = [file.planes for file in files if file.planes is not None]
-    if stated and all(np.allclose(stated[0], other) for other in stated if len(other) == len(stated[0])):
+    if stated:
         found = stated[0]
+        if any(len(other) != len(found) or not np.allclose(other, found) for other in stated):
+            raise InputError(
+                f"{files[1].path}: layers at other depths than in {files[0].path}; showers of two geometries"
+            )
     else:
         depths = (np.round(file.read(some).points[:, 2], 1) for file in files for some in _steps(len(file)))
         found = np.unique(np.concatenate([np.zeros(0), *depths]))
@@ -134,7 +127,7 @@ def _parts(file: PointFile | VoxelFile, grid: Binning | None, planes: NDArray) -
             yield _features(file.energy[some], shower, layer, off, rows[shower, voxel], file.binning.n_layers, rows)
         else:
             showers = file.read(some)
-            layer, energy = layer_of(showers.points[:, 2], planes), showers.points[:, 3].astype(np.float64)
+            layer, energy = nearest_plane(showers.points[:, 2], planes), showers.points[:, 3].astype(np.float64)
             binned = None if grid is None else voxelise(showers, grid, planes)[0]
             given = (showers.energy, showers.owner, layer, showers.about_axis(), energy)
             yield _features(*given, len(planes), binned)

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from gen2reco.config.block import digest
 from gen2reco.errors import InputError
+from gen2reco.events.lists import members
 from gen2reco.files import whole, write_text
 from gen2reco.flow import adversary, objectives
 from gen2reco.flow.networks import Critic, SetNetwork
-from gen2reco.flow.sets import SetData, Sets, members
+from gen2reco.flow.sets import SetData, Sets
 from gen2reco.flow.training import Draw, Objective, Part
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work

@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry, decode
-from gen2reco.detector.propagate import propagate
+from gen2reco.detector.propagate import light_time, propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.lists import columns, sizes, starts
-from gen2reco.flow.sets import members
+from gen2reco.events.lists import columns, members, sizes, starts
 from gen2reco.simulate.showers.incidence import Incidence, incidence
-from gen2reco.units import C_LIGHT
 
 FLOOR = 0.05
 """MIP; smaller deposits, two in a hundred cells and 1e-4 of the energy, are left out."""
@@ -93,11 +91,6 @@ def _sorted(
     owner, layer, ix, iy = owner[kept], cells.layer[kept], cells.ix[kept], cells.iy[kept]
     first = starts(np.bincount(owner, minlength=len(inc)))
     at = np.stack([(ix + 0.5) * geometry.detector.cell_size, (iy + 0.5) * geometry.detector.cell_size], 1)
-    delay = time[kept] - light_time(inc, owner, at, geometry.z[layer - 1], geometry.detector.front_face)
+    entry, began = inc.position[owner], inc.time[owner]
+    delay = time[kept] - light_time(at, geometry.z[layer - 1], entry, began, geometry.detector.front_face)
     return Showers(inc, first, layer, ix, iy, mips[kept].astype(np.float32), delay.astype(np.float32))
-
-
-def light_time(inc: Incidence, owner: NDArray, at: NDArray, z: NDArray, front_face: float) -> NDArray[np.float64]:
-    """Time of a cell reached at the speed of light, straight from where its particle enters, minus |r|/c: ns."""
-    path = np.sqrt(((at - inc.position[owner]) ** 2).sum(1) + (z - front_face) ** 2)
-    return inc.time[owner] + (path - np.sqrt((at**2).sum(1) + z**2)) / C_LIGHT

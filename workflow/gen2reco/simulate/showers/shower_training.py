@@ -12,8 +12,8 @@ from gen2reco import jit
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
+from gen2reco.events.lists import members
 from gen2reco.flow import objectives
-from gen2reco.flow.sets import members
 from gen2reco.flow.training import Draw
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work

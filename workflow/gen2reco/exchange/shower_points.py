@@ -7,6 +7,7 @@ straight line from the entry, ns.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +15,11 @@ from numpy.typing import NDArray
 
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry, decode
-from gen2reco.detector.propagate import AtFace, propagate
+from gen2reco.detector.propagate import AtFace, light_time, propagate
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.lists import columns, event_of, starts
+from gen2reco.events.lists import columns, event_of, members, starts
 from gen2reco.events.truth import STANDARD, Properties, incident_energy
-from gen2reco.units import C_LIGHT
 
 _MOST_PARTICLES = 1 << 31
 
@@ -60,10 +60,8 @@ class Showers:
 
     def take(self, chosen: NDArray) -> "Showers":
         """The chosen showers, by index."""
-        counts = np.diff(self.first)[chosen]
-        first = starts(counts)
-        at = np.arange(first[-1]) + np.repeat(self.first[:-1][chosen] - first[:-1], counts)
-        return Showers(self.pdg[chosen], self.energy[chosen], self.direction[chosen], first, self.points[at])
+        at, counts = members(self.first, chosen)
+        return Showers(self.pdg[chosen], self.energy[chosen], self.direction[chosen], starts(counts), self.points[at])
 
 
 def joined(parts: Sequence[Showers]) -> Showers:
@@ -71,6 +69,14 @@ def joined(parts: Sequence[Showers]) -> Showers:
     first = starts(np.concatenate([np.diff(part.first) for part in parts]))
     whole = {field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Showers)}
     return Showers(**{**whole, "first": first})
+
+
+def check_incidence(energy: NDArray, direction: NDArray, path: Path) -> None:
+    """Raises InputError for incident energies (n,), GeV, not above 0, and directions (n, 3) not into z > 0."""
+    if len(energy) and energy.min() <= 0:
+        raise InputError(f"{path}: an incident energy of {energy.min():.4g} GeV, expected more than 0")
+    if (direction[:, 2] <= 0).any():
+        raise InputError(f"{path}: a direction away from the calorimeter; expected z > 0")
 
 
 def azimuth(slope: NDArray) -> NDArray[np.float64]:
@@ -108,24 +114,14 @@ def _seen_from_entry(
     mirrored = at_face.mirrored()
     layer = decode(cell).layer
     x, y, _ = geometry.position(cell)
-    depth = geometry.z[layer - 1] - geometry.detector.front_face
-    off = np.stack([x, y], axis=1) - mirrored.position[owner, :2]
-    delay = time - light(off, depth, mirrored.position[owner, :2], at_face.time[owner], geometry.detector.front_face)
+    at, z, face = np.stack([x, y], axis=1), geometry.z[layer - 1], geometry.detector.front_face
+    entry = mirrored.position[owner, :2]
+    delay = time - light_time(at, z, entry, at_face.time[owner], face)
     momentum = mirrored.momentum
     return Showers(
         at_face.pdg,
         incident_energy(at_face.pdg, at_face.energy),
         momentum / np.linalg.norm(momentum, axis=1, keepdims=True),
         starts(np.bincount(owner, minlength=len(at_face))),
-        np.column_stack([off, depth, energy, delay]).astype(np.float32),
+        np.column_stack([at - entry, z - face, energy, delay]).astype(np.float32),
     )
-
-
-def light(off: NDArray, depth: NDArray, entry: NDArray, time: NDArray, face: float) -> NDArray[np.float64]:
-    """Time of points reached at the speed of light, straight from the entry at `time`, minus |r|/c: (m,) ns.
-
-    off: (m, 2) from the entry (m, 2), mm; depth: (m,) behind the face.
-    """
-    at = off + entry
-    path = np.sqrt((off**2).sum(1) + depth**2)
-    return time + (path - np.sqrt((at**2).sum(1) + (face + depth) ** 2)) / C_LIGHT

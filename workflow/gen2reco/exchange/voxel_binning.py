@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.files import read_text
 
@@ -31,6 +32,14 @@ class Binning:
     sectors: tuple[int, ...]
     n_layers: int
     """Layers in all."""
+
+    def check_layers(self, detector: Detector, path: Path | str) -> None:
+        """Raises InputError for voxels of other layers than the detector has."""
+        if self.n_layers != detector.n_layers:
+            raise InputError(
+                f"{path}: voxels of {self.n_layers} layers, detector `{detector.name}` has {detector.n_layers}: "
+                "showers of another geometry"
+            )
 
     @cached_property
     def first(self) -> NDArray[np.int64]:
