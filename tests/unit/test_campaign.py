@@ -218,6 +218,18 @@ def test_a_changed_block_changes_the_digests_of_its_stages_only(campaign, block)
     assert plan.lock["revision"] == (2 if stages else 1)
 
 
+def test_of_many_changes_the_first_are_named_and_the_rest_counted(campaign):
+    others = {f"s{n}": {"like": "a"} for n in range(9)}
+    make_plan(campaign(lambda data: data["samples"].update(others)))
+
+    def shards(data):
+        data["samples"].update(copy.deepcopy(others))
+        data["samples"]["a"]["shard_events"] = 5
+
+    with pytest.raises(InputError, match=r"in samples.a.shard_events, .* and 5 more; run `gen2reco plan"):
+        make_plan(campaign(shards))
+
+
 def test_ensure_plan_notices_a_changed_file(campaign, tmp_path):
     path = campaign()
     first = ensure_plan(path)

@@ -80,11 +80,17 @@ def draft(loaded: Loaded, old: dict | None = None, new_revision: bool = False) -
     if old and (changed := changes(old, lock)):
         if not new_revision:
             raise InputError(
-                f"{loaded.file}: changed since plan revision {old['revision']} in {', '.join(changed)}; "
+                f"{loaded.file}: changed since plan revision {old['revision']} in {_first(changed)}; "
                 f"run `gen2reco plan {loaded.file} --new-revision` to remake what depends on it, or undo the change"
             )
         lock["revision"] += 1
     return {**lock, "checksum": checksum(lock)}
+
+
+def _first(changed: list[str], most: int = 6) -> str:
+    """The first of what changed, and how many more there are."""
+    more = f" and {len(changed) - most} more" if len(changed) > most else ""
+    return ", ".join(changed[:most]) + more
 
 
 def _entries(
