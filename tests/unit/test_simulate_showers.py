@@ -1,10 +1,12 @@
 """Learned showers: conservation of what was drawn, symmetry, reproducibility, ranges and their rules, training."""
 
 import json
+import re
 import shutil
 
 import awkward as ak
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from face_particles import events_of, particle
@@ -271,10 +273,19 @@ def test_training_killed_and_resumed_gives_the_same_model(training_record, detec
     assert train("again").digest == quiet.digest
     assert quiet.config["families"].keys() == FAMILIES.keys()
     card = (quiet.folder / "card.md").read_text()
-    assert "330 showers made by `ml`" in card and "simulate by `ml` (version 0, model `f8`)" in card
-    backend = make_backend("simulate", "ml", {"model": str(quiet.folder), "outside": "nearest"}, detector)
+    assert (
+        "Trained on 330 showers made by `ml`, by species: 110 of 22, 110 of 211, 110 of 13." in card
+        and "simulate by `ml` (version 0, model `f8`)" in card
+    )
+    assert quiet.config["species"] == {"electromagnetic": [22], "hadron": [211], "muon": [13]}
+    options = {"model": str(quiet.folder), "outside": "refuse"}
+    backend = make_backend("simulate", "ml", options, detector)
     backend.prepare()
-    assert run(backend, [[particle()]])[1]["showers"] == 1
+    assert run(backend, [[particle(22, 20.0, 2.2)]])[1]["showers"] == 1
+    with pytest.raises(InputError, match=r"particle 0 \(pdg 2112,"):
+        run(backend, [[particle(2112, 20.0, 2.2)]])
+    with pytest.raises(InputError, match=r"was trained on no -2112, -211, 130, 2112, which stand for others"):
+        make_backend("simulate", "ml", {**options, "outside": "nearest"}, detector)
 
 
 @pytest.mark.parametrize("layers", ["meanflow", "diffusion", "gan", "vae", "spline", "copula"])
@@ -288,6 +299,18 @@ def test_each_family_of_layers_is_trained_kept_and_drawn_from(layers, training_r
     assert run(backend, [[particle(22, 10.0, 2.2)]])[1]["showers"] == 1
     with pytest.raises(InputError, match=f"a {layers} has no teacher; leave `network` out"):
         make_backend("simulate", "ml", {**options, "network": "teacher"}, detector)
+
+
+def test_species_of_few_showers_are_left_out_and_told(training_record, detector, tmp_path, caplog):
+    table = records.read(training_record, "hits").slice(90, 130)  # 20 photons and 110 pions
+    path = tmp_path / "few.parquet"
+    records.write(path, table.slice(1), "hits", pq.read_schema(training_record).metadata)
+    recipe = TINY.model_copy(update={"families": ["hadron"]})
+    make_model(ShowerTrainer, recipe, DataFiles([path]), tmp_path / "model")
+    assert "19 of 129 showers are of no species of this model (22)" in caplog.text
+    with pytest.raises(InputError, match="0 showers of family `electromagnetic`, expected at least 100"):
+        make_model(ShowerTrainer, TINY, DataFiles([path]), tmp_path / "none")
+    assert "electromagnetic showers: too few to learn from, left out: 19 of 22" in caplog.text
 
 
 def test_a_warm_start_without_a_step_is_the_earlier_model(training_record, learned, tmp_path):
@@ -307,7 +330,8 @@ def test_a_warm_start_without_a_step_is_the_earlier_model(training_record, learn
     assert all(np.array_equal(before[name], after[name]) for name in kept)
     card = (made.folder / "card.md").read_text()
     assert f"Started from the weights of model `{parent.digest}`, 25 % of each batch" in card
-    assert "Trained on 440 showers" in card  # 330, and 110 of the other file for a quarter
+    (number,) = re.findall(r"Trained on (\d+) showers made by `ml`, by species: \1 of 22, 0 of 11, 0 of -11", card)
+    assert 130 < int(number) < 170  # 110, and a third as many of the other file, whose quarter has every species
     other = recipe.model_copy(update={"sizes": sizes.model_copy(update={"width": 8})})
     with pytest.raises(
         InputError, match=r"release: cannot start from .* `families.electromagnetic.width` is 192, here"
@@ -327,16 +351,16 @@ def test_the_release_keeps_its_own_species(learned, detector, monkeypatch):
 
 def test_a_model_of_other_species_and_scales(training_record, detector, tmp_path, monkeypatch):
     """A training writes its species and scales into the config, and the model goes by them."""
-    monkeypatch.setitem(FAMILIES, "electromagnetic", (111, 22))
+    monkeypatch.setitem(FAMILIES, "electromagnetic", (211, 22))
     recipe = TINY.model_copy(update={"families": ["electromagnetic"]})
     (made,) = make_model(ShowerTrainer, recipe, DataFiles([training_record]), tmp_path / "other")
     monkeypatch.undo()
-    assert made.config["species"] == {"electromagnetic": [111, 22]}
+    assert made.config["species"] == {"electromagnetic": [211, 22]}
     assert made.config["layers"] == detector.n_layers
     assert made.parsed(ShowersConfig).scales == ContextScales()
     backend = make_backend("simulate", "ml", {"model": str(made.folder), "outside": "refuse"}, detector)
     backend.prepare()
-    assert run(backend, [[particle(22, 20.0, 2.2), particle(111, 20.0, 2.2)]])[1]["showers"] == 2
+    assert run(backend, [[particle(22, 20.0, 2.2), particle(211, 20.0, 2.2)]])[1]["showers"] == 2
     with pytest.raises(InputError, match=r"particle 0 \(pdg 11,"):
         run(backend, [[particle(11, 20.0, 2.2)]])
 

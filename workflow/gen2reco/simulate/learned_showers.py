@@ -84,7 +84,10 @@ class Learned(Backend):
         self.range, self.fallback = Range.of(config), options.outside or "geant4"
         self.network, self.evaluations = _chosen(options, config.quality)
         if self.fallback == "nearest" and (missing := self.range.without_stand_in()):
-            raise InputError(f"{self.model.folder}: no family for {missing}; `outside: nearest` needs all of them")
+            raise InputError(
+                f"{self.model.folder}: was trained on no {missing}, which stand for others: `outside: nearest` needs "
+                "them; train on them too, or set `outside: geant4`"
+            )
 
     def prepare(self) -> None:
         """Load the weights and compile the sampler; set up Geant4 if it is the fallback."""

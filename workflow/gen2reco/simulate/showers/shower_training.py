@@ -3,6 +3,8 @@
 Each part keeps its checkpoint in a folder of its own and is done once: killed and started again, a training goes on.
 """
 
+import logging
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,6 +33,9 @@ from gen2reco.simulate.showers.valid import covered
 
 ROOM = 400
 """Candidates of a layer for which memory is taken at first; doubled where it is not enough."""
+FEWEST, FEWEST_OF_SPECIES = 100, 20
+"""Showers of a family, and of a species, that are enough to learn from."""
+logger = logging.getLogger(__name__)
 
 
 def load_showers(files: DataFiles) -> Showers:
@@ -42,18 +47,24 @@ def load_showers(files: DataFiles) -> Showers:
 
 
 def train_family(family: str, showers: Showers, detector: Detector, recipe: ShowerRecipe, work: Work) -> FamilyModel:
-    """Train the networks of a family on its showers, top to bottom; every part is kept by `work`."""
+    """Train the networks of a family on its showers, top to bottom; every part is kept by `work`.
+
+    The model is one of the species that it saw at least FEWEST_OF_SPECIES showers of; started from an earlier one, of
+    that one's. Raises InputError for fewer than FEWEST showers.
+    """
     geometry = Geometry(detector)
-    showers = showers.take(np.flatnonzero(np.isin(showers.incidence.pdg, FAMILIES[family])))
-    if len(showers) < 100:
-        raise InputError(f"{len(showers)} showers of family `{family}`, expected at least 100; make more of them")
+    earlier = work.parent.model(KIND).parsed(ShowersConfig).species.get(family) if work.parent else None
+    species = tuple(earlier or _species(family, showers.incidence.pdg))
+    showers = showers.take(np.flatnonzero(np.isin(showers.incidence.pdg, species)))
+    if len(showers) < FEWEST:
+        raise InputError(f"{len(showers)} showers of family `{family}`, expected at least {FEWEST}; make more of them")
     torch.manual_seed(recipe.start.seed)
-    conditioning = Conditioning(FAMILIES[family], ContextScales.of(detector))
+    conditioning = Conditioning(species, ContextScales.of(detector))
     model = FamilyModel(conditioning, geometry.n_layers, recipe.networks)
     if work.parent:
         own = {
             "families": {family: recipe.networks.model_dump(mode="json")},
-            "species": {family: [*conditioning.species]},
+            "species": {family: [*species]},
         }
         _start(model, family, {**own, "layers": detector.n_layers}, work.parent)
     whole = true_whole(showers, geometry)
@@ -61,6 +72,15 @@ def train_family(family: str, showers: Showers, detector: Detector, recipe: Show
     _train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, work)
     _train_cells(model.cells, showers, whole, context, geometry, recipe, work)
     return model.eval()
+
+
+def _species(family: str, pdg: NDArray) -> list[int]:
+    """The species of a family with showers enough; a line tells of those with few, which are left out."""
+    number = {code: int((pdg == code).sum()) for code in FAMILIES[family]}
+    if few := {code: n for code, n in number.items() if 0 < n < FEWEST_OF_SPECIES}:
+        told = ", ".join(f"{n} of {code}" for code, n in few.items())
+        logger.warning("%s showers: too few to learn from, left out: %s", family, told)
+    return [code for code, n in number.items() if n >= FEWEST_OF_SPECIES]
 
 
 def _start(model: FamilyModel, family: str, own: dict, parent: Parent) -> None:
@@ -77,7 +97,13 @@ def trained(
     """The model that `simulate --backend ml` reads, weights in half precision. makers: of the showers, in words."""
     weights = {f"{f}.{name}": value for f, model in made.items() for name, value in halved(model).items()}
     species = {family: list(model.conditioning.species) for family, model in made.items()}
-    known = showers.incidence[np.isin(showers.incidence.pdg, [pdg for codes in species.values() for pdg in codes])]
+    pdg = showers.incidence.pdg
+    learned = np.isin(pdg, [code for codes in species.values() for code in codes])
+    known = showers.incidence[learned]
+    numbers = ", ".join(f"{(pdg == code).sum()} of {code}" for codes in species.values() for code in codes)
+    if not learned.all():
+        other = ", ".join(map(str, np.unique(pdg[~learned])))
+        logger.warning("%d of %d showers are of no species of this model (%s)", (~learned).sum(), len(pdg), other)
     config = {
         "families": {family: recipe.networks.model_dump(mode="json") for family in made},
         "species": species,
@@ -89,7 +115,7 @@ def trained(
     }
     card = f"""# Learned showers
 
-Trained on {len(showers)} showers made by {makers}. **Not validated**: compare it with its reference by `gen2reco
+Trained on {len(known)} showers made by {makers}, by species: {numbers}. **Not validated**: compare it with its reference by `gen2reco
 validate showers` before use, and write the numbers here."""
     return Trained(KIND, config, {"geometry": detector.geometry_digest}, weights, card)
 
