@@ -4,7 +4,7 @@ from pydantic import Field
 
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
-from gen2reco.simulate.showers.shower_config import Layers, ShowerSizes
+from gen2reco.simulate.showers.shower_config import Family, Layers, ShowerSizes
 
 
 class LayersRecipe(Block):
@@ -18,7 +18,7 @@ class LayersRecipe(Block):
 class ShowerRecipe(Block):
     """A training of learned showers."""
 
-    families: list[str] = ["electromagnetic", "hadron", "muon"]
+    families: list[Family] = ["electromagnetic", "hadron", "muon"]
     """Families of species to train, of electromagnetic, hadron, muon."""
     sizes: ShowerSizes = ShowerSizes()
     """Sizes of the networks."""

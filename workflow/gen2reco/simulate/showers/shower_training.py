@@ -26,7 +26,7 @@ from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning
 from gen2reco.simulate.showers.layer_model import Drawn, LayerModel, axis_points, to_vectors, true_whole
-from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig
+from gen2reco.simulate.showers.shower_config import ContextScales, Family, ShowersConfig
 from gen2reco.simulate.showers.shower_model import KIND, FamilyModel
 from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
 from gen2reco.simulate.showers.valid import covered
@@ -46,15 +46,15 @@ def load_showers(files: DataFiles) -> Showers:
     return every.take(files.members(np.repeat(np.arange(len(parts)), [*map(len, parts)]))) if files.replay else every
 
 
-def train_family(family: str, showers: Showers, detector: Detector, recipe: ShowerRecipe, work: Work) -> FamilyModel:
+def train_family(family: Family, showers: Showers, detector: Detector, recipe: ShowerRecipe, work: Work) -> FamilyModel:
     """Train the networks of a family on its showers, top to bottom; every part is kept by `work`.
 
     The model is one of the species that it saw at least FEWEST_OF_SPECIES showers of; started from an earlier one, of
     that one's. Raises InputError for fewer than FEWEST showers.
     """
     geometry = Geometry(detector)
-    earlier = work.parent.model(KIND).parsed(ShowersConfig).species.get(family) if work.parent else None
-    species = tuple(earlier or _species(family, showers.incidence.pdg))
+    earlier = work.parent.model(KIND).parsed(ShowersConfig).species if work.parent else {}
+    species = tuple(earlier.get(family) or _species(family, showers.incidence.pdg))
     showers = showers.take(np.flatnonzero(np.isin(showers.incidence.pdg, species)))
     if len(showers) < FEWEST:
         raise InputError(f"{len(showers)} showers of family `{family}`, expected at least {FEWEST}; make more of them")
@@ -92,7 +92,7 @@ def _start(model: FamilyModel, family: str, own: dict, parent: Parent) -> None:
 
 
 def trained(
-    made: dict[str, FamilyModel], showers: Showers, detector: Detector, recipe: ShowerRecipe, makers: str
+    made: dict[Family, FamilyModel], showers: Showers, detector: Detector, recipe: ShowerRecipe, makers: str
 ) -> Trained:
     """The model that `simulate --backend ml` reads, weights in half precision. makers: of the showers, in words."""
     weights = {f"{f}.{name}": value for f, model in made.items() for name, value in halved(model).items()}
@@ -115,8 +115,8 @@ def trained(
     }
     card = f"""# Learned showers
 
-Trained on {len(known)} showers made by {makers}, by species: {numbers}. **Not validated**: compare it with its reference by `gen2reco
-validate showers` before use, and write the numbers here."""
+Trained on {len(known)} showers made by {makers}, by species: {numbers}. **Not validated**: compare it with its
+reference by `gen2reco validate showers` before use, and write the numbers here."""
     return Trained(KIND, config, {"geometry": detector.geometry_digest}, weights, card)
 
 
