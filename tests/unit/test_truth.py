@@ -1,5 +1,7 @@
 """Properties of particles by PDG code: the same answer as Pythia8's table for every code that it holds."""
 
+import locale
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from gen2reco.events.truth import (
     Properties,
     charge,
     incident_energy,
+    new_pythia,
     simulated,
     visible,
 )
@@ -129,3 +132,26 @@ def test_what_is_simulated():
     assert simulated([211, 211], [HIGHEST_ENERGY, HIGHEST_ENERGY * 1.1]).tolist() == [True, False]
     assert STANDARD.known(sorted(TRACKED)).all() and visible(sorted(TRACKED)).all()
     assert not STANDARD.unseen(sorted(TRACKED)).any() and charge(np.zeros(0, int)).shape == (0,)
+
+
+def test_pythia8_reads_names_in_english_letters_whatever_the_locale():
+    """In Turkish the small letter of I is none of i."""
+    installed = [name for name in ("tr_TR.UTF-8", "tr_TR.utf8", "C") if _sets(name)]
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, installed[0])
+        pythia = new_pythia()
+        assert locale.setlocale(locale.LC_CTYPE) == "C.UTF-8"
+        assert pythia.readString("23:onIfAny = 1 2 3 4 5")
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+
+
+def _sets(name):
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, name)
+    except locale.Error:
+        return False
+    locale.setlocale(locale.LC_CTYPE, before)
+    return True

@@ -4,7 +4,9 @@ Properties come from the generator that made the event where its facts hold them
 lines), else from one table: the PDG's, and Pythia8's own for what the PDG does not list.
 """
 
+import locale
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -214,11 +216,22 @@ def _of_pythia8(code: int) -> ParticleProperties | None:
     )
 
 
-@lru_cache(maxsize=1)
-def _pythia8() -> "Pythia":
+def new_pythia() -> "Pythia":
+    """A Pythia8 with its tables read, nothing more.
+
+    It compares names in small letters, as the user's locale makes them: in Turkish `I` is none of `i`, and it knows no
+    `onIfAny`. So letters are English from here on, as they are without a locale.
+    """
     import pythia8mc
 
+    with suppress(locale.Error):
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     return pythia8mc.Pythia("", False)
+
+
+@lru_cache(maxsize=1)
+def _pythia8() -> "Pythia":
+    return new_pythia()
 
 
 @lru_cache(maxsize=4096)

@@ -16,6 +16,7 @@ import pythia8mc
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.truth import new_pythia
 from gen2reco.generate.hooks import add_hooks, missing
 from gen2reco.generate.settings import entries, read
 from gen2reco.stdout import redirected
@@ -87,7 +88,7 @@ def settings_of(settings: Iterable[str], own: Iterable[str] = ()) -> "pythia8mc.
     is not installed.
     """
     with engine_output() as said:
-        pythia = pythia8mc.Pythia("", False)
+        pythia = new_pythia()
         for line in own:
             pythia.readString(line)
         by_us = missing(pythia)
@@ -102,7 +103,7 @@ def settings_of(settings: Iterable[str], own: Iterable[str] = ()) -> "pythia8mc.
 
 def hard_processes(pythia: "pythia8mc.Pythia") -> list[str]:
     """The flags that are on and by which Pythia8 makes hard or soft processes of its own, by their documented name."""
-    probe, found = pythia8mc.Pythia("", False).settings, []
+    probe, found = new_pythia().settings, []
     for kind, name, entry in entries(pythia.settings):
         if kind == "Flag" and entry.valNow and not entry.valDefault and not name.startswith("SecondHard:"):
             probe.flag(name, True)
@@ -132,7 +133,7 @@ def changed(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def as_shipped() -> "pythia8mc.Pythia":
     """Pythia8 as it starts, to be compared with and never changed."""
-    return pythia8mc.Pythia("", False)
+    return new_pythia()
 
 
 def _values(pythia: "pythia8mc.Pythia") -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from gen2reco.config.process import Pythia8Process, parse_process
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.truth import new_pythia
 from gen2reco.generate import pythia_engine
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.group_sums import sums
@@ -141,9 +142,7 @@ def _mass(code: int) -> float:
 @cache
 def _pythia() -> "pythia8mc.Pythia":
     """A Pythia8 whose table of particles is read; the table lives as long as it."""
-    import pythia8mc
-
-    pythia = pythia8mc.Pythia("", False)
+    pythia = new_pythia()
     pythia.readString("Print:quiet = on")
     return pythia
 
