@@ -19,7 +19,7 @@ from gen2reco.detector.geometry import Geometry
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.run.model_folder import open_model
 from gen2reco.simulate.learned_showers import RELEASE
-from gen2reco.simulate.showers.layer_model import from_vectors, true_whole
+from gen2reco.simulate.showers.layer_model import true_whole
 from gen2reco.simulate.showers.shower_model import load
 from gen2reco.simulate.showers.shower_training import load_showers
 
@@ -54,8 +54,7 @@ def main() -> None:
         seen, new = (flat(true_whole(s, geometry), s.incidence.energy, geometry) for s in of)
         inc, rng = of[1].incidence, np.random.default_rng(1)
         model = families[family]
-        start, x = model.layers.draw(torch.from_numpy(model.conditioning.context(inc)), rng, "student", 1)
-        drawn = from_vectors(x.numpy().astype(float), start.numpy(), inc.energy, geometry)
+        drawn = model.layers.draw(torch.from_numpy(model.conditioning.context(inc)), inc.energy, geometry, rng)
         made = flat(drawn, inc.energy, geometry)
         scale = seen.std(0) + 1e-9
         theirs, ours = (nearest(v / scale, seen / scale) for v in (new, made))

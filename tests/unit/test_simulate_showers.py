@@ -92,8 +92,7 @@ def test_the_layers_hold_what_was_drawn(detector, learned):
     at_face = propagate(ak.Array([[particle(energy=e)] for e in np.geomspace(1, 150, 64)]), detector)
     inc = incidence(at_face)
     rng, context = np.random.default_rng(1), model.conditioning.context(inc)
-    start, x = model.layers.draw(torch.from_numpy(context), rng, "student", 1)
-    whole = layer_model.from_vectors(x.numpy().astype(float), start.numpy(), inc.energy, geometry)
+    whole = model.layers.draw(torch.from_numpy(context), inc.energy, geometry, rng)
     owner, layer, _, _, mips, _ = model.cells.draw(inc, context, whole, geometry, rng)
     key = owner * geometry.n_layers + layer - 1
     n, total = (np.bincount(key, w, 64 * geometry.n_layers).reshape(64, -1) for w in (None, mips))
@@ -288,7 +287,7 @@ def test_training_killed_and_resumed_gives_the_same_model(training_record, detec
         make_backend("simulate", "ml", {**options, "outside": "nearest"}, detector)
 
 
-@pytest.mark.parametrize("layers", ["meanflow", "diffusion", "gan", "vae", "spline", "copula"])
+@pytest.mark.parametrize("layers", ["meanflow", "diffusion", "gan", "vae", "spline", "copula", "depth"])
 def test_each_family_of_layers_is_trained_kept_and_drawn_from(layers, training_record, detector, tmp_path):
     recipe = TINY.model_copy(update={"families": ["electromagnetic"], "layers": LayersRecipe(family=layers)})
     (made,) = make_model(ShowerTrainer, recipe, DataFiles([training_record]), tmp_path)

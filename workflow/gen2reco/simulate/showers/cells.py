@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gen2reco import jit
 from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.mixtures import log_mixture
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
@@ -68,7 +69,7 @@ class CellModel(nn.Module):
             occupancy = occupancy + nn.functional.binary_cross_entropy_with_logits(logit, is_hit, reduction="sum")
         some = torch.nonzero(role == 4)[:, 0]
         mixture = self.energy(x[some], self.biases[2](known)[row[some]]).float()
-        energy = -_log_mixture(mixture, log_mips[some]).sum()
+        energy = -log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)
         rate = (log_rate.exp() - halo * log_rate).sum()
         return occupancy / len(features), energy / len(features), rate / len(features)
@@ -167,13 +168,6 @@ def layer_rows(inc: Incidence, context: NDArray, whole: Drawn) -> Rows:
 
 def _time_bins(section: NDArray, radius: NDArray, mips: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return section, np.digitize(radius, sampler.RADIUS_EDGES), np.digitize(mips, sampler.MIPS_EDGES)
-
-
-def _log_mixture(out: Tensor, y: Tensor) -> Tensor:
-    logit, mean, log_width = out.split(sampler.MIXTURE, 1)
-    log_width = log_width.clamp(-4.0, 1.5)
-    z = (y[:, None] - mean) * (-log_width).exp()
-    return torch.logsumexp(logit.log_softmax(1) - 0.5 * z.square() - log_width, 1) - 0.9189385
 
 
 def _array(tensor: Tensor) -> NDArray:

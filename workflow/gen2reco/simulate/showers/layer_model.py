@@ -132,8 +132,17 @@ class LayerModel(Marginals):
         return loss / len(condition)
 
     @torch.no_grad()
-    def draw(self, context: Tensor, rng: np.random.Generator, network: str, evaluations: int) -> tuple[Tensor, Tensor]:
-        """Start layers (n,) and vectors (n, dim); network: `student`, `teacher` or `copula` (none), of a flow."""
+    def draw(
+        self,
+        context: Tensor,
+        energy: NDArray[np.float64],
+        geometry: Geometry,
+        rng: np.random.Generator,
+        network: str = "student",
+        evaluations: int = 1,
+    ) -> Drawn:
+        """Whole showers of particles, context (n, n_context) and incident energy (n,) GeV; network: `student`,
+        `teacher` or `copula` (none), of a flow."""
         chance = self.start(context).softmax(1).cumsum(1)
         draws = torch.from_numpy(rng.random(len(context), dtype=np.float32))
         start = (draws[:, None].to(chance.device) > chance[:, :-1]).sum(1)
@@ -144,7 +153,8 @@ class LayerModel(Marginals):
             white = self.generator.draw(white, condition, evaluations)
         elif network != "copula":
             white = sample(getattr(self, network), white, condition, evaluations)
-        return start, self.outward(white, condition)
+        x = self.outward(white, condition).cpu().numpy().astype(np.float64)
+        return from_vectors(x, start.cpu().numpy(), energy, geometry)
 
     def values(self, z: Tensor, condition: Tensor) -> Tensor:
         """Vectors at normal scores z (n, dim); a layer without cells has a negative number of them."""

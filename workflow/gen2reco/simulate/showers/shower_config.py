@@ -16,8 +16,8 @@ Scale = tuple[float, PositiveFloat]
 """Centre and width of a number: (x - centre) / width is about standard."""
 
 
-Layers = Literal["flow", "meanflow", "diffusion", "gan", "vae", "spline", "copula"]
-"""Ways to draw a shower's layers."""
+Layers = Literal["flow", "meanflow", "diffusion", "gan", "vae", "spline", "copula", "depth"]
+"""Ways to draw a shower's layers: all together, or (`depth`) one after the other."""
 
 
 class ShowerSizes(Block):

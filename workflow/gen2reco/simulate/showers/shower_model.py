@@ -11,8 +11,9 @@ from gen2reco.detector.geometry import Geometry
 from gen2reco.flow.weights import fill
 from gen2reco.run.model_folder import Model
 from gen2reco.simulate.showers.cells import CellModel
+from gen2reco.simulate.showers.depth_model import DepthModel
 from gen2reco.simulate.showers.incidence import Conditioning, Incidence
-from gen2reco.simulate.showers.layer_model import LayerModel, from_vectors
+from gen2reco.simulate.showers.layer_model import LayerModel
 from gen2reco.simulate.showers.shower_config import ShowersConfig, ShowerSizes
 
 KIND = "showers"
@@ -36,7 +37,8 @@ class FamilyModel(nn.Module):
     def __init__(self, conditioning: Conditioning, n_layers: int, sizes: ShowerSizes):
         super().__init__()
         self.conditioning = conditioning
-        self.layers = LayerModel(len(conditioning), n_layers, sizes)
+        layers = DepthModel if sizes.layers == "depth" else LayerModel
+        self.layers = layers(len(conditioning), n_layers, sizes)
         self.cells = CellModel(len(conditioning), n_layers)
 
     @torch.no_grad()
@@ -50,9 +52,8 @@ class FamilyModel(nn.Module):
     ) -> Cells:
         """Showers of particles of this family; `evaluations` of the flow network each."""
         context = self.conditioning.context(inc)
-        device = self.layers.mix.device
-        start, x = self.layers.draw(torch.from_numpy(context).to(device), rng, network, evaluations)
-        whole = from_vectors(x.cpu().numpy().astype(np.float64), start.cpu().numpy(), inc.energy, geometry)
+        known = torch.from_numpy(context).to(next(self.parameters()).device)
+        whole = self.layers.draw(known, inc.energy, geometry, rng, network, evaluations)
         return Cells(*self.cells.draw(inc, context, whole, geometry, rng))
 
 

@@ -11,8 +11,8 @@ class LayersRecipe(Block):
     """How the layers of a shower are drawn."""
 
     family: Layers = "flow"
-    """`flow`: flow matching with a student of one evaluation; or another generative model of the same size, trained for
-    as many steps as teacher and student together."""
+    """`flow`: flow matching with a student of one evaluation; `depth`: a recurrent network over the layers, trained for
+    the teacher's steps; or another generative model of the flow's size, for those of teacher and student together."""
 
 
 class ShowerRecipe(Block):

@@ -24,6 +24,8 @@ from gen2reco.flow.warm_start import Parent
 from gen2reco.flow.weights import halved
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
+from gen2reco.simulate.showers.depth_model import DepthModel
+from gen2reco.simulate.showers.depth_training import train_depth
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning
 from gen2reco.simulate.showers.layer_model import Drawn, LayerModel, axis_points, to_vectors, true_whole
 from gen2reco.simulate.showers.shower_config import ContextScales, Family, ShowersConfig
@@ -69,7 +71,8 @@ def train_family(family: Family, showers: Showers, detector: Detector, recipe: S
         _start(model, family, {**own, "layers": detector.n_layers}, work.parent)
     whole = true_whole(showers, geometry)
     context = conditioning.context(showers.incidence)
-    _train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, work)
+    train_layers = train_depth if isinstance(model.layers, DepthModel) else _train_layers
+    train_layers(model.layers, whole, context, showers.incidence.energy, geometry, recipe, work)
     _train_cells(model.cells, showers, whole, context, geometry, recipe, work)
     return model.eval()
 

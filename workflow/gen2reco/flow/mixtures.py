@@ -1,0 +1,31 @@
+"""Mixtures of Gaussians of one number each: their likelihood, and draws from them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+_NARROWEST, _WIDEST = -4.0, 1.5
+"""Bounds of the logarithm of a width."""
+
+
+def log_mixture(out: Tensor, y: Tensor) -> Tensor:
+    """Log-likelihood (…) of numbers y (…) under mixtures out (…, 3 n): logits, means, logarithms of widths of n
+    Gaussians."""
+    logit, mean, log_width = _parts(out)
+    z = (y[..., None] - mean) * (-log_width).exp()
+    terms = logit.log_softmax(-1) - 0.5 * z.square() - log_width
+    return torch.logsumexp(terms, -1) - 0.5 * math.log(2 * math.pi)
+
+
+def draw_mixture(out: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
+    """Numbers (…) from mixtures out (…, 3 n), by a uniform and a standard normal number (…) each."""
+    logit, mean, log_width = _parts(out)
+    below = logit.softmax(-1).cumsum(-1)[..., :-1]
+    which = (uniform[..., None] > below).sum(-1, keepdim=True)
+    return mean.gather(-1, which)[..., 0] + log_width.exp().gather(-1, which)[..., 0] * normal
+
+
+def _parts(out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    logit, mean, log_width = out.float().chunk(3, -1)
+    return logit, mean, log_width.clamp(_NARROWEST, _WIDEST)

@@ -1,0 +1,216 @@
+"""Layers drawn one after the other, from the front to the back, in one pass of a recurrent network; the response last.
+
+For each layer, given the particle and all layers before it: whether it has a cell, then the logarithm of their number,
+then that of the energy a cell, the numbers by mixtures of Gaussians (autoregressive, as MADE, arXiv:1502.03509, along
+the depth). After the last layer, two radii. Layers drawn so are right one by one, and their sum, the response, drifts:
+what it should be, given the shape of the shower, is learned apart, of the reference's showers and of the network's own,
+and the energies are scaled from the one to the other, rank by rank.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.marginals import perceptron
+from gen2reco.flow.mixtures import draw_mixture, log_mixture
+from gen2reco.simulate.showers.layer_model import Drawn, start_layer
+from gen2reco.simulate.showers.shower_config import ShowerSizes
+
+GAUSSIANS = 5
+PLACES = 16
+"""Numbers that stand for a layer."""
+N_BEFORE = 6
+"""Numbers of the layers before: any cell, cells, energy a cell of the last; cells, energy of all, layers with any."""
+N_NODES = 65
+MARGIN = 0.5
+"""By how much the logarithms of a layer may go beyond those of the training."""
+_NODES = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, N_NODES))
+"""Where quantiles of pulls are kept: dense in the tails."""
+
+
+class DepthModel(nn.Module):
+    """A recurrent network over the layers, and the responses given the shape, true and its own."""
+
+    def __init__(self, n_context: int, n_layers: int, sizes: ShowerSizes):
+        super().__init__()
+        width, numbers = sizes.width, 3 * GAUSSIANS
+        self.n_layers = n_layers
+        self.place = nn.Embedding(n_layers, PLACES)
+        self.recurrent = nn.GRU(n_context + PLACES + N_BEFORE, width, batch_first=True)
+        self.hidden = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(0.1))
+        self.some, self.cells = nn.Linear(width, 1), nn.Linear(width, numbers)
+        self.mean = perceptron(width + 1, width, numbers)
+        self.first_radius = perceptron(width + N_BEFORE, width, numbers)
+        self.second_radius = perceptron(width + N_BEFORE + 1, width, numbers)
+        self.true, self.own = (Response(n_context + n_layers + 1) for _ in range(2))
+        self.register_buffer("bounds", torch.zeros(2, 2, n_layers))
+
+    def fit_bounds(self, whole: Drawn) -> None:
+        """The least and the largest logarithms of cells and energy a cell of each layer in a training."""
+        some = torch.from_numpy(whole.cells > 0)
+        for at, values in enumerate(_logarithms(*_tensors(whole))):
+            self.bounds[0, at] = torch.where(some, values, torch.inf).amin(0).clamp(max=0) - MARGIN
+            self.bounds[1, at] = torch.where(some, values, -torch.inf).amax(0).clamp(min=0) + MARGIN
+
+    def loss(self, context: Tensor, cells: Tensor, mips: Tensor, radii: Tensor, uniform: Tensor) -> Tensor:
+        """Mean negative log-likelihood of showers. context (n, n_context); cells, mips (n, n_layers); radii (n, 2);
+        uniform (n, n_layers): numbers of cells are spread by, for they are whole."""
+        some, before = cells > 0, _before(cells, mips)
+        out = self.hidden(self.recurrent(self._inputs(context, before[:, :-1]))[0])
+        any_cell = nn.functional.binary_cross_entropy_with_logits(
+            self.some(out)[..., 0].float(), some.float(), reduction="none"
+        )
+        count = torch.log(cells.clamp(min=1) + uniform - 0.5)
+        _, mean = _logarithms(cells, mips)
+        number = log_mixture(self.cells(out), count)
+        energy = log_mixture(self.mean(torch.cat([out, count[..., None]], -1)), mean)
+        end = torch.cat([out[:, -1], before[:, -1]], 1)
+        outer = [radii[:, :1] - 3.0]
+        size = log_mixture(self.first_radius(end), radii[:, 0] - 3.0)
+        size = size + log_mixture(self.second_radius(torch.cat([end, *outer], 1)), radii[:, 1] - 3.0)
+        return any_cell.sum(1).mean() - ((number + energy) * some).sum(1).mean() - (size * some.any(1)).mean()
+
+    @torch.no_grad()
+    def draw(
+        self,
+        context: Tensor,
+        energy: NDArray[np.float64],
+        geometry: Geometry,
+        rng: np.random.Generator,
+        network: str = "student",
+        evaluations: int = 1,
+        *,
+        response: bool = True,
+    ) -> Drawn:
+        """Whole showers of particles, context (n, n_context) and incident energy (n,) GeV, by one pass; network and
+        evaluations are those of other models. response: scale them to the response that their shape has."""
+        whole = self._layers(context, rng)
+        if not response:
+            return whole
+        shape, log_response = shape_of(whole, energy, geometry)
+        inputs = torch.cat([context, torch.from_numpy(shape).to(context.device)], 1)
+        known = torch.from_numpy(log_response).to(context.device)
+        wanted = self.true.value(self.own.pull(known, inputs), inputs)
+        factor = np.where(whole.mips.any(1), (wanted - known).exp().cpu().numpy().astype(np.float64), 1.0)
+        mips = whole.mips * factor[:, None]
+        return replace(whole, mips=mips, start=start_layer(mips))
+
+    def _layers(self, context: Tensor, rng: np.random.Generator) -> Drawn:
+        n, device = len(context), context.device
+        uniform = torch.from_numpy(rng.random((self.n_layers + 1, 3, n), dtype=np.float32)).to(device)
+        normal = torch.from_numpy(rng.standard_normal((self.n_layers + 1, 2, n), dtype=np.float32)).to(device)
+        cells, mips = (torch.zeros(n, self.n_layers, device=device) for _ in range(2))
+        sums, state, out = torch.zeros(n, N_BEFORE, device=device), None, context
+        for at in range(self.n_layers):
+            step, state = self.recurrent(self._inputs(context, sums[:, None], at), state)
+            out = self.hidden(step[:, 0])
+            some = uniform[at, 0] < self.some(out)[:, 0].float().sigmoid()
+            low, high = self.bounds[:, :, at]
+            count = draw_mixture(self.cells(out), uniform[at, 1], normal[at, 0]).clamp(low[0], high[0])
+            mean = draw_mixture(self.mean(torch.cat([out, count[:, None]], 1)), uniform[at, 2], normal[at, 1])
+            cells[:, at] = torch.where(some, count.exp().round().clamp(min=1), 0.0)
+            mips[:, at] = cells[:, at] * mean.clamp(low[1], high[1]).exp()
+            sums = _after(sums, cells[:, at], mips[:, at])
+        end = torch.cat([out, sums], 1)
+        first = draw_mixture(self.first_radius(end), uniform[-1, 0], normal[-1, 0])
+        second = draw_mixture(self.second_radius(torch.cat([end, first[:, None]], 1)), uniform[-1, 1], normal[-1, 1])
+        radii = torch.stack([first, second], 1).clamp(-3.0, 4.0) + 3.0
+        drawn = [values.cpu().numpy().astype(np.float64) for values in (cells, mips, radii)]
+        return Drawn(start_layer(drawn[1]), drawn[0].astype(np.int64), drawn[1], drawn[2])
+
+    def _inputs(self, context: Tensor, before: Tensor, at: int | None = None) -> Tensor:
+        """Inputs (n, layers, …) of all layers, or of one; before: (n, layers, N_BEFORE)."""
+        places = self.place.weight if at is None else self.place.weight[at : at + 1]
+        many = before.shape[1]
+        return torch.cat([context[:, None].expand(-1, many, -1), places.expand(len(context), -1, -1), before], 2)
+
+
+class Response(nn.Module):
+    """The logarithm of the response given the shape of the shower: mean and width, and the quantiles of its pulls."""
+
+    def __init__(self, n_inputs: int):
+        super().__init__()
+        self.network = perceptron(n_inputs, 48, 2)
+        self.register_buffer("nodes", torch.linspace(-3, 3, N_NODES))
+
+    def loss(self, inputs: Tensor, log_response: Tensor) -> Tensor:
+        """Mean negative log-likelihood of a Gaussian."""
+        mean, log_width = self._of(inputs)
+        return (0.5 * ((log_response - mean) / log_width.exp()).square() + log_width).mean()
+
+    @torch.no_grad()
+    def fit(self, inputs: Tensor, log_response: Tensor) -> None:
+        """The quantiles of the pulls, of showers that the network was not trained on."""
+        mean, log_width = self._of(inputs)
+        pulls = ((log_response - mean) / log_width.exp()).double()
+        nodes = torch.quantile(pulls, torch.from_numpy(_NODES)).float()
+        self.nodes.copy_(nodes + torch.linspace(-1e-4, 1e-4, N_NODES))
+
+    def pull(self, log_response: Tensor, inputs: Tensor) -> Tensor:
+        """Where a response is among those of its shape: ranks (n,) between 0 and 1."""
+        mean, log_width = self._of(inputs)
+        pulls = ((log_response - mean) / log_width.exp()).contiguous()
+        upper = torch.searchsorted(self.nodes, pulls).clamp(1, N_NODES - 1)
+        a, b, nodes = self.nodes[upper - 1], self.nodes[upper], self._ranks(inputs)
+        return nodes[upper - 1] + ((pulls - a) / (b - a).clamp(min=1e-6)).clamp(0, 1) * (
+            nodes[upper] - nodes[upper - 1]
+        )
+
+    def value(self, rank: Tensor, inputs: Tensor) -> Tensor:
+        """The inverse of `pull`."""
+        mean, log_width = self._of(inputs)
+        nodes = self._ranks(inputs)
+        upper = torch.searchsorted(nodes, rank.contiguous()).clamp(1, N_NODES - 1)
+        place = (rank - nodes[upper - 1]) / (nodes[upper] - nodes[upper - 1])
+        pulls = self.nodes[upper - 1] + place * (self.nodes[upper] - self.nodes[upper - 1])
+        return mean + log_width.exp() * pulls
+
+    def _of(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_width = self.network(inputs).float().unbind(1)
+        return mean, log_width.clamp(-5.0, 1.5)
+
+    def _ranks(self, like: Tensor) -> Tensor:
+        return torch.from_numpy(_NODES).to(like.device, torch.float32)
+
+
+def shape_of(whole: Drawn, energy: NDArray, geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The shape of showers (n, n_layers + 1), roots of the layers' shares of the energy and the logarithm of cells a
+    GeV, and the logarithm of the response (n,)."""
+    of_layer = whole.mips * geometry.gev_per_mip
+    total = np.maximum(of_layer.sum(1), 1e-6)
+    cells = np.log((whole.cells.sum(1) + 1) / energy)
+    shape = np.concatenate([np.sqrt(of_layer / total[:, None]), cells[:, None] - 2.0], 1)
+    return shape.astype(np.float32), np.log(total / energy).astype(np.float32)
+
+
+def _tensors(whole: Drawn) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(whole.cells).float(), torch.from_numpy(whole.mips).float()
+
+
+def _logarithms(cells: Tensor, mips: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithms of the cells and of the energy a cell, 0 of layers without any."""
+    some, number = cells > 0, cells.clamp(min=1)
+    mean = torch.where(some, mips / number, torch.ones_like(mips))
+    return number.log(), mean.clamp(min=1e-3).log()
+
+
+def _before(cells: Tensor, mips: Tensor) -> Tensor:
+    """What is known before each layer, and after the last: (n, n_layers + 1, N_BEFORE)."""
+    count, mean = _logarithms(cells, mips)
+    some = (cells > 0).to(mips.dtype)
+    last = torch.stack([some, count / 2, mean / 2], 2)
+    sums = torch.stack([cells.cumsum(1), mips.cumsum(1)], 2).log1p() / 4
+    known = torch.cat([last, sums, some.cumsum(1)[..., None] / 20], 2)
+    return torch.cat([torch.zeros_like(known[:, :1]), known], 1)
+
+
+def _after(sums: Tensor, cells: Tensor, mips: Tensor) -> Tensor:
+    """The same after one more layer, from what was known before it: (n, N_BEFORE)."""
+    count, mean = _logarithms(cells, mips)
+    some = (cells > 0).to(mips.dtype)
+    total = [((sums[:, at] * 4).expm1() + more).log1p() / 4 for at, more in ((3, cells), (4, mips))]
+    return torch.stack([some, count / 2, mean / 2, *total, sums[:, 5] + some / 20], 1)

@@ -1,0 +1,76 @@
+"""Train layers that are drawn one after the other: the network over depth, then the responses of both sides."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.training import Draw
+from gen2reco.flow.training_parts import Work
+from gen2reco.simulate.showers.depth_model import DepthModel, Response, shape_of
+from gen2reco.simulate.showers.layer_model import Drawn
+from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
+
+BATCH = 2000
+"""Showers that the network draws at a time."""
+UNSEEN = 5
+"""One shower in so many is kept from the responses' networks, for the quantiles of their pulls."""
+
+
+def train_depth(
+    model: DepthModel,
+    whole: Drawn,
+    context: NDArray[np.float32],
+    energy: NDArray,
+    geometry: Geometry,
+    recipe: ShowerRecipe,
+    work: Work,
+) -> None:
+    """Train on whole showers, context (n, n_context), energy (n,) GeV: by `teacher` of the recipe the network over
+    depth, by `quantiles` the responses, those of its own showers from `pairs` draws."""
+    if not work.parent:
+        model.fit_bounds(whole)
+    columns = [torch.from_numpy(a).float() for a in (context, whole.cells, whole.mips, whole.radii)]
+
+    def layers(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        at = torch.from_numpy(draw.indices(len(context)))
+        known, cells, mips, radii = (column[at].to(draw.device) for column in columns)
+        loss = model.loss(known, cells, mips, radii, draw.uniform(len(at), model.n_layers))
+        return loss, {"nll": loss.item()}
+
+    work.fit("layers", model, layers, recipe.teacher)
+    _train_response("response", model.true, context, whole, energy, geometry, recipe, work)
+    chosen = np.arange(recipe.pairs) % len(context)
+    rng = np.random.default_rng(recipe.student.seed)
+    parts = [
+        model.draw(torch.from_numpy(context[some]), energy[some], geometry, rng, response=False)
+        for some in np.split(chosen, range(BATCH, len(chosen), BATCH))
+    ]
+    own = Drawn(*(np.concatenate(columns) for columns in zip(*(vars(part).values() for part in parts))))
+    _train_response("own_response", model.own, context[chosen], own, energy[chosen], geometry, recipe, work)
+
+
+def _train_response(
+    name: str,
+    response: Response,
+    context: NDArray,
+    whole: Drawn,
+    energy: NDArray,
+    geometry: Geometry,
+    recipe: ShowerRecipe,
+    work: Work,
+) -> None:
+    some = whole.mips.any(1)
+    shape, log_response = shape_of(whole, energy, geometry)
+    inputs, known = torch.from_numpy(np.concatenate([context, shape], 1)[some]), torch.from_numpy(log_response[some])
+    unseen = torch.arange(len(known)) % UNSEEN == 0
+    seen = torch.nonzero(~unseen)[:, 0]
+
+    def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
+        at = seen[torch.from_numpy(draw.indices(len(seen)))]
+        loss = response.loss(inputs[at].to(draw.device), known[at].to(draw.device))
+        return loss, {"nll": loss.item()}
+
+    work.fit(name, response, objective, recipe.quantiles)
+    response.fit(inputs[unseen], known[unseen])
