@@ -227,6 +227,32 @@ def test_files_of_two_geometries_are_not_compared(tmp_path):
         compare(tmp_path / "a.h5", tmp_path / "b.h5", None)
 
 
+def text_rows():
+    return np.array(["1 2 3"] * N, dtype=h5py.string_dtype())
+
+
+def emptied(file):
+    for name in ("energies", "directions", "pdg", "num_points", "showers"):
+        file[name].resize(0, axis=0)
+
+
+def grouped(file):
+    del file["energies"]
+    file.create_group("energies")
+
+
+def huge(file):
+    del file["energies"]
+    file.create_dataset("energies", (2**40, 1), "f4", chunks=(1024, 1))
+
+
+def virtual(file):
+    del file["energies"]
+    layout = h5py.VirtualLayout((N, 1), "f4")
+    layout[:] = h5py.VirtualSource("/etc/x.h5", "energies", (N, 1))
+    file.create_virtual_dataset("energies", layout)
+
+
 BAD = {
     "text": (lambda f: None, "no readable HDF5 file"),
     "nothing": (lambda f: f.clear(), "expected points (ShowerData) or voxels"),
@@ -239,6 +265,25 @@ BAD = {
     "other planes": (lambda f: points(f, 1, 2, 2.0), "showers of another geometry"),
     "no energy": (lambda f: f["energies"].__setitem__((1, 0), 0.0), "an incident energy of 0 GeV"),
     "backwards": (lambda f: f["directions"].__setitem__((0, 2), -1.0), "a direction away from the calorimeter"),
+    "along the face": (lambda f: f["directions"].__setitem__(0, (1, 0, 1e-5)), "a direction along the face"),
+    "endless direction": (lambda f: replaced(f, "directions", np.full((N, 3), 1e200)), "of no sensible length"),
+    "half a species": (lambda f: replaced(f, "pdg", np.full(N, 22.5)), "`pdg`[0] is 22.5, expected whole numbers"),
+    "endless species": (lambda f: replaced(f, "pdg", np.full(N, 1e30)), "`pdg`[0] is 1e+30, expected whole numbers"),
+    "half a point": (lambda f: replaced(f, "num_points", f["num_points"][:] + 0.5), ".5, expected whole numbers"),
+    "fewer than no points": (lambda f: f["num_points"].__setitem__(4, -1), "`num_points` from -1"),
+    "no showers": (emptied, "holds no showers"),
+    "objects": (
+        lambda f: replaced(f, "showers", text_rows()),
+        "`showers` is of type object, expected lists of numbers",
+    ),
+    "a table": (
+        lambda f: replaced(f, "showers", np.zeros((N, 25), "f4")),
+        "`showers` is of type float32, expected lists",
+    ),
+    "a group": (grouped, "`energies` is a group, expected a dataset"),
+    "complex": (lambda f: replaced(f, "energies", np.ones((N, 1), complex)), "of type complex128, expected plain"),
+    "too large": (huge, "more than 4 GiB; split the file"),
+    "virtual": (virtual, "lies in other files"),
     "soft link": (lambda f: link(f, h5py.SoftLink("/pdg")), "is a link to elsewhere"),
     "other file": (lambda f: link(f, h5py.ExternalLink("/etc/x.h5", "/energies")), "is a link to elsewhere"),
     "external data": (lambda f: external(f), "lies in other files"),
@@ -291,6 +336,18 @@ def test_a_bad_file_gets_one_line(what, sample, tmp_path, repository):
     code, said = run("simulate", folder / "particles.parquet", tmp_path / "out.parquet", "--backend", "showers",
                      "--option", f"file={path}", "--detector", repository / "configs/detectors/hgcal.yaml")  # fmt: skip
     assert code == 2 and words in said and "\n" not in said.strip() and not (tmp_path / "out.parquet").exists()
+
+
+def test_points_that_are_nowhere_near_the_calorimeter_are_counted_as_lost(sample, tmp_path, repository):
+    folder, _, own = sample
+    path = tmp_path / "far.h5"
+    write([own], path, np.zeros(0), "")
+    with h5py.File(path, "a") as file:
+        for shower in range(N):
+            points(file, shower, 0, 1e30)
+    code, said = run("simulate", folder / "particles.parquet", tmp_path / "out.parquet", "--backend", "showers",
+                     "--option", f"file={path}", "--detector", repository / "configs/detectors/hgcal.yaml")  # fmt: skip
+    assert code == 0 and "Traceback" not in said and "GeV" in said and "Warning" not in said
 
 
 BAD_BINNINGS = {

@@ -49,8 +49,9 @@ def dataset(file: "h5py.File", name: str, kinds: str = "fiu") -> "h5py.Dataset":
         raise InputError(f"{where} is a group, expected a dataset")
     if found.external or found.is_virtual:
         raise InputError(f"{where} lies in other files, which are not read; copy the data into the file")
-    if found.dtype.kind not in kinds and not (_lists(found) and "O" in kinds):
-        raise InputError(f"{where} is of type {found.dtype}, expected plain numbers")
+    if not (_lists(found) if kinds == "O" else found.dtype.kind in kinds):
+        expected = "lists of numbers" if kinds == "O" else "plain numbers"
+        raise InputError(f"{where} is of type {found.dtype}, expected {expected}")
     if found.dtype.kind != "O" and found.size * found.dtype.itemsize > MAX_BYTES:
         raise InputError(f"{where} has shape {found.shape}, more than {MAX_BYTES >> 30} GiB; split the file")
     return found
@@ -70,6 +71,17 @@ def numbers(file: "h5py.File", name: str, shape: tuple[int | None, ...]) -> NDAr
         expected = ", ".join("any" if n is None else str(n) for n in shape)
         raise InputError(f"{file.filename}: `{name}` has shape {found.shape}, expected ({expected})")
     return finite(np.asarray(found[()], np.float64), f"{file.filename}: `{name}`")
+
+
+def integers(file: "h5py.File", name: str, shape: tuple[int | None, ...]) -> NDArray[np.int64]:
+    """All of a dataset of whole numbers, however they are kept. Raises InputError for others."""
+    values = numbers(file, name, shape)
+    wrong = (values != np.rint(values)) | (np.abs(values) >= 2**31)
+    if wrong.any():
+        at = np.argwhere(wrong)[0]
+        where = f"{file.filename}: `{name}`[{', '.join(map(str, at))}]"
+        raise InputError(f"{where} is {values[tuple(at)]:.12g}, expected whole numbers of 32 bits")
+    return values.astype(np.int64)
 
 
 def finite(values: NDArray, where: str) -> NDArray:

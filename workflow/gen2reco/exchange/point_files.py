@@ -76,15 +76,15 @@ class PointFile:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         with hdf5.opened(path) as file:
-            shape = hdf5.numbers(file, "shape", (3,)).astype(np.int64)
+            shape = hdf5.integers(file, "shape", (3,))
             if shape[2] not in (TIMELESS, COLUMNS):
                 raise InputError(f"{path}: points of {shape[2]} numbers, expected x, y, z, energy and maybe time")
             self.columns = int(shape[2])
             self.energy = hdf5.numbers(file, "energies", (None, 1))[:, 0]
             n = len(self.energy)
             self.direction = hdf5.numbers(file, "directions", (n, 3))
-            self.pdg = hdf5.numbers(file, "pdg", (n,)).astype(np.int64)
-            self.held = hdf5.numbers(file, "num_points", (n,)).astype(np.int64)
+            self.pdg = hdf5.integers(file, "pdg", (n,))
+            self.held = hdf5.integers(file, "num_points", (n,))
             self.planes = hdf5.numbers(file, "planes", (None,)) if "planes" in file else None
             rows = hdf5.dataset(file, "showers", "O")
             if rows.shape != (n,):

@@ -22,6 +22,8 @@ from gen2reco.events.lists import columns, event_of, members, starts
 from gen2reco.events.truth import STANDARD, Properties, incident_energy
 
 _MOST_PARTICLES = 1 << 31
+STEEPEST = 1e-3
+"""Least share of a direction that goes along the beam, and least length of one that is taken for a unit vector."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ def check_incidence(energy: NDArray, direction: NDArray, path: Path) -> None:
         raise InputError(f"{path}: an incident energy of {energy.min():.4g} GeV, expected more than 0")
     if (direction[:, 2] <= 0).any():
         raise InputError(f"{path}: a direction away from the calorimeter; expected z > 0")
+    size = np.abs(direction).max(1, initial=0.0)
+    if ((size < STEEPEST) | (size > 1 / STEEPEST)).any():
+        raise InputError(f"{path}: a direction of no sensible length; expected vectors of length 1")
+    if (direction[:, 2] < STEEPEST * size).any():
+        raise InputError(f"{path}: a direction along the face of the calorimeter; expected one into it")
 
 
 def azimuth(slope: NDArray) -> NDArray[np.float64]:

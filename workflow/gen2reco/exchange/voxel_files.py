@@ -91,7 +91,7 @@ class VoxelFile:
                     f"{path}: `showers` has shape {voxels.shape}, expected ({n}, {len(binning)}) by the binning of "
                     f"`{binning.name}`; give the binning that the file was made with"
                 )
-            self.pdg = hdf5.numbers(file, "pdg", (n,)).astype(np.int64) if "pdg" in file else np.full(n, binning.pdg)
+            self.pdg = hdf5.integers(file, "pdg", (n,)) if "pdg" in file else np.full(n, binning.pdg)
             along = np.tile([0.0, 0.0, 1.0], (n, 1))
             self.direction = hdf5.numbers(file, "directions", (n, 3)) if "directions" in file else along
         check_incidence(self.energy, self.direction, self.path)
