@@ -102,6 +102,14 @@ def field(tmp_path):
     made.kill()
 
 
+def wait_until_held(lock: Path, seconds: float = 120) -> None:
+    """Wait until a first driver holds its campaign: it writes into the file who it is."""
+    end = time.monotonic() + seconds
+    while not (lock.is_file() and lock.stat().st_size):
+        assert time.monotonic() < end, f"{lock}: no driver holds it after {seconds} s"
+        time.sleep(0.1)
+
+
 COMMANDS = {
     "plan": ("plan", "tiny.yaml"),
     "new revision": ("plan", "tiny.yaml", "--new-revision"),
@@ -125,7 +133,7 @@ CHANGES = ("events: 12", "events: 18"), ("seed: 3", "seed: 4"), ("chunk_events: 
 def test_commands_fired_at_random_while_a_driver_runs_change_nothing(field, quiet):
     rng = random.Random(14)
     field.start()
-    time.sleep(4)  # the plan is written and the lock is held
+    wait_until_held(field.folder / "results/tiny/.driver")
     fired = []
     while field.alive() and len(fired) < (80 if FULL else 12):
         edited = rng.random() < 0.4
