@@ -47,6 +47,15 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path, second):
         assert torch.equal(a, b)
 
 
+def test_a_cpu_multiplies_in_full_precision_whatever_the_recipe(tmp_path):
+    """bfloat16 is emulated there, 5 to 20 times slower."""
+    mixed, full = (
+        train(parts(), SETTINGS.model_copy(update={"mixed_precision": mixed}), tmp_path / str(mixed))
+        for mixed in (True, False)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(mixed.parameters(), full.parameters()))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"batch": 8}, "other settings"), ({"seed": 2}, "other settings")],

@@ -29,7 +29,7 @@ class Training(Block):
     checkpoint_every: int = Field(default=500, ge=1)
     """Steps between checkpoints and lines of the log."""
     mixed_precision: bool = True
-    """Multiply matrices in bfloat16; weights and sums stay in float32."""
+    """On an accelerator, multiply matrices in bfloat16; weights and sums stay in float32, and on CPUs all."""
 
 
 class Distillation(Block):

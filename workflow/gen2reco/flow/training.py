@@ -89,12 +89,14 @@ def train(
     peaks = [part.learning_rate or settings.learning_rate for part in parts]
     path = Path(folder) / "checkpoint.safetensors"
     start, spent = _resume(path, settings, [*networks, average], optimizers)
+    kind = torch.device(device).type
+    mixed = settings.mixed_precision and kind == "cuda"  # most CPUs emulate it, 5 to 20 times slower
     log, began = [], time.perf_counter()
     for step in range(start, settings.steps):
         for part, optimizer, peak in zip(parts, optimizers, peaks):
             for group in optimizer.param_groups:
                 group["lr"] = peak * _schedule(step, settings)
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.mixed_precision):
+            with torch.autocast(kind, torch.bfloat16, enabled=mixed):
                 loss, numbers = part.objective(_draw(settings, step, rank, device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
