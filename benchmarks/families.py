@@ -44,8 +44,10 @@ JETS = {
     "jets' response": "objects/jets/shift_response",
     "resolution": "objects/jets/shift_resolution",
     "efficiency": "objects/jets/shift_efficiency",
-    "AUC, jets": "objects/jets/auc_jet",
-    "AUC, whole events": "objects/events/auc_event",
+    "objects an event": "objects/events/mean_n_objects",
+    "efficiency of tracksters": "clusters/particles/shift_efficiency",
+    "split": "clusters/particles/shift_split",
+    "AUC, tracksters": "clusters/tracksters/auc_trackster",
 }
 FEWEST = 5
 """Families of which ranks are correlated."""
@@ -85,7 +87,7 @@ def numbers(folder: Path, reference: str) -> dict[str, dict[str, Number]]:
 def family_of(candidate: str, reference: str) -> str:
     """`photons_learned_gan` is `gan`, `photons_ideal` is `ideal sampler`."""
     rest = candidate.removeprefix(f"{reference}_")
-    return "ideal sampler" if rest == "ideal" else rest.removeprefix("learned_")
+    return "ideal sampler" if rest == "ideal" else rest.removeprefix("learned_").replace("_", ", evaluations ")
 
 
 def table(title: str, wanted: dict[str, str], of: dict[str, dict[str, Number]], reference: str, particle: str) -> None:
