@@ -68,11 +68,6 @@ class Number:
         error = f" ± {self.uncertainty:.{places}f}" if np.isfinite(self.uncertainty) else ""
         return f"{self.value:.{places}f}{error}"
 
-    @property
-    def bad(self) -> float:
-        """How far from perfect: of an AUC above one half, of the rest the size."""
-        return abs(self.value)
-
 
 def numbers(folder: Path, reference: str) -> dict[str, dict[str, Number]]:
     """Metrics of each candidate of a report, by `<record>/<name>`."""
@@ -144,9 +139,9 @@ def rank_correlation(
 
 
 def columns(of: dict[str, dict[str, Number]], reference: str, key: str) -> tuple[NDArray, NDArray]:
-    """Badness and uncertainty of a metric of the learned candidates."""
+    """Size and uncertainty of a metric of the learned candidates."""
     own = [m.get(key, Number()) for c, m in of.items() if c not in (reference, f"{reference}_ideal")]
-    return np.array([one.bad for one in own]), np.nan_to_num(np.array([one.uncertainty for one in own]))
+    return np.abs([one.value for one in own]), np.nan_to_num(np.array([one.uncertainty for one in own]))
 
 
 def correlations(reports: dict[str, dict[str, dict[str, Number]]]) -> None:

@@ -46,11 +46,12 @@ def test_what_is_known_before_a_layer_is_the_same_in_training_and_in_drawing():
     cells = torch.from_numpy(rng.poisson(2.0, (20, 12))).float()
     mips = cells * torch.from_numpy(rng.uniform(0.5, 30, (20, 12))).float()
     before = depth_model._before(cells, mips)
-    sums = torch.zeros(20, depth_model.N_BEFORE)
+    sums, known = torch.zeros(3, 20), torch.zeros(20, depth_model.N_BEFORE)
     for at in range(12):
-        assert torch.allclose(sums, before[:, at], atol=1e-4)
-        sums = depth_model._after(sums, cells[:, at], mips[:, at])
-    assert torch.allclose(sums, before[:, -1], atol=1e-4)
+        assert torch.allclose(known, before[:, at], atol=1e-4)
+        sums = sums + torch.stack([cells[:, at], mips[:, at], (cells[:, at] > 0).float()])
+        known = depth_model._known(cells[:, at], mips[:, at], sums)
+    assert torch.allclose(known, before[:, -1], atol=1e-4)
 
 
 def test_a_response_and_its_rank_are_inverses():
@@ -58,7 +59,7 @@ def test_a_response_and_its_rank_are_inverses():
     response, inputs = Response(4), torch.randn(500, 4)
     known = 0.3 * torch.randn(500) + inputs[:, 0] / 5
     response.fit(inputs, known)
-    rank = response.pull(known, inputs)
+    rank = response.rank(known, inputs)
     assert rank.detach().min() >= 0 and rank.detach().max() <= 1
     assert torch.allclose(response.value(rank, inputs), known, atol=2e-3)
 

@@ -203,7 +203,7 @@ def _of_pdg(code: int) -> ParticleProperties | None:
 
 
 def _of_pythia8(code: int) -> ParticleProperties | None:
-    table = _pythia8().particleData
+    table = as_shipped().particleData
     if abs(code) >= 2**31 or not table.isParticle(code):
         return None
     return ParticleProperties(
@@ -230,7 +230,8 @@ def new_pythia() -> "Pythia":
 
 
 @lru_cache(maxsize=1)
-def _pythia8() -> "Pythia":
+def as_shipped() -> "Pythia":
+    """Pythia8 as it starts, to be looked up and compared with, and never changed."""
     return new_pythia()
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 30
 """Largest dataset, as it lies in memory."""
+NUMBERS = "fiu"
+"""Kinds of dtype that are plain numbers."""
 
 
 @contextmanager
@@ -33,9 +35,9 @@ def opened(path: Path | str) -> "Iterator[h5py.File]":
         raise InputError(f"{path}: no readable HDF5 file: {first_line(error)[:200]}") from None
 
 
-def dataset(file: "h5py.File", name: str, kinds: str = "fiu") -> "h5py.Dataset":
-    """A dataset of numbers (`kinds` of dtype) that lies in the file itself. Raises InputError for a missing one, a link
-    out of the file, and one that other files or code would fill."""
+def dataset(file: "h5py.File", name: str, lists: bool = False) -> "h5py.Dataset":
+    """A dataset of numbers, or of lists of them, that lies in the file itself. Raises InputError for a missing one, a
+    link out of the file, and one that other files or code would fill."""
     import h5py
 
     where = f"{file.filename}: `{name}`"
@@ -49,10 +51,10 @@ def dataset(file: "h5py.File", name: str, kinds: str = "fiu") -> "h5py.Dataset":
         raise InputError(f"{where} is a group, expected a dataset")
     if found.external or found.is_virtual:
         raise InputError(f"{where} lies in other files, which are not read; copy the data into the file")
-    if not (_lists(found) if kinds == "O" else found.dtype.kind in kinds):
-        expected = "lists of numbers" if kinds == "O" else "plain numbers"
+    if not (_lists(found) if lists else found.dtype.kind in NUMBERS):
+        expected = "lists of numbers" if lists else "plain numbers"
         raise InputError(f"{where} is of type {found.dtype}, expected {expected}")
-    if found.dtype.kind != "O" and found.size * found.dtype.itemsize > MAX_BYTES:
+    if not lists and found.size * found.dtype.itemsize > MAX_BYTES:
         raise InputError(f"{where} has shape {found.shape}, more than {MAX_BYTES >> 30} GiB; split the file")
     return found
 
@@ -61,7 +63,7 @@ def _lists(found: "h5py.Dataset") -> bool:
     import h5py
 
     inner = h5py.check_vlen_dtype(found.dtype)
-    return isinstance(inner, np.dtype) and inner.kind in "fiu"
+    return isinstance(inner, np.dtype) and inner.kind in NUMBERS
 
 
 def numbers(file: "h5py.File", name: str, shape: tuple[int | None, ...]) -> NDArray[np.float64]:
@@ -77,16 +79,17 @@ def integers(file: "h5py.File", name: str, shape: tuple[int | None, ...]) -> NDA
     """All of a dataset of whole numbers, however they are kept. Raises InputError for others."""
     values = numbers(file, name, shape)
     wrong = (values != np.rint(values)) | (np.abs(values) >= 2**31)
-    if wrong.any():
-        at = np.argwhere(wrong)[0]
-        where = f"{file.filename}: `{name}`[{', '.join(map(str, at))}]"
-        raise InputError(f"{where} is {values[tuple(at)]:.12g}, expected whole numbers of 32 bits")
+    _refuse(wrong, values, f"{file.filename}: `{name}`", "whole numbers of 32 bits")
     return values.astype(np.int64)
 
 
 def finite(values: NDArray, where: str) -> NDArray:
     """The values. Raises InputError for NaN or infinity among them."""
-    if not np.isfinite(values).all():
-        at = np.argwhere(~np.isfinite(values))[0]
-        raise InputError(f"{where}[{', '.join(map(str, at))}] is {values[tuple(at)]}, expected finite numbers")
+    _refuse(~np.isfinite(values), values, where, "finite numbers")
     return values
+
+
+def _refuse(wrong: NDArray[np.bool_], values: NDArray, where: str, expected: str) -> None:
+    if wrong.any():
+        at = np.argwhere(wrong)[0]
+        raise InputError(f"{where}[{', '.join(map(str, at))}] is {values[tuple(at)]:.12g}, expected {expected}")

@@ -86,7 +86,7 @@ class PointFile:
             self.pdg = hdf5.integers(file, "pdg", (n,))
             self.held = hdf5.integers(file, "num_points", (n,))
             self.planes = hdf5.numbers(file, "planes", (None,)) if "planes" in file else None
-            rows = hdf5.dataset(file, "showers", "O")
+            rows = hdf5.dataset(file, "showers", lists=True)
             if rows.shape != (n,):
                 raise InputError(f"{path}: `showers` has shape {rows.shape}, expected ({n},), one list for each energy")
         if len(self.held) and not 0 <= self.held.min() <= self.held.max() <= MAX_POINTS:
@@ -101,7 +101,7 @@ class PointFile:
         """The chosen showers, by index. Raises InputError for points that are none."""
         order = np.unique(chosen)
         with hdf5.opened(self.path) as file:
-            rows = list(hdf5.dataset(file, "showers", "O")[order]) if len(order) else []
+            rows = list(hdf5.dataset(file, "showers", lists=True)[order]) if len(order) else []
         for i, row in zip(order, rows):
             if len(row) != self.held[i] * self.columns:
                 raise InputError(

@@ -9,6 +9,7 @@ from gen2reco.config.block import Block
 from gen2reco.config.process import PartonFilter, Pythia8Process
 from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.events.truth import as_shipped
 from gen2reco.generate import pythia_engine
 from gen2reco.run.stage import Backend, Chunk, Result
 from gen2reco.units import C_LIGHT
@@ -133,7 +134,7 @@ def particle_properties(pythia: "pythia8mc.Pythia", table: pa.Table) -> dict[str
 
     The entries differ by lines of particle data (`9000005:new = …`) and by SLHA blocks of an event file.
     """
-    data, shipped = pythia.particleData, pythia_engine.as_shipped().particleData
+    data, shipped = pythia.particleData, as_shipped().particleData
     codes = np.unique(np.abs(pc.list_flatten(table["particles"]).combine_chunks().field("pdg").to_numpy()))
     now, before = ({int(c): _properties(source, int(c)) for c in codes} for source in (data, shipped))
     return {str(code): stated for code, stated in now.items() if stated and stated != before[code]}

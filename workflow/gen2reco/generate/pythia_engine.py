@@ -6,7 +6,6 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import awkward as ak
@@ -16,7 +15,7 @@ import pythia8mc
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.events.truth import new_pythia
+from gen2reco.events.truth import as_shipped, new_pythia
 from gen2reco.generate.hooks import add_hooks, missing
 from gen2reco.generate.settings import entries, read
 from gen2reco.stdout import redirected
@@ -128,12 +127,6 @@ def changed(pythia: "pythia8mc.Pythia") -> dict[str, Any]:
     """Values of the settings that differ from those which Pythia8 starts with, by their documented name."""
     shipped = _values(as_shipped())
     return {name: value for name, value in _values(pythia).items() if value != shipped.get(name)}
-
-
-@lru_cache(maxsize=1)
-def as_shipped() -> "pythia8mc.Pythia":
-    """Pythia8 as it starts, to be compared with and never changed."""
-    return new_pythia()
 
 
 def _values(pythia: "pythia8mc.Pythia") -> dict[str, Any]:

@@ -9,17 +9,15 @@ from torch import Tensor, nn
 
 from gen2reco import jit
 from gen2reco.detector.geometry import Geometry
+from gen2reco.flow.marginals import N_QUANTILES, RANKS
 from gen2reco.flow.mixtures import log_mixture
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
 
 sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
-N_QUANTILES = 65
 N_LAYER = 12
 """Numbers that describe a layer of a shower before its one-hot place and the context."""
-_NODES = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, N_QUANTILES))
-"""Where quantiles are kept: dense in the tails."""
 TIME_BINS = (2, len(sampler.RADIUS_EDGES) + 1, len(sampler.MIPS_EDGES) + 1)
 """Section, distance to the axis, energy of the cell: each has its own distribution of delays."""
 
@@ -68,7 +66,7 @@ class CellModel(nn.Module):
             is_hit = (role[some] % 2).float()
             occupancy = occupancy + nn.functional.binary_cross_entropy_with_logits(logit, is_hit, reduction="sum")
         some = torch.nonzero(role == 4)[:, 0]
-        mixture = self.energy(x[some], self.biases[2](known)[row[some]]).float()
+        mixture = self.energy(x[some], self.biases[2](known)[row[some]])
         energy = -log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)
         rate = (log_rate.exp() - halo * log_rate).sum()
@@ -109,11 +107,11 @@ class CellModel(nn.Module):
         halo, in_units = r > sampler.CORE, r / np.exp(whole.radii[showers.owner, 1])
         for s in range(2):
             some = in_units[halo & (section == s)]
-            self.halo_radius[s] = torch.from_numpy(np.quantile(some if len(some) > 20 else [1.0, 5.0], _NODES))
+            self.halo_radius[s] = torch.from_numpy(np.quantile(some if len(some) > 20 else [1.0, 5.0], RANKS))
         bins = np.ravel_multi_index(_time_bins(section, r, showers.mips), TIME_BINS)
         for b in range(int(np.prod(TIME_BINS))):
             delays = showers.delay[bins == b]
-            table = np.quantile(delays if len(delays) else [0.0], _NODES)
+            table = np.quantile(delays if len(delays) else [0.0], RANKS)
             self.delays.view(-1, N_QUANTILES)[b] = torch.from_numpy(table)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gen2reco.detector.geometry import Geometry
-from gen2reco.flow.marginals import perceptron
+from gen2reco.flow.marginals import N_QUANTILES, RANKS, perceptron
 from gen2reco.flow.mixtures import draw_mixture, log_mixture
 from gen2reco.simulate.showers.layer_model import Drawn, start_layer
 from gen2reco.simulate.showers.shower_config import ShowerSizes
@@ -25,11 +25,10 @@ PLACES = 16
 """Numbers that stand for a layer."""
 N_BEFORE = 6
 """Numbers of the layers before: any cell, cells, energy a cell of the last; cells, energy of all, layers with any."""
-N_NODES = 65
+RADIUS = 3.0
+"""About the mean of the logarithms of radii in mm."""
 MARGIN = 0.5
 """By how much the logarithms of a layer may go beyond those of the training."""
-_NODES = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, N_NODES))
-"""Where quantiles of pulls are kept: dense in the tails."""
 
 
 class DepthModel(nn.Module):
@@ -52,7 +51,8 @@ class DepthModel(nn.Module):
     def fit_bounds(self, whole: Drawn) -> None:
         """The least and the largest logarithms of cells and energy a cell of each layer in a training."""
         some = torch.from_numpy(whole.cells > 0)
-        for at, values in enumerate(_logarithms(*_tensors(whole))):
+        cells, mips = torch.from_numpy(whole.cells).float(), torch.from_numpy(whole.mips).float()
+        for at, values in enumerate(_logarithms(cells, mips)):
             self.bounds[0, at] = torch.where(some, values, torch.inf).amin(0).clamp(max=0) - MARGIN
             self.bounds[1, at] = torch.where(some, values, -torch.inf).amax(0).clamp(min=0) + MARGIN
 
@@ -69,9 +69,9 @@ class DepthModel(nn.Module):
         number = log_mixture(self.cells(out), count)
         energy = log_mixture(self.mean(torch.cat([out, count[..., None]], -1)), mean)
         end = torch.cat([out[:, -1], before[:, -1]], 1)
-        outer = [radii[:, :1] - 3.0]
-        size = log_mixture(self.first_radius(end), radii[:, 0] - 3.0)
-        size = size + log_mixture(self.second_radius(torch.cat([end, *outer], 1)), radii[:, 1] - 3.0)
+        radii = radii - RADIUS
+        size = log_mixture(self.first_radius(end), radii[:, 0])
+        size = size + log_mixture(self.second_radius(torch.cat([end, radii[:, :1]], 1)), radii[:, 1])
         return any_cell.sum(1).mean() - ((number + energy) * some).sum(1).mean() - (size * some.any(1)).mean()
 
     @torch.no_grad()
@@ -83,30 +83,29 @@ class DepthModel(nn.Module):
         rng: np.random.Generator,
         network: str = "student",
         evaluations: int = 1,
-        *,
-        response: bool = True,
     ) -> Drawn:
-        """Whole showers of particles, context (n, n_context) and incident energy (n,) GeV, by one pass; network and
-        evaluations are those of other models. response: scale them to the response that their shape has."""
-        whole = self._layers(context, rng)
-        if not response:
-            return whole
+        """Whole showers of particles, context (n, n_context) and incident energy (n,) GeV, by one pass, scaled to the
+        response that their shape has; network and evaluations are those of other models."""
+        whole = self.unscaled(context, rng)
         shape, log_response = shape_of(whole, energy, geometry)
         inputs = torch.cat([context, torch.from_numpy(shape).to(context.device)], 1)
         known = torch.from_numpy(log_response).to(context.device)
-        wanted = self.true.value(self.own.pull(known, inputs), inputs)
+        wanted = self.true.value(self.own.rank(known, inputs), inputs)
         factor = np.where(whole.mips.any(1), (wanted - known).exp().cpu().numpy().astype(np.float64), 1.0)
         mips = whole.mips * factor[:, None]
         return replace(whole, mips=mips, start=start_layer(mips))
 
-    def _layers(self, context: Tensor, rng: np.random.Generator) -> Drawn:
+    @torch.no_grad()
+    def unscaled(self, context: Tensor, rng: np.random.Generator) -> Drawn:
+        """Whole showers as the network over depth draws them, of the response that comes of it."""
         n, device = len(context), context.device
         uniform = torch.from_numpy(rng.random((self.n_layers + 1, 3, n), dtype=np.float32)).to(device)
         normal = torch.from_numpy(rng.standard_normal((self.n_layers + 1, 2, n), dtype=np.float32)).to(device)
         cells, mips = (torch.zeros(n, self.n_layers, device=device) for _ in range(2))
-        sums, state, out = torch.zeros(n, N_BEFORE, device=device), None, context
+        sums, known = torch.zeros(3, n, device=device), torch.zeros(n, N_BEFORE, device=device)
+        state, out = None, context
         for at in range(self.n_layers):
-            step, state = self.recurrent(self._inputs(context, sums[:, None], at), state)
+            step, state = self.recurrent(self._inputs(context, known[:, None], at), state)
             out = self.hidden(step[:, 0])
             some = uniform[at, 0] < self.some(out)[:, 0].float().sigmoid()
             low, high = self.bounds[:, :, at]
@@ -114,11 +113,12 @@ class DepthModel(nn.Module):
             mean = draw_mixture(self.mean(torch.cat([out, count[:, None]], 1)), uniform[at, 2], normal[at, 1])
             cells[:, at] = torch.where(some, count.exp().round().clamp(min=1), 0.0)
             mips[:, at] = cells[:, at] * mean.clamp(low[1], high[1]).exp()
-            sums = _after(sums, cells[:, at], mips[:, at])
-        end = torch.cat([out, sums], 1)
+            sums = sums + torch.stack([cells[:, at], mips[:, at], some.float()])
+            known = _known(cells[:, at], mips[:, at], sums)
+        end = torch.cat([out, known], 1)
         first = draw_mixture(self.first_radius(end), uniform[-1, 0], normal[-1, 0])
         second = draw_mixture(self.second_radius(torch.cat([end, first[:, None]], 1)), uniform[-1, 1], normal[-1, 1])
-        radii = torch.stack([first, second], 1).clamp(-3.0, 4.0) + 3.0
+        radii = torch.stack([first, second], 1).clamp(-3.0, 4.0) + RADIUS
         drawn = [values.cpu().numpy().astype(np.float64) for values in (cells, mips, radii)]
         return Drawn(start_layer(drawn[1]), drawn[0].astype(np.int64), drawn[1], drawn[2])
 
@@ -135,46 +135,46 @@ class Response(nn.Module):
     def __init__(self, n_inputs: int):
         super().__init__()
         self.network = perceptron(n_inputs, 48, 2)
-        self.register_buffer("nodes", torch.linspace(-3, 3, N_NODES))
+        self.register_buffer("nodes", torch.linspace(-3, 3, N_QUANTILES))
+        self.register_buffer("ranks", torch.from_numpy(RANKS).float(), persistent=False)
 
     def loss(self, inputs: Tensor, log_response: Tensor) -> Tensor:
         """Mean negative log-likelihood of a Gaussian."""
-        mean, log_width = self._of(inputs)
-        return (0.5 * ((log_response - mean) / log_width.exp()).square() + log_width).mean()
+        pulls, log_width = self._pulls(log_response, inputs)
+        return (0.5 * pulls.square() + log_width).mean()
 
     @torch.no_grad()
     def fit(self, inputs: Tensor, log_response: Tensor) -> None:
         """The quantiles of the pulls, of showers that the network was not trained on."""
-        mean, log_width = self._of(inputs)
-        pulls = ((log_response - mean) / log_width.exp()).double()
-        nodes = torch.quantile(pulls, torch.from_numpy(_NODES)).float()
-        self.nodes.copy_(nodes + torch.linspace(-1e-4, 1e-4, N_NODES))
+        pulls, _ = self._pulls(log_response, inputs)
+        nodes = torch.quantile(pulls.double(), torch.from_numpy(RANKS)).float()
+        self.nodes.copy_(nodes + torch.linspace(-1e-4, 1e-4, N_QUANTILES))
 
-    def pull(self, log_response: Tensor, inputs: Tensor) -> Tensor:
-        """Where a response is among those of its shape: ranks (n,) between 0 and 1."""
-        mean, log_width = self._of(inputs)
-        pulls = ((log_response - mean) / log_width.exp()).contiguous()
-        upper = torch.searchsorted(self.nodes, pulls).clamp(1, N_NODES - 1)
-        a, b, nodes = self.nodes[upper - 1], self.nodes[upper], self._ranks(inputs)
-        return nodes[upper - 1] + ((pulls - a) / (b - a).clamp(min=1e-6)).clamp(0, 1) * (
-            nodes[upper] - nodes[upper - 1]
-        )
+    def rank(self, log_response: Tensor, inputs: Tensor) -> Tensor:
+        """Where a response is among those of its shape: (n,) between 0 and 1."""
+        pulls, _ = self._pulls(log_response, inputs)
+        return _interpolated(pulls, self.nodes, self.ranks)
 
     def value(self, rank: Tensor, inputs: Tensor) -> Tensor:
-        """The inverse of `pull`."""
+        """The inverse of `rank`."""
         mean, log_width = self._of(inputs)
-        nodes = self._ranks(inputs)
-        upper = torch.searchsorted(nodes, rank.contiguous()).clamp(1, N_NODES - 1)
-        place = (rank - nodes[upper - 1]) / (nodes[upper] - nodes[upper - 1])
-        pulls = self.nodes[upper - 1] + place * (self.nodes[upper] - self.nodes[upper - 1])
-        return mean + log_width.exp() * pulls
+        return mean + log_width.exp() * _interpolated(rank, self.ranks, self.nodes)
+
+    def _pulls(self, log_response: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_width = self._of(inputs)
+        return (log_response - mean) / log_width.exp(), log_width
 
     def _of(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_width = self.network(inputs).float().unbind(1)
         return mean, log_width.clamp(-5.0, 1.5)
 
-    def _ranks(self, like: Tensor) -> Tensor:
-        return torch.from_numpy(_NODES).to(like.device, torch.float32)
+
+def _interpolated(x: Tensor, known: Tensor, values: Tensor) -> Tensor:
+    """Values (n,) at x (n,), straight between those at rising `known`, and not beyond them."""
+    upper = torch.searchsorted(known, x.contiguous()).clamp(1, len(known) - 1)
+    below, above = known[upper - 1], known[upper]
+    place = ((x - below) / (above - below).clamp(min=1e-6)).clamp(0, 1)
+    return values[upper - 1] + place * (values[upper] - values[upper - 1])
 
 
 def shape_of(whole: Drawn, energy: NDArray, geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -187,10 +187,6 @@ def shape_of(whole: Drawn, energy: NDArray, geometry: Geometry) -> tuple[NDArray
     return shape.astype(np.float32), np.log(total / energy).astype(np.float32)
 
 
-def _tensors(whole: Drawn) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(whole.cells).float(), torch.from_numpy(whole.mips).float()
-
-
 def _logarithms(cells: Tensor, mips: Tensor) -> tuple[Tensor, Tensor]:
     """Logarithms of the cells and of the energy a cell, 0 of layers without any."""
     some, number = cells > 0, cells.clamp(min=1)
@@ -200,17 +196,12 @@ def _logarithms(cells: Tensor, mips: Tensor) -> tuple[Tensor, Tensor]:
 
 def _before(cells: Tensor, mips: Tensor) -> Tensor:
     """What is known before each layer, and after the last: (n, n_layers + 1, N_BEFORE)."""
-    count, mean = _logarithms(cells, mips)
-    some = (cells > 0).to(mips.dtype)
-    last = torch.stack([some, count / 2, mean / 2], 2)
-    sums = torch.stack([cells.cumsum(1), mips.cumsum(1)], 2).log1p() / 4
-    known = torch.cat([last, sums, some.cumsum(1)[..., None] / 20], 2)
+    known = _known(cells, mips, torch.stack([cells, mips, (cells > 0).to(mips.dtype)]).cumsum(2))
     return torch.cat([torch.zeros_like(known[:, :1]), known], 1)
 
 
-def _after(sums: Tensor, cells: Tensor, mips: Tensor) -> Tensor:
-    """The same after one more layer, from what was known before it: (n, N_BEFORE)."""
+def _known(cells: Tensor, mips: Tensor, sums: Tensor) -> Tensor:
+    """What is known after layers, (…, N_BEFORE): of the layer itself, (…) cells and MIP, and of all up to it, sums
+    (3, …) of cells, MIP and layers with any."""
     count, mean = _logarithms(cells, mips)
-    some = (cells > 0).to(mips.dtype)
-    total = [((sums[:, at] * 4).expm1() + more).log1p() / 4 for at, more in ((3, cells), (4, mips))]
-    return torch.stack([some, count / 2, mean / 2, *total, sums[:, 5] + some / 20], 1)
+    return torch.stack([(cells > 0).to(mips.dtype), count / 2, mean / 2, *(sums[:2].log1p() / 4), sums[2] / 20], -1)

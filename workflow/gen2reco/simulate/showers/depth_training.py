@@ -44,7 +44,7 @@ def train_depth(
     chosen = np.arange(recipe.pairs) % len(context)
     rng = np.random.default_rng(recipe.student.seed)
     parts = [
-        model.draw(torch.from_numpy(context[some]), energy[some], geometry, rng, response=False)
+        model.unscaled(torch.from_numpy(context[some]), rng)
         for some in np.split(chosen, range(BATCH, len(chosen), BATCH))
     ]
     own = Drawn(*(np.concatenate(columns) for columns in zip(*(vars(part).values() for part in parts))))

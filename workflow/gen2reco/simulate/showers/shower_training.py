@@ -22,6 +22,7 @@ from gen2reco.flow.training_parts import Work
 from gen2reco.flow.trainings import Trained
 from gen2reco.flow.warm_start import Parent
 from gen2reco.flow.weights import halved
+from gen2reco.run.model_folder import Model
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.depth_model import DepthModel
@@ -55,20 +56,21 @@ def train_family(family: Family, showers: Showers, detector: Detector, recipe: S
     that one's. Raises InputError for fewer than FEWEST showers.
     """
     geometry = Geometry(detector)
-    earlier = work.parent.model(KIND).parsed(ShowersConfig).species if work.parent else {}
-    species = tuple(earlier.get(family) or _species(family, showers.incidence.pdg))
+    earlier = work.parent.model(KIND) if work.parent else None
+    theirs = earlier.parsed(ShowersConfig).species if earlier else {}
+    species = tuple(theirs.get(family) or _species(family, showers.incidence.pdg))
     showers = showers.take(np.flatnonzero(np.isin(showers.incidence.pdg, species)))
     if len(showers) < FEWEST:
         raise InputError(f"{len(showers)} showers of family `{family}`, expected at least {FEWEST}; make more of them")
     torch.manual_seed(recipe.start.seed)
     conditioning = Conditioning(species, ContextScales.of(detector))
     model = FamilyModel(conditioning, geometry.n_layers, recipe.networks)
-    if work.parent:
+    if work.parent and earlier:
         own = {
             "families": {family: recipe.networks.model_dump(mode="json")},
             "species": {family: [*species]},
         }
-        _start(model, family, {**own, "layers": detector.n_layers}, work.parent)
+        _start(model, family, {**own, "layers": detector.n_layers}, work.parent, earlier)
     whole = true_whole(showers, geometry)
     context = conditioning.context(showers.incidence)
     train_layers = train_depth if isinstance(model.layers, DepthModel) else _train_layers
@@ -86,9 +88,8 @@ def _species(family: str, pdg: NDArray) -> list[int]:
     return [code for code, n in number.items() if n >= FEWEST_OF_SPECIES]
 
 
-def _start(model: FamilyModel, family: str, own: dict, parent: Parent) -> None:
+def _start(model: FamilyModel, family: str, own: dict, parent: Parent, earlier: Model) -> None:
     """Put the weights of the family of an earlier model into this one. Raises InputError where they do not fit."""
-    earlier = parent.model(KIND)
     config = earlier.parsed(ShowersConfig).model_dump(mode="json")
     theirs = {key: {family: config[key].get(family)} for key in ("families", "species")}
     parent.into(model, earlier, {**config, **theirs}, own, f"{family}.")
@@ -101,9 +102,10 @@ def trained(
     weights = {f"{f}.{name}": value for f, model in made.items() for name, value in halved(model).items()}
     species = {family: list(model.conditioning.species) for family, model in made.items()}
     pdg = showers.incidence.pdg
-    learned = np.isin(pdg, [code for codes in species.values() for code in codes])
+    every = [code for codes in species.values() for code in codes]
+    learned = np.isin(pdg, every)
     known = showers.incidence[learned]
-    numbers = ", ".join(f"{(pdg == code).sum()} of {code}" for codes in species.values() for code in codes)
+    numbers = ", ".join(f"{(pdg == code).sum()} of {code}" for code in every)
     if not learned.all():
         other = ", ".join(map(str, np.unique(pdg[~learned])))
         logger.warning("%d of %d showers are of no species of this model (%s)", (~learned).sum(), len(pdg), other)
