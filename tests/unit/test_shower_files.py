@@ -13,7 +13,7 @@ from gen2reco.cli import cli
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.digitise import Deposits
-from gen2reco.detector.geometry import Geometry, encode
+from gen2reco.detector.geometry import Geometry, decode, encode
 from gen2reco.detector.propagate import enter
 from gen2reco.errors import InputError
 from gen2reco.events import records
@@ -122,6 +122,29 @@ def test_a_sample_gives_its_showers_without_a_file(sample, tmp_path, repository,
     before = records.awkward(records.read(folder / "hits.parquet", "hits")).deposits
     assert np.array_equal(flat(back.cell), flat(before.cell))
     assert np.array_equal(flat(back.energy), flat(before.energy))
+
+
+def test_a_library_may_have_smaller_cells_but_no_other_geometry(sample, tmp_path, repository, detector):
+    folder, events, _ = sample
+    fine = detector.model_copy(update={"cell_size": detector.cell_size / 5})
+    deposits = deposits_of(enter(events, detector), Geometry(fine), 2)
+    hits = hits_table(events, enter(events, detector), deposits, Geometry(fine), 3, keep_deposits=True)
+    other = detector.model_copy(update={"front_face": detector.front_face + 10})
+    for name, made in (("fine", fine), ("other", other)):
+        story = {"simulate": {"detector": made.model_dump(mode="json"), "backend": "geant4"}}
+        records.write(tmp_path / f"{name}.parquet", hits, "hits", {PROVENANCE_KEY: json.dumps(story)})
+    given = ("simulate", folder / "particles.parquet", tmp_path / "l.parquet", "--backend", "showers", "--seed", 3,
+             "--detector", repository / "configs/detectors/hgcal.yaml", "--option", "keep_deposits=true")  # fmt: skip
+    code, said = run(*given, "--library", tmp_path / "fine.parquet")
+    assert code == 0, said
+    back = records.awkward(records.read(tmp_path / "l.parquet", "hits")).deposits
+    cell = decode(deposits.cell)
+    coarse = encode(cell.side, cell.layer, cell.ix // 5, cell.iy // 5)
+    kept = Geometry(detector).exists(cell.layer, cell.ix // 5, cell.iy // 5)
+    whole = Deposits(deposits.event, coarse, deposits.particle, deposits.energy, deposits.time).take(kept).merged()
+    assert np.array_equal(flat(back.cell), whole.cell) and np.allclose(flat(back.energy), whole.energy, rtol=1e-6)
+    code, said = run(*given, "--library", tmp_path / "other.parquet")
+    assert code == 2 and "showers of another geometry than that of detector `hgcal`" in said
 
 
 CHAINS = {

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from gen2reco.detector.geometry import decode
+from gen2reco.errors import InputError
 from gen2reco.events import records
+from gen2reco.run.runner import provenance
+from gen2reco.simulate.geant4 import Geant4
 
 DETECTOR = "configs/detectors/hgcal.yaml"
 
@@ -67,6 +70,55 @@ def test_same_bytes_whatever_the_workers(simulate, tmp_path):
     assert events.event.to_list() == [100, 101, 102, 103]
     assert ak.num(events.contributions)[2] == 0 and ak.all(ak.num(events.contributions)[[0, 1, 3]] > 10)
     assert set(events.contributions[0].particle.to_list()) == {0, 1}
+
+
+def test_smaller_cells_hold_the_same_shower_in_finer_places(simulate, tmp_path):
+    source = write(tmp_path / "p.parquet", [[photon(8.0, eta=2.0)], [photon(6.0, pdg=211)]])
+    keep = ("--option", "keep_deposits=true")
+    done, usual = simulate(source, *keep, name="usual")
+    more, small = simulate(source, *keep, "--option", "cell_size=2", name="small")
+    assert done.returncode == more.returncode == 0, done.stderr + more.stderr
+    energies = []
+    for path, times in ((usual, 1), (small, 5)):
+        deposits = records.awkward(records.read(path, "hits")).deposits
+        cells = decode(ak.flatten(deposits.cell).to_numpy())
+        coarse = np.stack([cells.side, cells.layer, cells.ix // times, cells.iy // times], 1)
+        of, which = np.unique(coarse, axis=0, return_inverse=True)
+        energies.append((of, np.bincount(which.ravel(), ak.flatten(deposits.energy).to_numpy()), len(coarse)))
+    (cells, energy, n), (others, same, finer) = energies
+    assert np.array_equal(cells, others) and np.allclose(energy, same, rtol=1e-5) and finer > 1.3 * n
+    stated = provenance(usual)["simulate"]
+    assert "cell_size" not in stated["options"]  # samples made before there was such an option stay what they are
+    command = [sys.executable, "-m", "gen2reco.cli", "cluster", str(small), str(tmp_path / "c.parquet"), "--detector",
+               str(Path(__file__).parents[2] / DETECTOR)]  # fmt: skip
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert refused.returncode == 2 and "never the showers: simulate them in this detector" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (tmp_path / "c.parquet").exists()
+
+
+CELLS = {
+    "too_small": (0.01, "greater than or equal to 0.1"),
+    "text": ("x", "cell_size"),
+    "too_large": (20, "expected at most 10, that of detector"),
+}
+
+
+@pytest.mark.parametrize("what", CELLS)
+def test_bad_cell_sizes_are_one_clear_line(simulate, tmp_path, what):
+    size, words = CELLS[what]
+    source = write(tmp_path / "p.parquet", [[photon()]])
+    done, output = simulate(source, "--option", f"cell_size={size}", name=what)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr and not output.exists()
+
+
+def test_a_planned_sample_of_smaller_cells_is_not_clustered():
+    own = {"generate": {}, "simulate": {}}
+    Geant4.check_chain({"cell_size": 2.0}, own, None)
+    Geant4.check_chain({}, {**own, "cluster": {}}, None)
+    with pytest.raises(
+        InputError, match="`cell_size` = 2: `cluster` reads cells of the detector; leave `cell_size` out"
+    ):
+        Geant4.check_chain({"cell_size": 2.0}, {**own, "cluster": {}}, None)
 
 
 def test_the_endcaps_are_mirror_images(simulate, tmp_path):

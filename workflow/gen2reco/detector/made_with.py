@@ -27,3 +27,14 @@ def detector_of(path: Path | str, given: Path | None = None) -> Detector:
     if found := stated_detector(records.Source(path).story):
         return found
     raise InputError(f"{path}: does not say which detector it was made with; give --detector")
+
+
+def check_geometry(made: Detector | None, detector: Detector, source: str = "the hits") -> None:
+    """Raises InputError where showers were made in another geometry than that of the detector; None: not stated."""
+    if made is None or made.geometry_digest == detector.geometry_digest:
+        return
+    raise InputError(
+        f"{source}: simulated in detector `{made.name}` of geometry {made.geometry_digest[:12]}, but "
+        f"`{detector.name}` has {detector.geometry_digest[:12]}; later stages can change digitisation, dead cells and "
+        "tracks, never the showers: simulate them in this detector"
+    )

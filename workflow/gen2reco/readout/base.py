@@ -11,11 +11,12 @@ from gen2reco.config.detector import Detector
 from gen2reco.config.readout import OtherTracker, ReadoutChange
 from gen2reco.detector.digitise import Deposits, Hits, deposits_of
 from gen2reco.detector.geometry import Geometry
+from gen2reco.detector.made_with import check_geometry
 from gen2reco.detector.propagate import enter
 from gen2reco.detector.tracks import remake_tracks
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.readout.simulated import Simulated, check_geometry, simulated
+from gen2reco.readout.simulated import Simulated, simulated
 from gen2reco.run.stage import Backend
 
 NO_DEPOSITS = "no deposits to read out; simulate with `keep_deposits: true` (`--option keep_deposits=true`)"
@@ -41,7 +42,7 @@ class Readout(Backend):
         if "readout" in story:
             raise InputError("these hits were read out before; give the ones that simulate wrote")
         self.made = simulated(story)
-        check_geometry(self.made, self.detector)
+        check_geometry(self.made and self.made.detector, self.detector)
 
     @classmethod
     def check_chain(cls, options: dict, stages: dict[str, dict], library: dict[str, dict] | None) -> None:

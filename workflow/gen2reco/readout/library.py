@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from gen2reco.config.detector import Detector
 from gen2reco.detector.digitise import Deposits, deposits_of
 from gen2reco.detector.geometry import Geometry, decode
+from gen2reco.detector.made_with import check_geometry
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.events.arrow import numbers
 from gen2reco.events.checks import check_values
 from gen2reco.readout.crossing import turned
-from gen2reco.readout.simulated import check_geometry, simulated
+from gen2reco.readout.simulated import simulated
 
 NO_DEPOSITS = "a library without deposits; simulate it with `keep_deposits: true`"
 FILTERED = "a library of filtered events, which no crossing is made of; generate it without `filter`"
@@ -121,7 +122,8 @@ def _check_file(file: Path, detector: Detector, story: Mapping[str, Any]) -> int
     if "deposits" not in names:
         raise InputError(f"{file}: {NO_DEPOSITS}")
     own = records.Source(file, "hits", COLUMNS).story
-    check_geometry(simulated(own, f"metadata of {file}"), detector, str(file))
+    made = simulated(own, f"metadata of {file}")
+    check_geometry(made and made.detector, detector, str(file))
     generated = own.get("generate") or {}
     if _filtered(generated.get("options", {})) or generated.get("info", {}).get("filter_efficiency", 1.0) != 1.0:
         raise InputError(f"{file}: {FILTERED}")

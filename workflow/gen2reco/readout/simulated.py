@@ -4,7 +4,6 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr
 
 from gen2reco.config.block import parse_block
 from gen2reco.config.detector import Detector
-from gen2reco.errors import InputError
 
 
 class Simulated(BaseModel):
@@ -22,14 +21,3 @@ def simulated(story: dict, source: str = "metadata of the input") -> Simulated |
     damaged."""
     made = story.get("simulate")
     return None if made is None else parse_block(made, Simulated, source)
-
-
-def check_geometry(made: Simulated | None, detector: Detector, source: str = "the hits") -> None:
-    """Raises InputError where showers were made in another geometry than that of the detector."""
-    if made is None or made.detector is None or made.detector.geometry_digest == detector.geometry_digest:
-        return
-    raise InputError(
-        f"{source}: simulated in detector `{made.detector.name}` of geometry {made.detector.geometry_digest[:12]}, but "
-        f"`{detector.name}` has {detector.geometry_digest[:12]}; a readout can change digitisation, dead cells and "
-        "tracks, never the showers: simulate them in this detector"
-    )

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from gen2reco.config.block import Block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.digitise import Deposits
 from gen2reco.detector.geometry import Geometry, encode, nearest_plane
 from gen2reco.detector.propagate import AtFace, enter
-from gen2reco.errors import InfrastructureError
+from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.events.truth import simulated
 from gen2reco.run.seeds import streams
 from gen2reco.run.stage import Backend, Chunk, Result
@@ -21,6 +22,8 @@ from gen2reco.simulate.tables import find_tables
 from gen2reco.stdout import quiet
 from gen2reco.units import C_LIGHT
 
+SMALLEST_CELL = 0.1
+"""mm: indices of smaller cells do not fit their ids."""
 BATCH_ENERGY = 1000.0
 """Particles tracked between two reductions of steps to cells, GeV in all: bounds memory to some 10 MB."""
 
@@ -44,13 +47,33 @@ class Geant4(Backend):
 
         keep_deposits: bool = False
         """Keep the noise-free deposits of each cell and particle, the training data of learned simulations."""
+        cell_size: float | None = Field(default=None, ge=SMALLEST_CELL, exclude_if=lambda size: size is None)
+        """Side of cells smaller than the detector's, mm: for showers that are placed elsewhere, as a library of the
+        backend `showers` or as a file. Hits of such cells are not clustered."""
 
     options: Options
     detector: Detector
 
     def __init__(self, options: Options, detector: Detector):
+        if options.cell_size is not None:
+            if options.cell_size > detector.cell_size:
+                raise InputError(
+                    f"`cell_size` = {options.cell_size:g}: expected at most {detector.cell_size:g}, that of detector "
+                    f"`{detector.name}`; leave it out for the detector's own"
+                )
+            detector = detector.model_copy(update={"cell_size": options.cell_size})
         super().__init__(options, detector)
         self.geometry = Geometry(detector)
+
+    @classmethod
+    def check_chain(cls, options: dict, stages: dict[str, dict], library: dict | None) -> None:
+        """Refuse cells that are not the detector's where a later stage reads them."""
+        later = next((stage for stage in stages if stage not in ("generate", cls.stage)), None)
+        if options.get("cell_size") is not None and later:
+            raise InputError(
+                f"`cell_size` = {options['cell_size']:g}: `{later}` reads cells of the detector; leave `cell_size` "
+                f"out, or `{later}`, and use the sample as a library of showers"
+            )
 
     def prepare(self) -> None:
         """Find or make the data tables, import Geant4 and initialise its run manager: about one second."""

@@ -192,11 +192,13 @@ class Held:
         parts = []
         for file in files:
             source = records.Source(file, "hits", ["event", "particles", "deposits"])
-            made = (source.story.get("simulate") or {}).get("detector")
-            if made and parse_block(made, Detector, f"metadata of {file}").geometry_digest != detector.geometry_digest:
+            stated = (source.story.get("simulate") or {}).get("detector")
+            made = parse_block(stated, Detector, f"metadata of {file}") if stated else detector
+            alike = made.model_copy(update={"cell_size": detector.cell_size})  # points may lie closer than cells
+            if alike.geometry_digest != detector.geometry_digest:
                 raise InputError(f"{file}: showers of another geometry than that of detector `{detector.name}`")
             properties = Properties.of(source.story)
-            parts += [of_hits(events, detector, str(file), properties) for events in source.tables(READ)]
+            parts += [of_hits(events, made, str(file), properties) for events in source.tables(READ)]
         return cls(Path(files[0]), joined(parts))
 
     def __len__(self) -> int:
