@@ -42,7 +42,7 @@ class Readout(Backend):
         if "readout" in story:
             raise InputError("these hits were read out before; give the ones that simulate wrote")
         self.made = simulated(story)
-        check_geometry(self.made and self.made.detector, self.detector)
+        check_geometry(self.made.detector if self.made else None, self.detector)
 
     @classmethod
     def check_chain(cls, options: dict, stages: dict[str, dict], library: dict[str, dict] | None) -> None:

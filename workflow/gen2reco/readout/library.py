@@ -123,7 +123,7 @@ def _check_file(file: Path, detector: Detector, story: Mapping[str, Any]) -> int
         raise InputError(f"{file}: {NO_DEPOSITS}")
     own = records.Source(file, "hits", COLUMNS).story
     made = simulated(own, f"metadata of {file}")
-    check_geometry(made and made.detector, detector, str(file))
+    check_geometry(made.detector if made else None, detector, str(file))
     generated = own.get("generate") or {}
     if _filtered(generated.get("options", {})) or generated.get("info", {}).get("filter_efficiency", 1.0) != 1.0:
         raise InputError(f"{file}: {FILTERED}")
