@@ -84,6 +84,12 @@ def covered(inc: Incidence) -> dict[str, list[float]]:
     """The range that showers cover, but for a hundredth at either end of the energies, as `config.json` states it."""
     (low, high), steep = np.quantile(inc.energy, [0.01, 0.99]), inc.steepness
     return {
-        "energy": [float(np.floor(low * 10) / 10), float(np.ceil(high / 10) * 10)],
+        "energy": [_below(low), float(np.ceil(high / 10) * 10)],
         "steepness": [float(np.floor(steep.min() * 100) / 100), float(np.ceil(steep.max() * 100) / 100)],
     }
+
+
+def _below(energy: float) -> float:
+    """The energy, rounded down to two digits."""
+    step = 10.0 ** (np.floor(np.log10(energy)) - 1)
+    return float(round(np.floor(energy / step + 1e-9) * step, 12))
