@@ -1,6 +1,7 @@
 """The Geant4 backend through the command line: same bytes whatever the workers, mirror symmetry, bad inputs."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,44 @@ def test_bad_cell_sizes_are_one_clear_line(simulate, tmp_path, what):
     source = write(tmp_path / "p.parquet", [[photon()]])
     done, output = simulate(source, "--option", f"cell_size={size}", name=what)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr and not output.exists()
+
+
+def test_learned_showers_are_scanned_setting_by_setting(simulate, tmp_path):
+    """Each setting falls back to Geant4, of which there can be one in a process."""
+    source = write(tmp_path / "p.parquet", [[photon(20.0), photon(0.2, phi=2.0)], [photon(30.0, phi=1.0)]])
+    done, hits = simulate(source, name="scanned")
+    assert done.returncode == 0, done.stderr
+    sample = tmp_path / "sample"
+    for file, stage in ((source, "generate"), (hits, "simulate"), (hits.with_suffix(".json"), "simulate")):
+        (sample / stage).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, sample / stage / f"00000{file.suffix}")
+    command = [sys.executable, "-m", "gen2reco.cli", "validate", "showers", str(sample), "--vary",
+               "network=student,teacher", "--vary", "evaluations=1,2", "--out", str(tmp_path / "out")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "EEEE" not in done.stderr + done.stdout, done.stderr
+    names = {f"ml_{network}_{n}" for network in ("student", "teacher") for n in (1, 2)}
+    assert names <= {path.name for path in (tmp_path / "out").iterdir()} and (tmp_path / "out/metrics.json").is_file()
+
+
+def test_a_second_geometry_in_one_process_is_refused(request):
+    code = """
+import sys
+from gen2reco.config.block import load_block
+from gen2reco.config.detector import Detector
+from gen2reco.errors import InputError
+from gen2reco.simulate.geant4 import Geant4
+detector = load_block(sys.argv[1], Detector)
+for made in (detector, detector, detector.model_copy(update={"cell_size": 5.0})):
+    Geant4(Geant4.Options(), made).prepare()
+try:
+    Geant4(Geant4.Options(), detector.model_copy(update={"eta_min": 1.6, "name": "other"})).prepare()
+except InputError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", code, str(request.config.rootpath / DETECTOR)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "detector `other`: Geant4 has built another geometry in this process (`hgcal`)" in done.stdout
 
 
 def test_a_planned_sample_of_smaller_cells_is_not_clustered():

@@ -29,7 +29,7 @@ BATCH_ENERGY = 1000.0
 
 
 class Geant4(Backend):
-    """Geant4 11.4. The run manager is set up once; each chunk runs in a fork of it, so it starts fresh.
+    """Geant4 11.4. The run manager is set up once a process; each chunk runs in a fork of it, so it starts fresh.
 
     Every particle is a Geant4 event of its own with its own seeds: its shower does not depend on its neighbours, and
     all that it leaves, through any secondary, is credited to it.
@@ -81,10 +81,10 @@ class Geant4(Backend):
         self.tables.export()
         with quiet():
             try:
-                from gen2reco.simulate.geant4_engine import Engine
+                from gen2reco.simulate.geant4_engine import engine_of
             except ImportError as error:
                 raise InfrastructureError(f"geant4_pybind cannot be imported: {error}; install gen2reco anew") from None
-            self.engine = Engine(self.geometry)
+            self.engine = engine_of(self.geometry)
 
     def run(self, chunk: Chunk, events: pa.Table) -> Result:
         """Simulate the chunk's events; particles that Geant4 does not track are counted."""

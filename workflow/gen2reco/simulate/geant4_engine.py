@@ -11,9 +11,10 @@ import geant4_pybind as g4
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.config.detector import Material
+from gen2reco.config.detector import Detector, Material
 from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.propagate import AtFace
+from gen2reco.errors import InputError
 from gen2reco.units import C_LIGHT
 
 PHYSICS_LIST = "FTFP_BERT"
@@ -76,6 +77,27 @@ class Engine:
         steps[:, 3] += self.shift
         ends = np.array([*self.gun.starts[1:], len(silicon.steps)]) // 5
         return steps, np.repeat(np.arange(len(at_face)), np.diff(ends, prepend=0))
+
+
+_MADE: list[Engine] = []
+
+
+def engine_of(geometry: Geometry) -> Engine:
+    """The engine of this process, made when it is first asked for; cells may differ, for Geant4 knows none. Raises
+    InputError for a second geometry, for which Geant4 needs another process."""
+    if not _MADE:
+        _MADE.append(Engine(geometry))
+    before, now = (_without_cells(one.detector) for one in (_MADE[0].geometry, geometry))
+    if before != now:
+        raise InputError(
+            f"detector `{geometry.detector.name}`: Geant4 has built another geometry in this process "
+            f"(`{_MADE[0].geometry.detector.name}`); simulate it in a process of its own"
+        )
+    return _MADE[0]
+
+
+def _without_cells(detector: Detector) -> str:
+    return detector.model_copy(update={"cell_size": 1.0}).geometry_digest
 
 
 class _Volumes(g4.G4VUserDetectorConstruction):
