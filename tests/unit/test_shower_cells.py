@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from calibrate_events import DETECTOR, GEOMETRY
+from numba import njit
+from scipy import special
 
-from gen2reco.simulate.showers import cells
+from gen2reco.simulate.showers import cells, shower_training
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.kernels import sampler
@@ -107,19 +109,19 @@ def test_numbers_of_simulated_showers():
 
 def model(width: int = 8) -> cells.CellModel:
     torch.manual_seed(2)
-    return cells.CellModel(2, N, width, 4)
+    return cells.CellModel(2, N, True, width, 4)
 
 
 def test_tables_are_the_quantiles_of_their_section_distance_and_energy():
     showers, made = planted(), model()
-    numbers = true_whole(showers, GEOMETRY)
-    made.fit_tables(showers, numbers, GEOMETRY)
+    halo = np.stack([np.repeat([0, 1], 50), np.random.default_rng(3).uniform(0.5, 6.0, 100)], 1)
+    made.fit_tables(showers, halo, GEOMETRY)
     size = DETECTOR.cell_size
     axis = 800.0 * GEOMETRY.z[showers.layer - 1] / DETECTOR.front_face
     r = np.hypot((showers.ix + 0.5) * size - axis, 0.5 * size)
     for section, layer in enumerate((3, 40)):
         own = showers.layer == layer
-        units = (r / np.exp(numbers.radii[showers.owner, 1]))[own & (r > sampler.CORE)]
+        units = halo[halo[:, 0] == section, 1]
         table = made.halo_radius[section].numpy()
         assert (table[0], table[-1]) == pytest.approx((units.min(), units.max()))
         assert table[cells.N_QUANTILES // 2] == pytest.approx(np.median(units), rel=1e-5)
@@ -131,13 +133,76 @@ def test_tables_are_the_quantiles_of_their_section_distance_and_energy():
     assert (made.delays == 0).all(dim=-1).sum() == made.delays[..., 0].numel() - 8, "bins without deposits have none"
 
 
-@pytest.mark.parametrize(("n", "own"), [(60, True), (4, False)])
+@pytest.mark.parametrize(("n", "own"), [(60, True), (20, False)])
 def test_too_few_cells_of_the_halo_make_no_table(n, own):
     """Twenty and fewer in a section: one to five mean radii are taken."""
-    showers, made = planted(n), model()
-    made.fit_tables(showers, true_whole(showers, GEOMETRY), GEOMETRY)
+    made = model()
+    halo = np.stack([np.repeat([0, 1], n), np.tile(np.linspace(0.7, 4.0, n), 2)], 1)
+    made.fit_tables(planted(), halo, GEOMETRY)
     assert (made.halo_radius[:, [0, -1]].tolist() != [[1.0, 5.0]] * 2) == own
     assert (made.halo_radius.diff(dim=1) >= 0).all()
+
+
+HALOS = {
+    "candidates as likely as not": (np.zeros(4), 5, 1.5),
+    "sure candidates": (np.array([8.0, 8.0, -8.0, -8.0, -8.0]), 3, 0.7),
+    "fewer candidates than hits": (np.array([1.0, -1.0]), 6, 0.2),
+    "no candidate": (np.zeros(0), 2, 3.0),
+    "none of the halo expected": (np.array([2.0, 1.0, 0.5]), 2, 0.0),
+}
+"""Logarithms of the candidates' odds, hits in all, and the rate of the halo's."""
+
+
+@pytest.mark.parametrize("what", HALOS)
+def test_how_many_hits_are_of_the_halo_follows_from_the_others_odds(what):
+    """Poisson's distribution times that of the number of the candidates' hits, about normal, given their sum."""
+    odds, count, rate = HALOS[what]
+    chance = 1 / (1 + np.exp(-odds))
+    mean, variance = chance.sum(), (chance * (1 - chance)).sum() + 0.05
+    halo = np.arange(max(count - len(odds), 0), count + 1)
+    log = halo * np.log(max(rate, 1e-6)) - special.gammaln(halo + 1) - (count - halo - mean) ** 2 / variance / 2
+    expected = np.exp(log - log.max())
+
+    @njit
+    def drawn(keys, n, count, rate, state, times):
+        return [sampler.halo_of(keys, n, count, rate, state) for _ in range(times)]
+
+    keys = np.append(odds, -1e4).astype(np.float32)  # the last is taken
+    found = np.array(drawn(keys, len(keys), count, np.float32(rate), np.array([7], np.uint64), 20_000))
+    assert set(found) <= set(halo)
+    seen = np.bincount(found, minlength=count + 1)[halo] / len(found)
+    assert seen == pytest.approx(expected / expected.sum(), abs=0.015)
+
+
+def test_energies_of_a_layer_are_those_nearest_to_its_sum_of_some_draws():
+    """Layers of one to forty cells whose sum is given: what is scaled is little where it is drawn often."""
+    wide = {}
+    for odds in (True, False):
+        made = model()
+        made.odds = odds
+        made.halo.bias.data -= 20
+        made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
+        made.energy.last.weight.data[:] = 0
+        made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, 0, 0, 0, 0, -1.0, 0, 0, 0])
+        n = 300
+        numbers = whole({(i, 5): 6 for i in range(n)}, {(i, 5): 7.0 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
+        mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4]
+        assert mips.reshape(n, 6).sum(1) == pytest.approx(7.0, rel=1e-5)
+        logs = np.log(mips.reshape(n, 6)[:, 0])
+        wide[odds] = abs(logs.mean()), abs(logs.std() - np.exp(-1.0))
+    assert wide[True][1] < 0.04, wide
+
+
+def test_the_hits_that_were_no_candidates_are_told_with_their_distance(monkeypatch):
+    """A hit 300 mm from the axis is the halo's, one in the core is not."""
+    showers = planted(40)
+    rows = np.stack([np.repeat(np.arange(40), 2), np.tile([2, 39], 40)], 1)
+    found = shower_training._candidates(showers, true_whole(showers, GEOMETRY), rows, GEOMETRY)
+    row, radius = found.halo_cells()
+    size, axis = DETECTOR.cell_size, 800.0 * GEOMETRY.z[showers.layer - 1] / DETECTOR.front_face
+    r = np.hypot((showers.ix + 0.5) * size - axis, 0.5 * size)
+    assert row.tolist() == np.flatnonzero(r > 100).tolist() and found.halo.sum() == len(row)
+    assert radius == pytest.approx(np.minimum(r[row], 1e9), rel=1e-4)
 
 
 @pytest.mark.parametrize("bias", [0.0, 9.0, -20.0])

@@ -15,7 +15,7 @@ from gen2reco.simulate.showers import depth_model
 from gen2reco.simulate.showers.depth_model import DepthModel, Response
 from gen2reco.simulate.showers.depth_training import train_depth
 from gen2reco.simulate.showers.layer_model import Drawn, start_layer
-from gen2reco.simulate.showers.shower_config import ShowerSizes
+from gen2reco.simulate.showers.shower_config import NetworkSizes, ShowerSizes
 from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
 
 
@@ -84,7 +84,7 @@ def toy(n: int, geometry: Geometry, rng: np.random.Generator) -> tuple[Drawn, np
 def test_shape_and_response_hang_together_as_in_the_showers_it_learned_from(geometry, tmp_path):
     some = Training(steps=600, batch=128, checkpoint_every=300, warmup=10, learning_rate=6e-3, mixed_precision=False)
     short = some.model_copy(update={"steps": 300})
-    recipe = ShowerRecipe(teacher=some, quantiles=short, pairs=4000, sizes=ShowerSizes(width=48))
+    recipe = ShowerRecipe(teacher=some, quantiles=short, pairs=4000, sizes=NetworkSizes(width=48))
     whole, context, energy = toy(2000, geometry, np.random.default_rng(4))
     torch.manual_seed(5)
     model = DepthModel(2, geometry.n_layers, ShowerSizes(width=48))

@@ -27,7 +27,7 @@ from gen2reco.run.stage import Chunk, make_backend
 from gen2reco.simulate.learned_showers import RELEASE
 from gen2reco.simulate.showers import data, layer_model, shower_training
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidence, incidence
-from gen2reco.simulate.showers.shower_config import ContextScales, ShowersConfig, ShowerSizes
+from gen2reco.simulate.showers.shower_config import ContextScales, NetworkSizes, ShowersConfig, ShowerSizes
 from gen2reco.simulate.showers.shower_recipe import LayersRecipe, ShowerRecipe
 from gen2reco.simulate.showers.shower_trainer import ShowerTrainer
 from gen2reco.simulate.showers.valid import Range
@@ -117,28 +117,34 @@ def test_vectors_and_back(detector):
 def test_numbers_of_the_kernels():
     """Logarithms, random numbers and selection, inlined in the compiled draw, against those of NumPy and SciPy."""
     from numba import njit
-    from scipy import stats
+    from scipy import special, stats
 
     from gen2reco.simulate.showers.kernels import maths
 
     @njit
     def drawn(x, state, n):
         normals, logistics, arrivals, order = np.zeros(n), np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.int64)
+        chosen, factorials = np.zeros(n), np.zeros(60)
         for i in range(n):
             x[i], normals[i] = maths.ln(x[i]), maths.normal(state)
-            arrivals[i] = maths.arrivals(2.5, 4, state)
+            arrivals[i], chosen[i] = maths.arrivals(2.5, 4, state), maths.some_of(3, 9, 4, state)
+        for i in range(60):
+            factorials[i] = maths.log_factorial(i)
         maths.add_logistic(logistics, n, state)
-        return normals, logistics, arrivals, order[: maths.largest(logistics, n, n // 3, order)]
+        return normals, logistics, arrivals, order[: maths.largest(logistics, n, n // 3, order)], chosen, factorials
 
     n = 20_000
     given = np.geomspace(1e-8, 1e8, n).astype(np.float32)
     x = given.copy()
-    normals, logistics, arrivals, order = drawn(x, np.array([5], np.uint64), n)
+    normals, logistics, arrivals, order, chosen, factorials = drawn(x, np.array([5], np.uint64), n)
     assert np.allclose(x, np.log(given.astype(float)), rtol=2e-7, atol=2e-7)
     assert stats.kstest(normals, "norm").pvalue > 0.001 and stats.kstest(logistics, "logistic").pvalue > 0.001
     expected = np.append(stats.poisson.pmf(np.arange(4), 2.5), stats.poisson.sf(3, 2.5)) * n
     assert stats.chisquare(np.bincount(arrivals.astype(int), minlength=5), expected).pvalue > 0.001
     assert set(order) == set(np.argsort(logistics)[-(n // 3) :])
+    drawn_of = stats.hypergeom.pmf(np.arange(4), 9, 3, 4) * n
+    assert stats.chisquare(np.bincount(chosen.astype(int), minlength=4), drawn_of).pvalue > 0.001
+    assert np.allclose(factorials, special.gammaln(np.arange(60) + 1), rtol=2e-6, atol=4e-4)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(10.0, 32), (1.0, 39 * 39), (40.0, 4)])
@@ -315,7 +321,8 @@ def test_species_of_few_showers_are_left_out_and_told(training_record, detector,
 def test_a_warm_start_without_a_step_is_the_earlier_model(training_record, learned, tmp_path):
     """Weights and scales are those of the release in its half precision; what is fitted to data aside."""
     still = SHORT.model_copy(update={"steps": 0})
-    sizes = ShowersConfig.model_validate(learned.model.config).families["electromagnetic"]
+    stated = ShowersConfig.model_validate(learned.model.config).families["electromagnetic"]
+    sizes = NetworkSizes(width=stated.width, depth=stated.depth)
     parts = dict.fromkeys(("start", "quantiles", "teacher", "student", "cells"), still)
     recipe = TINY.model_copy(update={**parts, "families": ["electromagnetic"], "sizes": sizes})
     parent = Parent(learned.model.folder, learned.model.digest)

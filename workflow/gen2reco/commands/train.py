@@ -184,9 +184,12 @@ def evaluate(
         print("no `held_out` sample and no --other: the model is not judged, and cannot be promoted", file=sys.stderr)
         log.made()
         return []
-    from gen2reco.run.model_folder import save_evaluation
+    from gen2reco.flow.model_cards import write_judgement
+    from gen2reco.run.model_folder import CARD, save_evaluation
 
     save_evaluation(output, sample, events, rows)
+    if (output / CARD).is_file():
+        write_judgement(output, sample, rows)
     log.evaluated(rows)
     log.made()
     return rows

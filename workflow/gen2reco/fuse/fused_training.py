@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
+from gen2reco.flow.model_cards import not_validated
 from gen2reco.flow.sets import SetData
 from gen2reco.flow.training import Draw
 from gen2reco.flow.training_data import DataFiles
@@ -78,7 +79,7 @@ def trained(
     card = f"""# Fused model: particles to calibrated objects
 
 Trained on {len(pairs.items)} objects of {int(pairs.event.max()) + 1} events, with showers made by {makers}.
-**Not validated**: compare it with the chain by `gen2reco validate fused` before use, and write the numbers here."""
+{not_validated("gen2reco validate fused")}"""
     return Trained(KIND, config, pins, halved(model), card)
 
 

@@ -19,7 +19,7 @@ from gen2reco.generate import pythia_engine
 from gen2reco.generate.hadronize.dataset import ALPHA_S
 from gen2reco.generate.hadronize.decays import Decays, Particles, joined
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
-from gen2reco.generate.hadronize.load import GenerationConfig, load
+from gen2reco.generate.hadronize.load import GenerationConfig, experimental, load
 from gen2reco.generate.lhe_file import Lhe
 from gen2reco.generate.ml_dijet import Dijet
 from gen2reco.generate.ml_foreign import foreign_settings
@@ -88,8 +88,8 @@ class Learned(Backend):
     def prepare(self) -> None:
         """Load the model, start Pythia8 and the decays. Raises InputError for what does not fit."""
         torch.set_num_threads(1)
-        if self._config.experimental:
-            logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, self._config.experimental)
+        if reason := experimental(self._opened, self._config):
+            logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, reason)
         settings = pythia_engine.settings_of(self._process.settings)
         beams = beams_of_file(self._process) if isinstance(self._process, LheProcess) else beams_of(settings)
         self._domain, self._fresh = self._networks(beams, settings.parm(ALPHA_S)), True

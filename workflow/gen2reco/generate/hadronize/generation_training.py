@@ -19,6 +19,7 @@ from gen2reco.errors import InputError
 from gen2reco.events.lists import members
 from gen2reco.files import whole, write_text
 from gen2reco.flow import adversary, objectives
+from gen2reco.flow.model_cards import not_validated
 from gen2reco.flow.networks import Critic, SetNetwork
 from gen2reco.flow.sets import SetData, Sets
 from gen2reco.flow.training import Draw, Objective, Part
@@ -323,8 +324,8 @@ def trained(model: AnyHadronizer, recipe: GenerationRecipe, files: DataFiles) ->
     weights = {name: value.half().numpy() for name, value in model.state_dict().items()}
     card = f"""# Learned parton shower and hadronisation
 
-Trained on {len(files.paths)} particles records made by {files.made_by("generate")}. **Not validated**: compare it with
-its reference by `gen2reco validate` before use, and write the numbers here."""
+Trained on {len(files.paths)} particles records made by {files.made_by("generate")}.
+{not_validated("gen2reco validate")}"""
     return Trained(KIND, config, {}, weights, card)
 
 

@@ -34,12 +34,12 @@ class Rows:
 class CellModel(nn.Module):
     """Occupancy and energy of candidate cells, conditioned on their layer; tables for halo and delays."""
 
-    def __init__(self, n_context: int, n_layers: int, width: int = 64, hidden: int = 32):
+    def __init__(self, n_context: int, n_layers: int, odds: bool = True, width: int = 64, hidden: int = 32):
         super().__init__()
         self.layer = nn.Sequential(
             nn.Linear(N_LAYER + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.halo = nn.Linear(width, 2)
+        self.odds, self.halo = odds, nn.Linear(width, 2)
         self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
         self.first, self.second = _Head(sampler.N_FEATURES, hidden, 1), _Head(sampler.N_FEATURES, hidden, 1)
         self.energy = _Head(sampler.N_FEATURES, hidden, 3 * sampler.MIXTURE)
@@ -65,7 +65,7 @@ class CellModel(nn.Module):
             logit = head(x[some], self.biases[half](known)[row[some]])[:, 0].float()
             is_hit = (role[some] % 2).float()
             occupancy = occupancy + nn.functional.binary_cross_entropy_with_logits(logit, is_hit, reduction="sum")
-        some = torch.nonzero(role == 4)[:, 0]
+        some = torch.nonzero(role >= 4)[:, 0]
         mixture = self.energy(x[some], self.biases[2](known)[row[some]])
         energy = -log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)
@@ -90,7 +90,7 @@ class CellModel(nn.Module):
         n = sampler.draw(
             rng.integers(0, 2**32, len(inc)), axis_points(inc, geometry), np.ascontiguousarray(inc.slope),
             geometry.detector.cell_size, geometry.r_min, geometry.r_max, whole.cells, whole.mips, biases, row_of, rate,
-            _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)),
+            self.odds, _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)),
             (~geometry.electromagnetic).astype(np.int64), _array(self.delays).reshape(-1, N_QUANTILES),
             tuple(h.arrays() for h in (self.first, self.second, self.energy)), edges, ix, iy, mips, delay,
         )  # fmt: skip
@@ -99,14 +99,13 @@ class CellModel(nn.Module):
         return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay[:n].astype(np.float64)
 
     @torch.no_grad()
-    def fit_tables(self, showers: Showers, whole: Drawn, geometry: Geometry) -> None:
-        """Quantiles of the radii of the halo (about the cells beyond the core) in units of the mean one, and of the
-        delays."""
+    def fit_tables(self, showers: Showers, halo: NDArray, geometry: Geometry) -> None:
+        """Quantiles of the radii of the halo, and of the delays. halo: (n, 2) section, 0 or 1, of its cells and their
+        distance to the axis in units of the mean one of the shower."""
         section = (~geometry.electromagnetic)[showers.layer - 1].astype(int)
         r = from_axis(showers, geometry)
-        halo, in_units = r > sampler.CORE, r / np.exp(whole.radii[showers.owner, 1])
         for s in range(2):
-            some = in_units[halo & (section == s)]
+            some = halo[halo[:, 0] == s, 1]
             self.halo_radius[s] = torch.from_numpy(np.quantile(some if len(some) > 20 else [1.0, 5.0], RANKS))
         bins = np.ravel_multi_index(_time_bins(section, r, showers.mips), TIME_BINS)
         for b in range(int(np.prod(TIME_BINS))):

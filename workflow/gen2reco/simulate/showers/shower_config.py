@@ -20,15 +20,23 @@ Layers = Literal["flow", "meanflow", "diffusion", "gan", "vae", "spline", "copul
 """Ways to draw a shower's layers: all together, or (`depth`) one after the other."""
 
 
-class ShowerSizes(Block):
-    """Sizes of the networks of a family, and what they are."""
+class NetworkSizes(Block):
+    """Sizes of the networks of a family."""
 
     width: int = Field(default=192, ge=1, le=4096)
     """Width of the flow's residual network."""
     depth: int = Field(default=3, ge=1, le=64)
     """Its residual blocks."""
+
+
+class ShowerSizes(NetworkSizes):
+    """Sizes of the networks of a family, and what they are."""
+
     layers: Layers = "flow"
     """How the layers are drawn."""
+    halo: Literal["rate", "odds"] = "rate"
+    """How many cells are far from the axis: by their rate alone, as in models released before configs stated it, or
+    given the odds of the others."""
 
 
 class ContextScales(ModelConfig):

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
-from gen2reco.simulate.showers.shower_config import Family, Layers, ShowerSizes
+from gen2reco.simulate.showers.shower_config import Family, Layers, NetworkSizes, ShowerSizes
 
 
 class LayersRecipe(Block):
@@ -20,7 +20,7 @@ class ShowerRecipe(Block):
 
     families: list[Family] = ["electromagnetic", "hadron", "muon"]
     """Families of species to train, of electromagnetic, hadron, muon."""
-    sizes: ShowerSizes = ShowerSizes()
+    sizes: NetworkSizes = NetworkSizes()
     """Sizes of the networks."""
     layers: LayersRecipe = LayersRecipe()
     """How the layers are drawn."""
@@ -44,7 +44,7 @@ class ShowerRecipe(Block):
     @property
     def networks(self) -> ShowerSizes:
         """The networks of each family of species."""
-        return self.sizes.model_copy(update={"layers": self.layers.family})
+        return ShowerSizes(**self.sizes.model_dump(), layers=self.layers.family, halo="odds")
 
     @property
     def distillation(self) -> Distillation:

@@ -16,6 +16,7 @@ from gen2reco.detector.geometry import Geometry
 from gen2reco.errors import InputError
 from gen2reco.events.lists import members
 from gen2reco.flow import objectives
+from gen2reco.flow.model_cards import not_validated
 from gen2reco.flow.training import Draw
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.training_parts import Work
@@ -67,7 +68,7 @@ def train_family(family: Family, showers: Showers, detector: Detector, recipe: S
     model = FamilyModel(conditioning, geometry.n_layers, recipe.networks)
     if work.parent and earlier:
         own = {
-            "families": {family: recipe.networks.model_dump(mode="json")},
+            "families": {family: recipe.networks.model_dump(mode="json", exclude={"halo"})},
             "species": {family: [*species]},
         }
         _start(model, family, {**own, "layers": detector.n_layers}, work.parent, earlier)
@@ -89,8 +90,9 @@ def _species(family: str, pdg: NDArray) -> list[int]:
 
 
 def _start(model: FamilyModel, family: str, own: dict, parent: Parent, earlier: Model) -> None:
-    """Put the weights of the family of an earlier model into this one. Raises InputError where they do not fit."""
-    config = earlier.parsed(ShowersConfig).model_dump(mode="json")
+    """Put the weights of the family of an earlier model into this one, which may count cells of the halo in another
+    way. Raises InputError where they do not fit."""
+    config = earlier.parsed(ShowersConfig).model_dump(mode="json", exclude={"families": {family: {"halo"}}})
     theirs = {key: {family: config[key].get(family)} for key in ("families", "species")}
     parent.into(model, earlier, {**config, **theirs}, own, f"{family}.")
 
@@ -120,8 +122,8 @@ def trained(
     }
     card = f"""# Learned showers
 
-Trained on {len(known)} showers made by {makers}, by species: {numbers}. **Not validated**: compare it with its
-reference by `gen2reco validate showers` before use, and write the numbers here."""
+Trained on {len(known)} showers made by {makers}, by species: {numbers}.
+{not_validated("gen2reco validate showers")}"""
     return Trained(KIND, config, {"geometry": detector.geometry_digest}, weights, card)
 
 
@@ -194,7 +196,8 @@ def _train_cells(
     rows = layer_rows(showers.incidence, context, whole)
     rng = np.random.default_rng(recipe.cells.seed)
     chosen = np.sort(rng.permutation(len(rows.shower))[: recipe.rows])
-    cells = _candidates(showers, whole, np.stack([rows.shower[chosen], rows.layer[chosen]], 1), geometry)
+    shower, layer = rows.shower[chosen], rows.layer[chosen]
+    cells = _candidates(showers, whole, np.stack([shower, layer], 1), geometry)
     features = torch.from_numpy(rows.features[chosen])
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
@@ -204,7 +207,9 @@ def _train_cells(
         return occupancy + energy + halo, {"occupancy": occupancy.item(), "energy": energy.item(), "halo": halo.item()}
 
     work.fit("cells", model, objective, recipe.cells)
-    model.fit_tables(showers, whole, geometry)
+    far, radius = cells.halo_cells()
+    halo = np.stack([~geometry.electromagnetic[layer[far]], radius / np.exp(whole.radii[shower[far], 1])], 1)
+    model.fit_tables(showers, halo, geometry)
 
 
 class _Candidates:
@@ -220,6 +225,11 @@ class _Candidates:
         """Number of candidates of the chosen rows, their features, what they hold, and the rows' halo."""
         at, counts = members(self.first, rows)
         return counts, self.features[at], self.role[at], self.log_mips[at], self.halo[rows]
+
+    def halo_cells(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The row of each cell of the halo, and its distance to the axis, mm."""
+        at = np.flatnonzero(self.role[: self.first[-1]] == 5)
+        return np.searchsorted(self.first, at, "right") - 1, 10 * np.expm1(self.features[at, 0].astype(np.float64))
 
 
 def _candidates(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -> _Candidates:

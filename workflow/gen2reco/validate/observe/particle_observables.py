@@ -30,6 +30,9 @@ _DRAWN = ("photon", "pion", "kaon", "proton")
 _SPECTRUM = np.linspace(0.0, 6.4, 33)
 _PT = np.geomspace(0.1, 200.0, 31)
 
+BALANCED = 1e-3
+"""GeV; less is no sum of transverse momenta: rounding would tell one program's balanced events from another's."""
+
 _EVENT_QUANTITIES = (
     Quantity("n_charged", "charged particles", moments=True),
     Quantity("n_neutral", "neutral particles, no neutrinos", moments=True),
@@ -179,7 +182,7 @@ def _sums(particles: FlatList, basic: dict, events: int) -> dict[str, NDArray]:
         "baryon_energy": share(_baryon_number(particles["pdg"]) != 0),
         "displaced": np.bincount(row[vertex > 0.1], minlength=events) / np.maximum(particles.counts, 1),
         "scalar_pt": np.bincount(row, basic["pt"], events),
-        "missing_pt": np.hypot(*vector),
+        "missing_pt": np.maximum(np.hypot(*vector), BALANCED),
         "mean_pt": np.bincount(row[charged], basic["pt"][charged], events) / np.where(n_charged, n_charged, np.nan),
     }
 

@@ -38,12 +38,14 @@ def shower_so_far(layer, axes, size, ix, iy, mips, edge, spread, moments):
 
 
 @inner
-def not_candidates(number, place, ix, iy, start, stop):
-    """How many of the hits [start, stop) are no candidates."""
+def not_candidates(number, place, ix, iy, start, stop, role):
+    """How many of the hits [start, stop) are no candidates, and the role of each: 4, or 5 for those."""
     n = 0
     for h in range(start, stop):
         at = at_of(place, ix[h], iy[h], 1)
-        n += at < 0 or number[at] < 0
+        outside = at < 0 or number[at] < 0
+        role[h] = 4 + outside
+        n += outside
     return n
 
 
@@ -79,9 +81,9 @@ def candidates(
     """For each row (shower, layer) its candidates, their features and outcomes.
 
     role_out: candidates of the first half that are not hit (0) or hit (1); of the second half, whose features hold a
-    random first half of the hits, not hit (2) or hit (3); and every hit once more (4), with all hits among its
-    neighbours and with its energy. halo_out (n_rows, 2): hits of either half that are no candidates. `row_first`
-    (n_rows + 1,) receives where each row begins. Returns the number of rows done.
+    random first half of the hits, not hit (2) or hit (3); and every hit once more, with all hits among its neighbours
+    and with its energy (4, or 5 if it was no candidate of its half). halo_out (n_rows, 2): hits of either half that
+    were no candidates. `row_first` (n_rows + 1,) receives where each row begins. Returns the number of rows done.
     """
     window, at = empty_window(), 0
     hit, moments = np.zeros(len(window.taken), np.uint8), np.zeros(4)
@@ -95,20 +97,20 @@ def candidates(
         row_first[row] = at
         order = edge[layer] + np.random.permutation(edge[layer + 1] - edge[layer])
         x, y, total = ix[order], iy[order], len(order)
-        half = (total + 1) // 2
+        half, roles = (total + 1) // 2, np.empty(total, np.uint8)
         if at + 2 * n + 10 * total + 20 > len(role_out):
             return row
         mark(hit, place, x, y)
         at = write(window, n, hit, 0, features_out, role_out, at)
-        halo_out[row, 0] = not_candidates(window.number, place, x, y, 0, half)
+        halo_out[row, 0] = not_candidates(window.number, place, x, y, 0, half, roles)
         take(window.taken, window.neighbours, place, x, y, 0, half)
         n = add_neighbours(window, place, x, y, 0, half, n)
         at = write(window, n, hit, 2, features_out, role_out, at)
-        halo_out[row, 1] = not_candidates(window.number, place, x, y, half, total)
+        halo_out[row, 1] = not_candidates(window.number, place, x, y, half, total, roles)
         take(window.taken, window.neighbours, place, x, y, half, total)
         hit_features(window, place, x, y, 0, total, features_out[at:])
         for h in range(total):
-            role_out[at], energy_out[at] = 4, np.log(mips[order[h]])
+            role_out[at], energy_out[at] = roles[h], np.log(mips[order[h]])
             at += 1
     row_first[rows.shape[0]] = at
     return rows.shape[0]

@@ -78,6 +78,24 @@ def arrivals(rate, most, state):
 
 
 @inner
+def log_factorial(n):
+    """ln n! by Stirling's series, to 4e-4."""
+    if n < 2:
+        return np.float32(0)
+    x = np.float32(n)
+    return (x + _HALF) * ln(x) - x + np.float32(0.9189385) + _ONE / (np.float32(12) * x)
+
+
+@inner
+def some_of(special, every, k, state):
+    """How many of k random ones of `every` are among the special ones."""
+    found = 0
+    for i in range(k):
+        found += uniform(state) * (every - i) < special - found
+    return found
+
+
+@inner
 def shuffle_first(values, n, k, state):
     """Bring k random ones of values[:n] to the front."""
     for i in range(k):

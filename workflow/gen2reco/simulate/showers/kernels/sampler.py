@@ -2,14 +2,15 @@
 by distance alone.
 
 A layer is drawn in two halves, either a random half of its hits: features of the second hold the hits of the first,
-and the neighbours of these are candidates too. A number of hits is drawn from their odds by Pareto sampling (Rosen, J.
-Stat. Plan. Inference 62 (1997) 135).
+and the neighbours of these are candidates too. How many hits are of the halo follows from its rate, the candidates'
+odds and the number of all; a number of hits is drawn from their odds by Pareto sampling (Rosen, J. Stat. Plan.
+Inference 62 (1997) 135).
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, float64, int64, njit, types
+from numba import boolean, float32, float64, int64, njit, types
 from numpy.typing import NDArray
 
 from gen2reco.jit import compiled
@@ -20,8 +21,11 @@ from gen2reco.simulate.showers.kernels.maths import (
     head,
     inner,
     largest,
+    ln,
+    log_factorial,
     normal,
     shuffle_first,
+    some_of,
     uniform,
 )
 from gen2reco.simulate.showers.kernels.window import (
@@ -44,11 +48,13 @@ from gen2reco.simulate.showers.kernels.window import (
 __all__ = ["CORE", "MIPS_EDGES", "MIXTURE", "N_FEATURES", "RADIUS_EDGES", "draw"]
 MIXTURE = 4
 """Gaussians of the logarithm of a cell's energy."""
+TRIES, NEAR = 16, np.float32(0.05)
+"""A layer's energies are drawn so many times at most, until they come to its energy within this share."""
 SOFT = 3.0
 """MIP; the energy above which cells absorb most of what is missing to the layer's energy."""
 RADIUS_EDGES, MIPS_EDGES = (15.0, 50.0), (3.0, 15.0, 60.0, 250.0)
 """Edges of the distances to the axis (mm) and of the energies of cells whose delays are distributed alike."""
-_NEVER = np.float32(-1e4)
+_NEVER, _ONE = np.float32(-1e4), np.float32(1)
 
 
 class Room(NamedTuple):
@@ -89,20 +95,27 @@ def share(mips, start, stop, target):
 
 
 @inner
-def energy_of(mix, h, state):
-    """Draw from a mixture of Gaussians of the logarithm, mix[h]: logits, means, logarithms of the widths."""
-    top, total = mix[h, 0], np.float32(0)
+def weigh(mix, h):
+    """Bring a mixture mix[h], logits, means, logarithms of the widths, to weights, means, widths."""
+    top = mix[h, 0]
     for m in range(1, MIXTURE):
         top = max(top, mix[h, m])
     for m in range(MIXTURE):
         mix[h, m] = np.exp(mix[h, m] - top)
+        mix[h, 2 * MIXTURE + m] = np.exp(min(max(mix[h, 2 * MIXTURE + m], np.float32(-4)), np.float32(1.5)))
+
+
+@inner
+def energy_of(mix, h, state):
+    """Draw from a mixture of Gaussians of the logarithm, mix[h]: weights, means, widths."""
+    total = np.float32(0)
+    for m in range(MIXTURE):
         total += mix[h, m]
     u, which = uniform(state) * total - mix[h, 0], 0
     while u > 0 and which < MIXTURE - 1:
         which += 1
         u -= mix[h, which]
-    width = np.exp(min(max(mix[h, 2 * MIXTURE + which], np.float32(-4)), np.float32(1.5)))
-    return np.exp(mix[h, MIXTURE + which] + width * normal(state))
+    return np.exp(mix[h, MIXTURE + which] + mix[h, 2 * MIXTURE + which] * normal(state))
 
 
 @inner
@@ -134,27 +147,59 @@ def draw_halo(number, place, radii, section, spread, ix, iy, start, at, state):
 
 
 @inner
-def keys_of(taken, cell, n, logit, keys, state):
-    """Keys of Pareto sampling of the candidates that are not taken; returns how many those are."""
-    m = 0
+def halo_of(keys, n, count, rate, state):
+    """How many of `count` hits are of the halo: a Poisson number of `rate`, given that candidates, by the logarithms of
+    their odds keys[:n], make the rest, whose number is about normal."""
+    mean, variance, left = np.float32(0), np.float32(0.05), 0
     for k in range(n):
-        gone = taken[cell[k]]
-        keys[k] = _NEVER if gone else logit[k, 0]
-        m += 1 - gone
-    add_logistic(keys, n, state)
-    return m
+        if keys[k] > _NEVER:
+            p = _ONE / (_ONE + np.exp(-keys[k]))
+            mean += p
+            variance += p * (_ONE - p)
+            left += 1
+    log_rate, top, total = np.log(max(rate, np.float32(1e-6))), np.float32(-1e30), np.float32(0)
+    for turn in range(3):  # the largest of the terms, so that none overflows, then their sum, then a draw from them
+        reach, up_to, term = uniform(state) * total if turn == 2 else np.float32(0), np.float32(0), np.float32(0)
+        for halo in range(max(count - left, 0), count + 1):
+            off = count - halo - mean
+            term = halo * log_rate - log_factorial(halo) - np.float32(0.5) * off * off / variance
+            if turn == 0:
+                top = max(top, term)
+                continue
+            up_to += np.exp(term - top)
+            if turn == 2 and up_to >= reach:
+                return halo
+        total = up_to
+    return count
 
 
 @inner
 def draw_half(
-    window, place, n, half, count, bias, weights, rate, radii, section, spread, ix, iy, start, at, room, state
+    window, place, n, half, count, bias, weights, rate, odds, radii, section, spread, ix, iy, start, at, room, state
 ):
-    """Draw one half of a layer's `count` hits, those from `start` on being taken; returns the index of the next hit."""
-    k, cell, order = (count + 1 - half) // 2, window.cell, room.order
+    """Draw one half of a layer's `count` hits, those from `start` on being taken; returns the index of the next hit.
+    rate: of the halo's hits in this half; odds: whether the number of these is drawn given the candidates' odds."""
+    k, left, cell, order, keys = (
+        (count + 1 - half) // 2,
+        count - half * ((count + 1) // 2),
+        window.cell,
+        room.order,
+        room.keys,
+    )
     head(window.features[:n], bias, weights, room.hidden, room.logit[:n])
-    m = keys_of(window.taken, cell, n, room.logit, room.keys, state)
-    halo = max(arrivals(rate, k, state), k - m)
-    wanted = largest(room.keys, n, max(min(k - halo if half else count - 2 * halo, m), 0), order)
+    free = 0
+    for c in range(n):
+        gone = window.taken[cell[c]]
+        keys[c] = _NEVER if gone else room.logit[c, 0]
+        free += 1 - gone
+    if odds:
+        far = halo_of(keys, n, left, rate * np.float32(left) / np.float32(k), state)
+        halo = some_of(far, left, k, state)
+    add_logistic(keys, n, state)
+    if not odds:
+        halo = max(arrivals(rate, k, state), k - free)
+        far = halo if half else 2 * halo
+    wanted = largest(keys, n, max(min(left - far, free), 0), order)
     chosen = min(k - halo, wanted)
     if half == 0:
         shuffle_first(order, wanted, chosen, state)
@@ -168,13 +213,27 @@ def draw_half(
 
 
 @inner
-def draw_energies(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
-    """Energies of a layer's hits [start, stop), which come to `target` MIP."""
-    features, mix = room.features[: stop - start], room.mixture[: stop - start]
+def draw_energies(window, place, bias, weights, tries, ix, iy, mips, start, stop, target, room, state):
+    """Energies of a layer's hits [start, stop), which come to `target` MIP: of some draws the nearest, scaled."""
+    n = stop - start
+    features, mix, tried = room.features[:n], room.mixture[:n], room.keys
     hit_features(window, place, ix, iy, start, stop, features)
     head(features, bias, weights, room.hidden, mix)
-    for h in range(start, stop):
-        mips[h] = energy_of(mix, h - start, state)
+    for h in range(n):
+        weigh(mix, h)
+    nearest = np.float32(np.inf)
+    for _ in range(tries):
+        total = np.float32(0)
+        for h in range(n):
+            tried[h] = energy_of(mix, h, state)
+            total += tried[h]
+        off = abs(ln(total / np.float32(target)))
+        if off < nearest:
+            nearest = off
+            for h in range(n):
+                mips[start + h] = tried[h]
+        if off < NEAR:
+            break
     share(mips, start, stop, target)
 
 
@@ -194,24 +253,25 @@ def draw_delays(place, ix, iy, mips, start, stop, section, tables, delay, state)
 _f4, _f8, _i8 = float32[::1], float64[::1], int64[::1]
 _f4s, _f8s, _i8s, _axes = float32[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, :, ::1]
 _DRAW = int64(
-    _i8, _axes, _f8s, float64, _f8, _f8, _i8s, _f8s, types.UniTuple(_f4s, 3), _i8s, _f4s, _f4s, _f8s, _i8,
+    _i8, _axes, _f8s, float64, _f8, _f8, _i8s, _f8s, types.UniTuple(_f4s, 3), _i8s, _f4s, boolean, _f4s, _f8s, _i8,
     _f4s, types.UniTuple(HEAD, 3), _i8s, _i8, _i8, _f4, _f4,
 )  # fmt: skip
 
 
 @compiled([_DRAW], fastmath=True)
 def draw(
-    seeds, axes, slopes, size, r_min, r_max, counts, targets, contexts, row_of, halo_rate, halo_radius, spread, section,
-    delays, heads, edges, ix, iy, mips, delay,
+    seeds, axes, slopes, size, r_min, r_max, counts, targets, contexts, row_of, halo_rate, odds, halo_radius, spread,
+    section, delays, heads, edges, ix, iy, mips, delay,
 ):  # fmt: skip
     """Draw the cells of showers. counts, targets: (n, n_layers) cells and MIPs; contexts: (n_rows, width) biases of the
-    first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2); spread (n, 2)
+    first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2);
+    odds: see `draw_half`, and whether energies are drawn several times; spread (n, 2)
     mean distances to the axis by energy and by cells, halo_radius in units of the latter; delays: see `draw_delays`;
     heads: weights of either half and of the energies; edges (n, n_layers + 1) receives where each layer's cells begin
     in ix, iy, mips, delay. Each shower has its own seed. Returns the number of cells."""
     window, at = empty_window(), 0
     room = room_for(max(SIDE * SIDE, counts.max()), contexts[0].shape[1])
-    moments, state = np.zeros(4), np.zeros(1, np.uint64)
+    moments, state, tries = np.zeros(4), np.zeros(1, np.uint64), TRIES if odds else 1
     for shower in range(counts.shape[0]):
         state[0] = seeds[shower]
         edge, n_cells, energy = edges[shower], counts[shower].sum(), targets[shower].sum()
@@ -230,14 +290,14 @@ def draw(
             for half in range(min(count, 2)):
                 if half == 1:
                     n = add_neighbours(window, place, ix, iy, start, at, n)
-                first, rate = at, halo_rate[row, half] * np.exp(radius_cells)
+                first, rate = at, halo_rate[row, half] * (1.0 if odds else np.exp(radius_cells))
                 at = draw_half(
-                    window, place, n, half, count, contexts[half][row], heads[half], rate, halo_radius, section[layer],
-                    spread[shower, 1], ix, iy, start, at, room, state,
+                    window, place, n, half, count, contexts[half][row], heads[half], rate, odds, halo_radius,
+                    section[layer], spread[shower, 1], ix, iy, start, at, room, state,
                 )  # fmt: skip
                 take(window.taken, window.neighbours, place, ix, iy, first, at)
             bias, target = contexts[2][row], targets[shower, layer]
-            draw_energies(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
+            draw_energies(window, place, bias, heads[2], tries, ix, iy, mips, start, at, target, room, state)
             draw_delays(place, ix, iy, mips, start, at, section[layer], delays, delay, state)
             add_moments(axes[shower, layer], size, ix, iy, mips, start, at, moments)
         edge[counts.shape[1]] = at
