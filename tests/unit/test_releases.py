@@ -209,6 +209,25 @@ def campaign_digests() -> dict[tuple[str, str], str]:
     return found
 
 
+def test_releases_that_read_geant4_share_their_showers(tmp_path, monkeypatch):
+    """What has one name in several of them is made once: same events, options and seeds, in shards of one size."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
+    first, *others = (
+        make_plan(REPOSITORY / f"configs/campaigns/release_{name}.yaml")[0].lock["samples"]
+        for name in ("showers", "calibration", "fused")
+    )
+    for other in others:
+        shared = {name for name in {*first, *other} if name in first and name in other}
+        assert {"photons", "pions", "kaons", "nucleons", "electrons", "muons", "held_out_dijets"} <= shared
+        for name in shared:
+            both = [sample[name]["stages"]["simulate"]["digest"] for sample in (first, other)]
+            assert both[0] == both[1] and first[name]["shard_events"] == other[name]["shard_events"], name
+    calibration, fused = others
+    assert calibration["dijets"]["stages"]["cluster"]["digest"] == fused["dijets"]["stages"]["cluster"]["digest"]
+    assert "dijets" not in first, "the calibration is trained on them"
+
+
 def test_which_shipped_models_state_what_they_were_made_of():
     states = {
         name: all(RECIPE.search(card) and PLANNED.search(card) for card in cards(folder))
