@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from gen2reco.config.block import load_block
+from gen2reco.config.block import load_block, parse_block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
+from gen2reco.errors import InputError
 from gen2reco.flow.mixtures import draw_mixture, log_mixture
 from gen2reco.flow.recipes import Training
 from gen2reco.flow.training_parts import Work
@@ -52,6 +53,13 @@ def test_what_is_known_before_a_layer_is_the_same_in_training_and_in_drawing():
         sums = sums + torch.stack([cells[:, at], mips[:, at], (cells[:, at] > 0).float()])
         known = depth_model._known(cells[:, at], mips[:, at], sums)
     assert torch.allclose(known, before[:, -1], atol=1e-4)
+
+
+def test_layers_one_after_the_other_know_no_shares():
+    with pytest.raises(InputError, match="`energies`: the family `depth` knows `cells` alone; leave `energies` out"):
+        parse_block({"layers": {"family": "depth", "energies": "shares"}}, ShowerRecipe, "recipe.yaml")
+    networks = ShowerRecipe.model_validate({"layers": {"energies": "shares"}}).networks
+    assert (networks.layers, networks.energies, networks.halo) == ("flow", "shares", "odds")
 
 
 def test_a_response_and_its_rank_are_inverses():

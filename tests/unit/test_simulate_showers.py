@@ -100,18 +100,31 @@ def test_the_layers_hold_what_was_drawn(detector, learned):
     assert np.allclose(total[n > 0], whole.mips[n > 0], rtol=1e-4)
 
 
-def test_vectors_and_back(detector):
+@pytest.mark.parametrize("shares", [False, True])
+def test_vectors_and_back(detector, shares):
     geometry, rng = Geometry(detector), np.random.default_rng(2)
     cells = rng.poisson(2.0, (50, geometry.n_layers))
     mips = cells * rng.uniform(0.5, 5.0, cells.shape)
     whole = layer_model.Drawn(layer_model.start_layer(mips), cells, mips, rng.normal(3, 0.2, (50, 2)))
     energy = rng.uniform(5, 50, 50)
-    x, mask = layer_model.to_vectors(whole, energy, geometry, rng)
-    back = layer_model.from_vectors(x.astype(float), whole.start, energy, geometry)
+    x, mask = layer_model.to_vectors(whole, energy, geometry, rng, shares)
+    back = layer_model.from_vectors(x.astype(float), whole.start, energy, geometry, shares)
     response = mips @ geometry.gev_per_mip / energy
-    fine = response < np.exp(0.7)
+    fine = (response < np.exp(0.7)) | shares
+    last = geometry.n_layers - 1 - (cells > 0)[:, ::-1].argmax(1)
+    assert mask[np.arange(50), geometry.n_layers + last].tolist() == [not shares] * 50
     assert (back.cells == cells).all() and (mask[:, : geometry.n_layers] == (cells > 0)).all()
     assert np.allclose(back.mips[fine], mips[fine], rtol=1e-4)
+
+
+def test_shares_add_up_whatever_is_drawn():
+    rng = np.random.default_rng(3)
+    hit, logit, total = rng.random((200, 12)) < 0.4, rng.normal(0, 3, (200, 12)), rng.uniform(1, 90, 200)
+    hit[:3] = False
+    found = layer_model.shared_out(total, hit, logit)
+    assert (found >= 0).all() and (found[~hit] == 0).all()
+    assert found.sum(1) == pytest.approx(np.where(hit.any(1), total, 0.0))
+    assert found[5][hit[5]][0] == pytest.approx(total[5] / (1 + np.exp(-logit[5][hit[5]][0])))
 
 
 def test_numbers_of_the_kernels():

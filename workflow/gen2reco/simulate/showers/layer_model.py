@@ -1,9 +1,11 @@
 """Energy and number of cells of every layer, drawn together by one evaluation of a distilled flow.
 
 A shower is a vector: per layer the square root of its (dequantised) number of cells and the logarithm of its energy a
-cell, then the logarithms of the response and of two radii. Given the particle and the layer where the shower starts,
-small networks give the chance that a layer has any cell and quantiles of each number, by which the numbers become
-Gaussian, one by one; then they are whitened. The flow works on that, so its start, the identity, is a Gaussian copula.
+cell, or the share that it has of what the layers before have left, then the logarithms of the response and of two
+radii. Energies a cell are scaled to the response; shares add up to it. Given the particle and the layer where the
+shower starts, small networks give the chance that a layer has any cell and quantiles of each number, by which the
+numbers become Gaussian, one by one; then they are whitened. The flow works on that, so its start, the identity, is a
+Gaussian copula.
 """
 
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from gen2reco.simulate.showers.shower_config import ShowerSizes
 
 N_WHOLE = 3
 """Numbers of the whole shower at the vector's end."""
+LEAST_SHARE = 1e-5
+"""Bound of a layer's share of what is left."""
 START = 12.0
 """MIP in two layers running: there a shower has started."""
 
@@ -76,29 +80,52 @@ def true_whole(showers: Showers, geometry: Geometry) -> Drawn:
 
 
 def to_vectors(
-    whole: Drawn, energy: NDArray, geometry: Geometry, rng: np.random.Generator
+    whole: Drawn, energy: NDArray, geometry: Geometry, rng: np.random.Generator, shares: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Vectors (n, 2 n_layers + N_WHOLE), and the mask that leaves out the numbers of layers without cells."""
+    """Vectors (n, 2 n_layers + N_WHOLE), and the mask that leaves out the numbers of layers without cells, and of
+    shares that of the last layer with any, which is one."""
     hit = whole.cells > 0
     count = np.where(hit, np.sqrt(np.maximum(whole.cells - 1, 0) + rng.random(whole.cells.shape)), -1.0)
-    mean = np.log(np.where(hit, whole.mips / np.maximum(whole.cells, 1), 1.0))
-    total = whole.mips @ geometry.gev_per_mip
+    of_layer, known = whole.mips * geometry.gev_per_mip, hit
+    total = of_layer.sum(1)
+    if shares:
+        left = np.cumsum(of_layer[:, ::-1], 1)[:, ::-1]
+        share = np.clip(of_layer / np.maximum(left, 1e-12), LEAST_SHARE, 1 - LEAST_SHARE)
+        later = np.cumsum(hit[:, ::-1], 1)[:, ::-1] > 1
+        known = hit & later
+        values = np.where(known, np.log(share / (1 - share)), 0.0)
+    else:
+        values = np.log(np.where(hit, whole.mips / np.maximum(whole.cells, 1), 1.0))
     response = np.log(np.maximum(total, 1e-6) / energy)
     some = (total > 0)[:, None]
-    x = np.concatenate([count, mean, response[:, None], whole.radii], 1).astype(np.float32)
-    mask = np.concatenate([hit, hit, np.repeat(some, N_WHOLE, 1)], 1)
+    x = np.concatenate([count, values, response[:, None], whole.radii], 1).astype(np.float32)
+    mask = np.concatenate([hit, known, np.repeat(some, N_WHOLE, 1)], 1)
     return x, mask
 
 
-def from_vectors(x: NDArray, start: NDArray, energy: NDArray, geometry: Geometry) -> Drawn:
-    """The inverse of `to_vectors`; energies of the layers are scaled to the response."""
+def from_vectors(x: NDArray, start: NDArray, energy: NDArray, geometry: Geometry, shares: bool = False) -> Drawn:
+    """The inverse of `to_vectors`; energies a cell are scaled to the response."""
     n_layers, x = geometry.n_layers, np.ascontiguousarray(x)
     cells = np.where(x[:, :n_layers] < 0, 0, np.floor(x[:, :n_layers] ** 2) + 1).astype(np.int64)
+    if shares:
+        of_layer = shared_out(energy * np.exp(x[:, 2 * n_layers]), cells > 0, x[:, n_layers : 2 * n_layers])
+        return Drawn(start, cells, of_layer / geometry.gev_per_mip, x[:, 2 * n_layers + 1 :])
     mips = cells * np.exp(np.clip(x[:, n_layers : 2 * n_layers], -3.0, 9.0))
     total = mips @ geometry.gev_per_mip
     wanted = energy * np.exp(np.minimum(x[:, 2 * n_layers], 0.7))
     scale = np.where(total > 0, wanted / np.maximum(total, 1e-9), 0.0)
     return Drawn(start, cells, mips * scale[:, None], x[:, 2 * n_layers + 1 :])
+
+
+def shared_out(total: NDArray, hit: NDArray, logit: NDArray) -> NDArray[np.float64]:
+    """Energies of the layers (n, n_layers) that add up to `total` (n,): layer after layer with cells, as `hit`, has the
+    share of what is left whose logit is given, the last one all of it."""
+    share = np.where(hit, 1 / (1 + np.exp(-logit)), 0.0)
+    last = hit & (np.cumsum(hit[:, ::-1], 1)[:, ::-1] == 1)
+    share[last] = 1.0
+    left = np.cumprod(1 - share, 1)
+    before = np.concatenate([np.ones((len(total), 1)), left[:, :-1]], 1)
+    return total[:, None] * share * before
 
 
 class LayerModel(Marginals):
@@ -114,6 +141,7 @@ class LayerModel(Marginals):
         start, occupied = perceptron(n_context, 96, n_layers + 1), perceptron(n_condition, 96, n_layers)
         super().__init__(dim, n_condition)
         self.n_layers, self.start, self.occupied = n_layers, start, occupied
+        self.shares = sizes.energies == "shares"
         shape = dim, n_condition, sizes.width, sizes.depth
         self.generator: Generator | None = None
         if sizes.layers == "flow":
@@ -154,7 +182,7 @@ class LayerModel(Marginals):
         elif network != "copula":
             white = sample(getattr(self, network), white, condition, evaluations)
         x = self.outward(white, condition).cpu().numpy().astype(np.float64)
-        return from_vectors(x, start.cpu().numpy(), energy, geometry)
+        return from_vectors(x, start.cpu().numpy(), energy, geometry, self.shares)
 
     def values(self, z: Tensor, condition: Tensor) -> Tensor:
         """Vectors at normal scores z (n, dim); a layer without cells has a negative number of them."""

@@ -34,6 +34,8 @@ class ShowerSizes(NetworkSizes):
 
     layers: Layers = "flow"
     """How the layers are drawn."""
+    energies: Literal["cells", "shares"] = "cells"
+    """What is drawn of a layer's energy: that of a cell, or its share of what the layers before have left."""
     halo: Literal["rate", "odds"] = "rate"
     """How many cells are far from the axis: by their rate alone, as in models released before configs stated it, or
     given the odds of the others."""

@@ -1,6 +1,8 @@
 """The recipe of learned showers; imports no torch."""
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
@@ -13,6 +15,15 @@ class LayersRecipe(Block):
     family: Layers = "flow"
     """`flow`: flow matching with a student of one evaluation; `depth`: a recurrent network over the layers, trained for
     the teacher's steps; or another generative model of the flow's size, for those of teacher and student together."""
+    energies: Literal["cells", "shares"] = "cells"
+    """What is drawn of a layer's energy: that of a cell, scaled to the response, or its share of what the layers before
+    have left, which adds up to it. `depth` knows `cells` alone."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.family == "depth" and self.energies != "cells":
+            raise ValueError("`energies`: the family `depth` knows `cells` alone; leave `energies` out")
+        return self
 
 
 class ShowerRecipe(Block):
@@ -44,7 +55,9 @@ class ShowerRecipe(Block):
     @property
     def networks(self) -> ShowerSizes:
         """The networks of each family of species."""
-        return ShowerSizes(**self.sizes.model_dump(), layers=self.layers.family, halo="odds")
+        return ShowerSizes(
+            **self.sizes.model_dump(), layers=self.layers.family, energies=self.layers.energies, halo="odds"
+        )
 
     @property
     def distillation(self) -> Distillation:

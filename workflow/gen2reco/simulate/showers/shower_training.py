@@ -132,7 +132,7 @@ def _train_layers(
     work: Work,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(recipe.teacher.seed)
-    x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng))
+    x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng, model.shares))
     start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
     condition = model.condition(known, start)
     if not work.parent:
