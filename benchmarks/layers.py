@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
+from gen2reco.events.lists import starts
 from gen2reco.flow.training_data import DataFiles
 from gen2reco.run.model_folder import open_model
 from gen2reco.simulate.showers.data import Showers
@@ -28,6 +29,8 @@ from gen2reco.statistics.response import response
 SPECIES = {"charged pions": (211, -211), "neutral hadrons": (130, 2112, -2112)}
 HOT = 6.0
 """MIP from which a cell is hot."""
+LEAST = 0.05
+"""Response above which a shower is corrected."""
 MOST = 2000
 """Showers of each class of a classifier."""
 TAIL = (0.95, 0.99, 0.995)
@@ -55,7 +58,7 @@ def drawn(family, showers: Showers, geometry: Geometry, seed: int) -> Showers:
     """A model's showers of the same particles."""
     cells = family.draw(showers.incidence, geometry, np.random.default_rng(seed))
     order = np.lexsort((cells.layer, cells.owner))
-    first = np.concatenate([[0], np.cumsum(np.bincount(cells.owner, minlength=len(showers)))])
+    first = starts(np.bincount(cells.owner, minlength=len(showers)))
     columns = (getattr(cells, name)[order] for name in ("layer", "ix", "iy", "mips", "delay"))
     return Showers(showers.incidence, first, *columns)
 
@@ -65,7 +68,7 @@ def corrections(calibration: Showers, geometry: Geometry):
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     ratio, sums, _ = shapes(calibration, geometry)
-    some = ratio > 0.05
+    some = ratio > LEAST
     for chosen in (slice(0, -1), slice(None)):
         model = HistGradientBoostingRegressor(max_iter=150, learning_rate=0.06, max_leaf_nodes=12, random_state=1)
         yield chosen, model.fit(sums[some][:, chosen], np.log(ratio[some]))
@@ -74,7 +77,7 @@ def corrections(calibration: Showers, geometry: Geometry):
 def row(name: str, showers: Showers, fits: list, reference: tuple | None, geometry: Geometry) -> str:
     """A line of the table."""
     ratio, sums, layers = shapes(showers, geometry)
-    rng, some = np.random.default_rng(1), ratio > 0.05
+    rng, some = np.random.default_rng(1), ratio > LEAST
     widths = [response(ratio[some], np.ones(some.sum()), 300, rng)]
     for chosen, fit in fits:
         widths.append(response(ratio[some] / np.exp(fit.predict(sums[some][:, chosen])), np.ones(some.sum()), 300, rng))

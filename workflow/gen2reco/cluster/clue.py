@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import field_validator
 
-from gen2reco.config.block import Block, load_block, parse_block
+from gen2reco.config.block import Block, load_block
 from gen2reco.config.clustering import Clustering
 from gen2reco.config.detector import Detector
 from gen2reco.detector.geometry import Geometry
-from gen2reco.detector.made_with import check_geometry
+from gen2reco.detector.made_with import check_geometry, simulated_in
 from gen2reco.events.arrow import numbers
 from gen2reco.run.stage import Backend, Chunk, Result
 
@@ -47,9 +47,7 @@ class Clue(Backend):
     def accept(self, story: dict) -> None:
         """Refuse hits of another geometry."""
         super().accept(story)
-        stated = (story.get("simulate") or {}).get("detector")
-        made = parse_block(stated, Detector, "metadata of the hits") if stated else None
-        check_geometry(made, self.detector)
+        check_geometry(simulated_in(story, "metadata of the hits"), self.detector)
 
     def prepare(self) -> None:
         """Load or compile the kernels."""

@@ -113,12 +113,12 @@ def _deposits_of(sample: Path) -> list[Path]:
 
 
 def _detector_of(file: Path) -> Detector:
+    from gen2reco.detector.made_with import simulated_in
     from gen2reco.run.runner import provenance
 
-    made = provenance(file).get("simulate") or {}
-    if "detector" not in made:
-        raise InputError(f"{file}: does not say which detector it was made with; simulate it again")
-    return Detector.model_validate(made["detector"])
+    if made := simulated_in(provenance(file), f"metadata of {file}"):
+        return made
+    raise InputError(f"{file}: does not say which detector it was made with; simulate it again")
 
 
 def _parts(files: list[Path], detector: Detector) -> "Iterator":

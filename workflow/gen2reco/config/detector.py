@@ -174,3 +174,8 @@ class Detector(Block):
         plain = self.model_dump(mode="json", exclude={"digitisation", "solenoid", "tracker"})
         fixed = {"mip_energy", "em_scale", "time_window"}
         return digest(plain | self.digitisation.model_dump(mode="json", include=fixed))
+
+    @property
+    def volumes_digest(self) -> str:
+        """Digest of the geometry but for the size of the cells."""
+        return self.model_copy(update={"cell_size": 1.0}).geometry_digest

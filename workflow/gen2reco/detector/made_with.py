@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from gen2reco.config.block import load_block
+from gen2reco.config.block import load_block, parse_block
 from gen2reco.config.detector import Detector
 from gen2reco.errors import InputError
 from gen2reco.events import records
@@ -27,6 +27,13 @@ def detector_of(path: Path | str, given: Path | None = None) -> Detector:
     if found := stated_detector(records.Source(path).story):
         return found
     raise InputError(f"{path}: does not say which detector it was made with; give --detector")
+
+
+def simulated_in(story: Mapping[str, Mapping], source: str) -> Detector | None:
+    """The detector that showers were simulated in, from the facts by stage of a file; None if it is not stated. Raises
+    InputError naming the source where it is damaged."""
+    stated = (story.get("simulate") or {}).get("detector")
+    return parse_block(stated, Detector, source) if stated else None
 
 
 def check_geometry(made: Detector | None, detector: Detector, source: str = "the hits") -> None:

@@ -11,7 +11,7 @@ import geant4_pybind as g4
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.config.detector import Detector, Material
+from gen2reco.config.detector import Material
 from gen2reco.detector.geometry import Geometry
 from gen2reco.detector.propagate import AtFace
 from gen2reco.errors import InputError
@@ -87,17 +87,13 @@ def engine_of(geometry: Geometry) -> Engine:
     InputError for a second geometry, for which Geant4 needs another process."""
     if not _MADE:
         _MADE.append(Engine(geometry))
-    before, now = (_without_cells(one.detector) for one in (_MADE[0].geometry, geometry))
-    if before != now:
+    before, now = _MADE[0].geometry.detector, geometry.detector
+    if before.volumes_digest != now.volumes_digest:
         raise InputError(
-            f"detector `{geometry.detector.name}`: Geant4 has built another geometry in this process "
-            f"(`{_MADE[0].geometry.detector.name}`); simulate it in a process of its own"
+            f"detector `{now.name}`: Geant4 has built another geometry in this process (`{before.name}`); simulate it "
+            "in a process of its own"
         )
     return _MADE[0]
-
-
-def _without_cells(detector: Detector) -> str:
-    return detector.model_copy(update={"cell_size": 1.0}).geometry_digest
 
 
 class _Volumes(g4.G4VUserDetectorConstruction):

@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from gen2reco.config.block import Block, Name, parse_block
+from gen2reco.config.block import Block, Name
 from gen2reco.config.detector import Detector
+from gen2reco.detector.made_with import simulated_in
 from gen2reco.detector.propagate import enter
 from gen2reco.errors import InputError
 from gen2reco.events import records
@@ -192,10 +193,8 @@ class Held:
         parts = []
         for file in files:
             source = records.Source(file, "hits", ["event", "particles", "deposits"])
-            stated = (source.story.get("simulate") or {}).get("detector")
-            made = parse_block(stated, Detector, f"metadata of {file}") if stated else detector
-            alike = made.model_copy(update={"cell_size": detector.cell_size})  # points may lie closer than cells
-            if alike.geometry_digest != detector.geometry_digest:
+            made = simulated_in(source.story, f"metadata of {file}") or detector
+            if made.volumes_digest != detector.volumes_digest:  # points may lie closer than cells
                 raise InputError(f"{file}: showers of another geometry than that of detector `{detector.name}`")
             properties = Properties.of(source.story)
             parts += [of_hits(events, made, str(file), properties) for events in source.tables(READ)]

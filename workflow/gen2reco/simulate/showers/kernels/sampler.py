@@ -150,27 +150,21 @@ def draw_halo(number, place, radii, section, spread, ix, iy, start, at, state):
 def halo_of(keys, n, count, rate, state):
     """How many of `count` hits are of the halo: a Poisson number of `rate`, given that candidates, by the logarithms of
     their odds keys[:n], make the rest, whose number is about normal."""
-    mean, variance, left = np.float32(0), np.float32(0.05), 0
+    mean, variance, free = np.float32(0), np.float32(0.05), 0
     for k in range(n):
         if keys[k] > _NEVER:
             p = _ONE / (_ONE + np.exp(-keys[k]))
             mean += p
             variance += p * (_ONE - p)
-            left += 1
-    log_rate, top, total = np.log(max(rate, np.float32(1e-6))), np.float32(-1e30), np.float32(0)
-    for turn in range(3):  # the largest of the terms, so that none overflows, then their sum, then a draw from them
-        reach, up_to, term = uniform(state) * total if turn == 2 else np.float32(0), np.float32(0), np.float32(0)
-        for halo in range(max(count - left, 0), count + 1):
-            off = count - halo - mean
-            term = halo * log_rate - log_factorial(halo) - np.float32(0.5) * off * off / variance
-            if turn == 0:
-                top = max(top, term)
-                continue
-            up_to += np.exp(term - top)
-            if turn == 2 and up_to >= reach:
-                return halo
-        total = up_to
-    return count
+            free += 1
+    log_rate, best, found = np.log(max(rate, np.float32(1e-6))), np.float32(-np.inf), count
+    for halo in range(max(count - free, 0), count + 1):
+        off = count - halo - mean
+        score = halo * log_rate - log_factorial(halo) - np.float32(0.5) * off * off / variance
+        score -= ln(-ln(uniform(state)))  # the largest with Gumbel's noise is one drawn by weight
+        if score > best:
+            best, found = score, halo
+    return found
 
 
 @inner
@@ -179,13 +173,8 @@ def draw_half(
 ):
     """Draw one half of a layer's `count` hits, those from `start` on being taken; returns the index of the next hit.
     rate: of the halo's hits in this half; odds: whether the number of these is drawn given the candidates' odds."""
-    k, left, cell, order, keys = (
-        (count + 1 - half) // 2,
-        count - half * ((count + 1) // 2),
-        window.cell,
-        room.order,
-        room.keys,
-    )
+    k, cell, order, keys = (count + 1 - half) // 2, window.cell, room.order, room.keys
+    left = k if half else count
     head(window.features[:n], bias, weights, room.hidden, room.logit[:n])
     free = 0
     for c in range(n):
@@ -264,11 +253,11 @@ def draw(
     section, delays, heads, edges, ix, iy, mips, delay,
 ):  # fmt: skip
     """Draw the cells of showers. counts, targets: (n, n_layers) cells and MIPs; contexts: (n_rows, width) biases of the
-    first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2);
-    odds: see `draw_half`, and whether energies are drawn several times; spread (n, 2)
-    mean distances to the axis by energy and by cells, halo_radius in units of the latter; delays: see `draw_delays`;
-    heads: weights of either half and of the energies; edges (n, n_layers + 1) receives where each layer's cells begin
-    in ix, iy, mips, delay. Each shower has its own seed. Returns the number of cells."""
+    first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2); odds:
+    see `draw_half`, and whether energies are drawn several times; spread (n, 2) mean distances to the axis by energy
+    and by cells, halo_radius in units of the latter; delays: see `draw_delays`; heads: weights of either half and of
+    the energies; edges (n, n_layers + 1) receives where each layer's cells begin in ix, iy, mips, delay. Each shower
+    has its own seed. Returns the number of cells."""
     window, at = empty_window(), 0
     room = room_for(max(SIDE * SIDE, counts.max()), contexts[0].shape[1])
     moments, state, tries = np.zeros(4), np.zeros(1, np.uint64), TRIES if odds else 1
