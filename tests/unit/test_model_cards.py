@@ -43,9 +43,9 @@ def test_a_judged_card_holds_what_was_measured_once(what, tmp_path):
     ("evaluation", "said"),
     [
         (None, "not validated"),
-        ({"metrics": [{"name": "events/auc_event", "value": 0.7, "n": 2000}]}, "AUC 0.70 of 2000"),
-        ({"metrics": [{"name": "events/auc_event", "value": 0.6, "n": 2000}]}, ""),
-        ({"metrics": []}, ""),
+        ({"sample": {}, "metrics": [{"name": "events/auc_event", "value": 0.7, "n": 2000}]}, "AUC 0.70 of 2000"),
+        ({"sample": {}, "metrics": [{"name": "events/auc_event", "value": 0.6, "n": 2000}]}, ""),
+        ({"sample": {}, "metrics": []}, ""),
     ],
 )
 def test_a_generator_is_experimental_until_it_is_judged_and_told_apart_by_little(evaluation, said, tmp_path):

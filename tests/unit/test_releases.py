@@ -14,7 +14,8 @@ from gen2reco.campaign.plan import make_plan
 from gen2reco.cli import cli
 from gen2reco.config.block import load_block
 from gen2reco.errors import InfrastructureError, InputError
-from gen2reco.run.model_folder import model_digest, save_evaluation, save_model
+from gen2reco.run.evaluations import save_evaluation
+from gen2reco.run.model_folder import model_digest, save_model
 from gen2reco.run.training_kind import TRAININGS, training_kind
 from gen2reco.track import releases
 from repository import REPOSITORY

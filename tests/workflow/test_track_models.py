@@ -13,11 +13,12 @@ from track_campaign import campaign, model_folder, sidecar
 
 from gen2reco.commands.track import models
 from gen2reco.errors import Gen2recoError, InputError
+from gen2reco.run.evaluations import evaluation
 from gen2reco.run.model_folder import model_digest
 from gen2reco.track import registry, releases
 from gen2reco.track.modelfiles import files_of
 from gen2reco.track.promote import Criterion, compare, first_champion, read_criteria
-from gen2reco.track.registry import evaluation, register, resolve
+from gen2reco.track.registry import register, resolve
 from gen2reco.track.releases import shipped_models
 from gen2reco.track.sync import sync
 

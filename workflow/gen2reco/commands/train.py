@@ -185,7 +185,8 @@ def evaluate(
         log.made()
         return []
     from gen2reco.flow.model_cards import write_judgement
-    from gen2reco.run.model_folder import CARD, save_evaluation
+    from gen2reco.run.evaluations import save_evaluation
+    from gen2reco.run.model_folder import CARD
 
     save_evaluation(output, sample, events, rows)
     if (output / CARD).is_file():

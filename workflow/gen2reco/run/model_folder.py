@@ -305,13 +305,6 @@ def kept_models() -> Path:
     return cache_folder() / "models"
 
 
-def save_evaluation(folder: Path, sample: str, digest: str, metrics: Iterable[dict]) -> None:
-    """Write how good a model is on held-out events: their name and content digest, and metrics {name, value,
-    uncertainty}; one on other events names their digest as `sample`."""
-    plain = {"sample": {"name": sample, "digest": digest}, "metrics": list(metrics)}
-    write_text(folder / EVALUATION, json.dumps(plain, indent=1) + "\n")
-
-
 def _digest(folder: Path) -> str:
     parts = [file_digest(_own_file(folder, name)) for name in (WEIGHTS, CONFIG)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -173,29 +173,6 @@ class Answers(_Tolerant):
     uses: list[Answer] = []
 
 
-class Judged(_Tolerant):
-    """A metric of a model on held-out events."""
-
-    name: Key
-    value: Number
-    uncertainty: Number | None = None
-    sample: Word | None = None
-
-
-class HeldOut(_Tolerant):
-    """The events that a model was judged on."""
-
-    name: Word = ""
-    digest: Word | None = None
-
-
-class Evaluation(_Tolerant):
-    """How good a model is."""
-
-    sample: HeldOut
-    metrics: list[Judged]
-
-
 def first_mistake(error: ValidationError) -> str:
     """The field and the mistake, in one line that quotes no value."""
     found = error.errors(include_url=False, include_input=False)[0]

@@ -12,10 +12,11 @@ from pydantic import Field
 from gen2reco.config.block import Block, load_yaml, parse_block
 from gen2reco.config.promotion import Criterion
 from gen2reco.errors import InputError
+from gen2reco.run.evaluations import evaluation
 from gen2reco.run.model_folder import EVALUATION, model_digest
 from gen2reco.statistics.measured import pull
 from gen2reco.track.address import tracking_address
-from gen2reco.track.registry import CANDIDATE, CHAMPION, Resolved, evaluation, resolve
+from gen2reco.track.registry import CANDIDATE, CHAMPION, Resolved, resolve
 from gen2reco.track.releases import kinds_of, shipped_models
 from gen2reco.track.server import connect, explained
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from gen2reco.config.block import load_json
 from gen2reco.errors import InputError
-from gen2reco.files import read_text
+from gen2reco.run.evaluations import evaluation
 from gen2reco.run.model_folder import (
     CARD,
     CONFIG,
@@ -29,7 +27,7 @@ from gen2reco.run.model_folder import (
     model_digest,
 )
 from gen2reco.track.address import Address, tracking_address
-from gen2reco.track.files_read import NAME, Evaluation, first_mistake
+from gen2reco.track.files_read import NAME
 from gen2reco.track.modelfiles import NAMES, PLACES, files_of
 from gen2reco.track.secrets import scrub
 from gen2reco.track.server import connect, experiment_id, explained
@@ -186,18 +184,6 @@ def listing(uri: str | None = None, results: Path | str = "results") -> list[dic
                 }
                 rows.append({**row, "digest": v.tags.get(DIGEST, ""), "run": v.run_id or ""})
     return rows
-
-
-def evaluation(folder: Path) -> dict:
-    """The evaluation of a model folder: {"sample": {"name", "digest"}, "metrics": {name: {"value", …}}}."""
-    path = folder / EVALUATION
-    if not path.exists():
-        raise InputError(f"{path}: no such file; a model is compared by its evaluation on held-out events")
-    try:
-        found = Evaluation.model_validate_json(read_text(path))
-    except ValidationError as error:
-        raise InputError(f"{path}: damaged evaluation: {first_mistake(error)}; evaluate the model again") from None
-    return {"sample": found.sample.model_dump(), "metrics": {row.name: row.model_dump() for row in found.metrics}}
 
 
 def _named(name: str) -> str:

@@ -10,9 +10,9 @@ from gen2reco.campaign.model_receipts import checked_place, read_judged, read_tr
 from gen2reco.config.block import load_json
 from gen2reco.errors import InfrastructureError, InputError
 from gen2reco.files import MAX_TEXT
+from gen2reco.run.evaluations import evaluation
 from gen2reco.run.model_folder import CARD, CONFIG, EVALUATION, PARTS, WEIGHTS, check_model, model_digest
 from gen2reco.track.modelfiles import files_of
-from gen2reco.track.registry import evaluation
 
 PACKAGE = Path(__file__).parents[1]
 """The package, whose rooms hold the shipped models in their folders `release`."""

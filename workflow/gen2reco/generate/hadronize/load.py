@@ -4,12 +4,12 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from gen2reco.config.block import load_json
 from gen2reco.errors import InputError
 from gen2reco.flow.weights import fill
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
 from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
-from gen2reco.run.model_folder import EVALUATION, MAX_CONFIG, Bounds, Model, ModelConfig
+from gen2reco.run.evaluations import evaluation
+from gen2reco.run.model_folder import EVALUATION, Bounds, Model, ModelConfig
 
 TOLD_APART = 0.65
 """Area of a classifier of whole events above which a model is experimental."""
@@ -51,13 +51,11 @@ class GenerationConfig(ModelConfig):
 def experimental(model: Model, config: GenerationConfig) -> str:
     """Why a model is no more than experimental: nobody judged it, or its events are told from the reference's with an
     area above TOLD_APART; empty where it is more. Raises InputError for a damaged evaluation."""
-    path = model.folder / EVALUATION
-    if not path.is_file():
+    if not (model.folder / EVALUATION).is_file():
         return config.experimental
-    rows = load_json(path, MAX_CONFIG).get("metrics", [])
-    for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, dict) and row.get("name") == "events/auc_event" and (row.get("value") or 0) > TOLD_APART:
-            return f"held-out events are told from the reference's, AUC {row['value']:.2f} of {row.get('n')}"
+    told = evaluation(model.folder)["metrics"].get("events/auc_event")
+    if told and told["value"] > TOLD_APART:
+        return f"held-out events are told from the reference's, AUC {told['value']:.2f} of {told['n']}"
     return ""
 
 
