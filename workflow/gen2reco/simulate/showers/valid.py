@@ -10,6 +10,8 @@ from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.shower_config import ShowersConfig
 
 _STANDS_FOR = {"charged": 211, "negative": -211, "baryon": 2112, "neutral": 130}
+FEW = 20
+"""Showers at either end of the energies that a model is not trusted for."""
 _TO_PHOTONS = (111, 221)
 """Neutral pions and etas, which decay to photons where they are."""
 
@@ -81,8 +83,10 @@ def _like(pdg: NDArray) -> NDArray[np.int64]:
 
 
 def covered(inc: Incidence) -> dict[str, list[float]]:
-    """The range that showers cover, but for a hundredth at either end of the energies, as `config.json` states it."""
-    (low, high), steep = np.quantile(inc.energy, [0.01, 0.99]), inc.steepness
+    """The range that showers cover, but for FEW of them, at most a hundredth, at either end of the energies, as
+    `config.json` states it."""
+    apart = min(0.01, FEW / len(inc))
+    (low, high), steep = np.quantile(inc.energy, [apart, 1 - apart]), inc.steepness
     return {
         "energy": [_below(low), float(np.ceil(high / 10) * 10)],
         "steepness": [float(np.floor(steep.min() * 100) / 100), float(np.ceil(steep.max() * 100) / 100)],
