@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from face_particles import events_of, particle
+from pydantic import ValidationError
 
 from gen2reco.config.block import load_block
 from gen2reco.config.detector import Detector
@@ -28,7 +29,7 @@ from gen2reco.simulate.learned_showers import RELEASE
 from gen2reco.simulate.showers import data, layer_model, shower_training
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidence, incidence
 from gen2reco.simulate.showers.shower_config import ContextScales, NetworkSizes, ShowersConfig, ShowerSizes
-from gen2reco.simulate.showers.shower_recipe import LayersRecipe, ShowerRecipe
+from gen2reco.simulate.showers.shower_recipe import FamilyRecipe, LayersRecipe, ShowerRecipe
 from gen2reco.simulate.showers.shower_trainer import ShowerTrainer
 from gen2reco.simulate.showers.valid import Range
 
@@ -317,6 +318,24 @@ def test_each_family_of_layers_is_trained_kept_and_drawn_from(layers, training_r
     assert run(backend, [[particle(22, 10.0, 2.2)]])[1]["showers"] == 1
     with pytest.raises(InputError, match=f"a {layers} has no teacher; leave `network` out"):
         make_backend("simulate", "ml", {**options, "network": "teacher"}, detector)
+
+
+def test_a_family_is_trained_in_its_own_way_and_drawn_so(training_record, detector, tmp_path):
+    own = {"hadron": FamilyRecipe(layers=LayersRecipe(family="depth"), sizes=NetworkSizes(width=8))}
+    recipe = ShowerRecipe(**{**dict(TINY), "families": ["electromagnetic", "hadron"], "own": own})
+    assert (recipe.of("hadron").rows, recipe.of("hadron").teacher) == (TINY.rows, TINY.teacher)
+    assert ShowerRecipe(**recipe.model_dump(mode="json")) == recipe
+    (made,) = make_model(ShowerTrainer, recipe, DataFiles([training_record]), tmp_path)
+    found = {family: (sizes["layers"], sizes["width"]) for family, sizes in made.config["families"].items()}
+    assert found == {"electromagnetic": ("flow", TINY.sizes.width), "hadron": ("depth", 8)}
+    options = {"model": str(made.folder), "outside": "refuse", "network": "teacher", "evaluations": 3}
+    backend = make_backend("simulate", "ml", options, detector)
+    backend.prepare()
+    facts = run(backend, [[particle(22, 10.0, 2.2), particle(211, 10.0, 2.2)]])[1]
+    assert (facts["showers"], facts["network_evaluations"]) == (2, 4)
+    assert "hadron showers are drawn in one way" in backend.notices(facts)[0]
+    with pytest.raises(ValidationError, match="`muon` is not in `families`"):
+        ShowerRecipe(families=["hadron"], own={"muon": FamilyRecipe()})
 
 
 def test_species_of_few_showers_are_left_out_and_told(training_record, detector, tmp_path, caplog):

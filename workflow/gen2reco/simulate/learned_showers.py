@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gen2reco.simulate.showers.shower_model import FamilyModel
 
 RELEASE = Path(__file__).parent / "release"
+MANY_STEPS = ("flow", "meanflow", "diffusion")
+"""Layers that are drawn by as many evaluations as wanted; others by one."""
 REMEDY = "simulate them by geant4, or set `outside: geant4` (`--option outside=geant4`) to have it so"
 
 
@@ -50,9 +52,10 @@ class Learned(Backend):
         model: str = "release"
         """Folder of a shower model; `release`: in the package."""
         evaluations: int = Field(default=1, ge=1, le=100)
-        """Evaluations of the flow network a shower."""
+        """Evaluations of the flow network a shower; where a family of species is drawn by one pass, it stays one."""
         network: Literal["student", "teacher"] = "student"
-        """The network distilled to one step, or the many-step teacher that it learned from."""
+        """The network distilled to one step, or the many-step teacher that it learned from, of the families that have
+        one."""
         auc_budget: float | None = Field(default=None, gt=0.5, le=1)
         """Instead of `evaluations` and `network`: the fewest evaluations whose classifier AUC on the model's own
         held-out showers does not exceed this."""
@@ -78,8 +81,10 @@ class Learned(Backend):
                 f"{self.model.folder}: a model of {config.layers} layers, but detector `{detector.name}` has "
                 f"{detector.n_layers}; give a model that was trained for it"
             )
-        if options.network == "teacher" and (other := {s.layers for s in config.families.values()} - {"flow"}):
-            raise InputError(f"{self.model.folder}: a {', '.join(sorted(other))} has no teacher; leave `network` out")
+        self.layers: dict[str, str] = {family: sizes.layers for family, sizes in config.families.items()}
+        if options.network == "teacher" and "flow" not in self.layers.values():
+            ways = ", ".join(sorted(set(self.layers.values())))
+            raise InputError(f"{self.model.folder}: a {ways} has no teacher; leave `network` out")
         self.model_digest, self.geometry = self.model.digest, Geometry(detector)
         self.range, self.fallback = Range.of(config), options.outside or "geant4"
         self.network, self.evaluations = _chosen(options, config.quality)
@@ -116,7 +121,7 @@ class Learned(Backend):
             )
         shower_stream, reference_stream = streams(chunk.seed)[0].spawn(2)
         inside = at_face if self.fallback == "nearest" else at_face[valid]
-        deposits, facts = self.deposits(inside, shower_stream), self._facts(at_face[~valid], len(inside))
+        deposits, facts = self.deposits(inside, shower_stream), self._facts(at_face[~valid], inside)
         if self.fallback == "geant4" and not valid.all():
             deposits = deposits.joined(self.reference.deposits(at_face[~valid], reference_stream))
             facts |= self.reference.physics()
@@ -142,7 +147,17 @@ class Learned(Backend):
             f"({fallback.energy(reasons):.4g} of {facts.get('energy_at_face', 0.0):.4g} GeV) {way}, because of "
             f"{fallback.sentence(reasons)}"
         )
-        return ([fallen] if reasons else []) + ([line] if line else [])
+        told = [fallen] if reasons else []
+        if apart := [family for family in self.layers if self._as_ever(family)]:
+            told.append(
+                f"simulate ml: {' and '.join(apart)} showers are drawn in one way, whatever `network` and `evaluations`"
+            )
+        return told + ([line] if line else [])
+
+    def _as_ever(self, family: str) -> bool:
+        """Whether the options ask for something that the showers of a family are not drawn by."""
+        no_teacher = self.network == "teacher" and self.layers[family] != "flow"
+        return no_teacher or self._evaluations(family) != self.evaluations
 
     def deposits(self, at_face: AtFace, rng: np.random.Generator) -> Deposits:
         """Noise-free, calibrated deposits of particles at the face of either endcap; those outside the range are taken
@@ -179,14 +194,20 @@ class Learned(Backend):
         columns = (at_face.event[which], cell, at_face.particle[which], energy, light + cells.delay)
         return Deposits(*(column[kept] for column in columns))
 
-    def _facts(self, outside: AtFace, showers: int) -> dict:
+    def _evaluations(self, family: str) -> int:
+        """Network evaluations of a shower of a family."""
+        return self.evaluations if self.layers[family] in MANY_STEPS else 1
+
+    def _facts(self, outside: AtFace, inside: AtFace) -> dict:
         reasons = self.range.reasons(incidence(outside))
+        pdg = self.range.nearest(incidence(inside))[0].pdg
+        number = {name: int(np.isin(pdg, one.conditioning.species).sum()) for name, one in self.families.items()}
         return {
-            "showers": showers,
+            "showers": len(inside),
             f"particles_outside_to_{self.fallback}": len(outside),
             "energy_outside": float(outside.energy.sum()),
             "fallback_reasons": fallback.by_reason(reasons, outside.energy),
-            "network_evaluations": showers * self.evaluations,
+            "network_evaluations": sum(n * self._evaluations(family) for family, n in number.items()),
         }
 
     def _refusal(self, at_face: AtFace) -> str:

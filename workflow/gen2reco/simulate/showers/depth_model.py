@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gen2reco.detector.geometry import Geometry
-from gen2reco.flow.marginals import N_QUANTILES, RANKS, perceptron
-from gen2reco.flow.mixtures import draw_mixture, log_mixture
+from gen2reco.flow.marginals import perceptron
+from gen2reco.flow.mixtures import at_rank, draw_mixture, log_mixture, rank_in_mixture
 from gen2reco.simulate.showers.layer_model import Drawn, start_layer
 from gen2reco.simulate.showers.shower_config import ShowerSizes
 
@@ -29,6 +29,8 @@ RADIUS = 3.0
 """About the mean of the logarithms of radii in mm."""
 MARGIN = 0.5
 """By how much the logarithms of a layer may go beyond those of the training."""
+LEAST_RANK = 1e-4
+"""How near to the end of its distribution a response may be."""
 
 
 class DepthModel(nn.Module):
@@ -130,51 +132,23 @@ class DepthModel(nn.Module):
 
 
 class Response(nn.Module):
-    """The logarithm of the response given the shape of the shower: mean and width, and the quantiles of its pulls."""
+    """The logarithm of the response given the shape of the shower, a mixture of Gaussians."""
 
     def __init__(self, n_inputs: int):
         super().__init__()
-        self.network = perceptron(n_inputs, 48, 2)
-        self.register_buffer("nodes", torch.linspace(-3, 3, N_QUANTILES))
-        self.register_buffer("ranks", torch.from_numpy(RANKS).float(), persistent=False)
+        self.network = perceptron(n_inputs, 48, 3 * GAUSSIANS)
 
     def loss(self, inputs: Tensor, log_response: Tensor) -> Tensor:
-        """Mean negative log-likelihood of a Gaussian."""
-        pulls, log_width = self._pulls(log_response, inputs)
-        return (0.5 * pulls.square() + log_width).mean()
-
-    @torch.no_grad()
-    def fit(self, inputs: Tensor, log_response: Tensor) -> None:
-        """The quantiles of the pulls, of showers that the network was not trained on."""
-        pulls, _ = self._pulls(log_response, inputs)
-        nodes = torch.quantile(pulls.double(), torch.from_numpy(RANKS)).float()
-        self.nodes.copy_(nodes + torch.linspace(-1e-4, 1e-4, N_QUANTILES))
+        """Mean negative log-likelihood."""
+        return -log_mixture(self.network(inputs), log_response).mean()
 
     def rank(self, log_response: Tensor, inputs: Tensor) -> Tensor:
         """Where a response is among those of its shape: (n,) between 0 and 1."""
-        pulls, _ = self._pulls(log_response, inputs)
-        return _interpolated(pulls, self.nodes, self.ranks)
+        return rank_in_mixture(self.network(inputs), log_response)
 
     def value(self, rank: Tensor, inputs: Tensor) -> Tensor:
-        """The inverse of `rank`."""
-        mean, log_width = self._of(inputs)
-        return mean + log_width.exp() * _interpolated(rank, self.ranks, self.nodes)
-
-    def _pulls(self, log_response: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_width = self._of(inputs)
-        return (log_response - mean) / log_width.exp(), log_width
-
-    def _of(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_width = self.network(inputs).float().unbind(1)
-        return mean, log_width.clamp(-5.0, 1.5)
-
-
-def _interpolated(x: Tensor, known: Tensor, values: Tensor) -> Tensor:
-    """Values (n,) at x (n,), straight between those at rising `known`, and not beyond them."""
-    upper = torch.searchsorted(known, x.contiguous()).clamp(1, len(known) - 1)
-    below, above = known[upper - 1], known[upper]
-    place = ((x - below) / (above - below).clamp(min=1e-6)).clamp(0, 1)
-    return values[upper - 1] + place * (values[upper] - values[upper - 1])
+        """The inverse of `rank`, of ranks that are not nearer than LEAST_RANK to 0 or 1."""
+        return at_rank(self.network(inputs), rank.clamp(LEAST_RANK, 1 - LEAST_RANK))
 
 
 def shape_of(whole: Drawn, energy: NDArray, geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

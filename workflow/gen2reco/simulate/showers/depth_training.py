@@ -10,12 +10,10 @@ from gen2reco.flow.training import Draw
 from gen2reco.flow.training_parts import Work
 from gen2reco.simulate.showers.depth_model import DepthModel, Response, shape_of
 from gen2reco.simulate.showers.layer_model import Drawn
-from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
+from gen2reco.simulate.showers.shower_recipe import FamilyRecipe
 
 BATCH = 2000
 """Showers that the network draws at a time."""
-UNSEEN = 5
-"""One shower in so many is kept from the responses' networks, for the quantiles of their pulls."""
 
 
 def train_depth(
@@ -24,7 +22,7 @@ def train_depth(
     context: NDArray[np.float32],
     energy: NDArray,
     geometry: Geometry,
-    recipe: ShowerRecipe,
+    recipe: FamilyRecipe,
     work: Work,
 ) -> None:
     """Train on whole showers, context (n, n_context), energy (n,) GeV: by `teacher` of the recipe the network over
@@ -58,19 +56,16 @@ def _train_response(
     whole: Drawn,
     energy: NDArray,
     geometry: Geometry,
-    recipe: ShowerRecipe,
+    recipe: FamilyRecipe,
     work: Work,
 ) -> None:
     some = whole.mips.any(1)
     shape, log_response = shape_of(whole, energy, geometry)
     inputs, known = torch.from_numpy(np.concatenate([context, shape], 1)[some]), torch.from_numpy(log_response[some])
-    unseen = torch.arange(len(known)) % UNSEEN == 0
-    seen = torch.nonzero(~unseen)[:, 0]
 
     def objective(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        at = seen[torch.from_numpy(draw.indices(len(seen)))]
+        at = torch.from_numpy(draw.indices(len(known)))
         loss = response.loss(inputs[at].to(draw.device), known[at].to(draw.device))
         return loss, {"nll": loss.item()}
 
     work.fit(name, response, objective, recipe.quantiles)
-    response.fit(inputs[unseen], known[unseen])

@@ -1,6 +1,6 @@
 """The recipe of learned showers; imports no torch."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,11 +26,9 @@ class LayersRecipe(Block):
         return self
 
 
-class ShowerRecipe(Block):
-    """A training of learned showers."""
+class FamilyRecipe(Block):
+    """A training of the showers of a family of species."""
 
-    families: list[Family] = ["electromagnetic", "hadron", "muon"]
-    """Families of species to train, of electromagnetic, hadron, muon."""
     sizes: NetworkSizes = NetworkSizes()
     """Sizes of the networks."""
     layers: LayersRecipe = LayersRecipe()
@@ -63,3 +61,29 @@ class ShowerRecipe(Block):
     def distillation(self) -> Distillation:
         """From the many-step teacher to the one-step student."""
         return Distillation(pairs=self.pairs, evaluations=self.evaluations, training=self.student)
+
+
+class ShowerRecipe(FamilyRecipe):
+    """A training of learned showers."""
+
+    families: list[Family] = ["electromagnetic", "hadron", "muon"]
+    """Families of species to train, of electromagnetic, hadron, muon."""
+    own: dict[Family, FamilyRecipe] = {}
+    """What families train in another way than the rest: a key given here stands in the place of the whole one above."""
+
+    @model_validator(mode="after")
+    def _completed(self) -> Self:
+        if other := [family for family in self.own if family not in self.families]:
+            raise ValueError(f"`own`: `{other[0]}` is not in `families`; add it there, or leave it out")
+        for family, given in self.own.items():
+            theirs = {name: getattr(given, name) for name in given.model_fields_set}
+            self.own[family] = FamilyRecipe(**self._shared | theirs)
+        return self
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in FamilyRecipe.model_fields}
+
+    def of(self, family: Family) -> FamilyRecipe:
+        """How one family is trained."""
+        return self.own.get(family) or FamilyRecipe(**self._shared)

@@ -33,5 +33,5 @@ class ShowerTrainer(Trainer):
         from gen2reco.simulate.showers.shower_training import train_family, trained
 
         detector, families = self.files.detector, self.recipe.families
-        made = {f: train_family(f, data, detector, self.recipe, self.work.within(f)) for f in families}
+        made = {f: train_family(f, data, detector, self.recipe.of(f), self.work.within(f)) for f in families}
         yield trained(made, data, detector, self.recipe, self.files.made_by("simulate"))

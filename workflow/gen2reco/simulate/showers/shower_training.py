@@ -32,7 +32,7 @@ from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning
 from gen2reco.simulate.showers.layer_model import Drawn, LayerModel, axis_points, to_vectors, true_whole
 from gen2reco.simulate.showers.shower_config import ContextScales, Family, ShowersConfig
 from gen2reco.simulate.showers.shower_model import KIND, FamilyModel
-from gen2reco.simulate.showers.shower_recipe import ShowerRecipe
+from gen2reco.simulate.showers.shower_recipe import FamilyRecipe, ShowerRecipe
 from gen2reco.simulate.showers.valid import covered
 
 ROOM = 400
@@ -50,7 +50,7 @@ def load_showers(files: DataFiles) -> Showers:
     return every.take(files.members(np.repeat(np.arange(len(parts)), [*map(len, parts)]))) if files.replay else every
 
 
-def train_family(family: Family, showers: Showers, detector: Detector, recipe: ShowerRecipe, work: Work) -> FamilyModel:
+def train_family(family: Family, showers: Showers, detector: Detector, recipe: FamilyRecipe, work: Work) -> FamilyModel:
     """Train the networks of a family on its showers, top to bottom; every part is kept by `work`.
 
     The model is one of the species that it saw at least FEWEST_OF_SPECIES showers of; started from an earlier one, of
@@ -112,7 +112,7 @@ def trained(
         other = ", ".join(map(str, np.unique(pdg[~learned])))
         logger.warning("%d of %d showers are of no species of this model (%s)", (~learned).sum(), len(pdg), other)
     config = {
-        "families": {family: recipe.networks.model_dump(mode="json") for family in made},
+        "families": {family: recipe.of(family).networks.model_dump(mode="json") for family in made},
         "species": species,
         "layers": detector.n_layers,
         "scales": ContextScales.of(detector).model_dump(mode="json"),
@@ -128,7 +128,7 @@ Trained on {len(known)} showers made by {makers}, by species: {numbers}.
 
 
 def _train_layers(
-    model: LayerModel, whole: Drawn, context: NDArray, energy: NDArray, geometry: Geometry, recipe: ShowerRecipe,
+    model: LayerModel, whole: Drawn, context: NDArray, energy: NDArray, geometry: Geometry, recipe: FamilyRecipe,
     work: Work,
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(recipe.teacher.seed)
@@ -157,7 +157,7 @@ def _train_marginals(
     condition: Tensor,
     x: Tensor,
     mask: Tensor,
-    recipe: ShowerRecipe,
+    recipe: FamilyRecipe,
     work: Work,
 ) -> None:
     """Train what is drawn before the flow (start layers, which layers have cells), and the quantiles."""
@@ -190,7 +190,7 @@ def _train_cells(
     whole: Drawn,
     context: NDArray,
     geometry: Geometry,
-    recipe: ShowerRecipe,
+    recipe: FamilyRecipe,
     work: Work,
 ) -> None:
     rows = layer_rows(showers.incidence, context, whole)
