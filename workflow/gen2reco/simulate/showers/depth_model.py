@@ -1,13 +1,15 @@
 """Layers drawn one after the other, from the front to the back, in one pass of a recurrent network; the response last.
 
-For each layer, given the particle and all layers before it: whether it has a cell, then the logarithm of their number,
-then that of the energy a cell, the numbers by mixtures of Gaussians (autoregressive, as MADE, arXiv:1502.03509, along
-the depth). After the last layer, two radii. Layers drawn so are right one by one, and their sum, the response, drifts:
-what it should be, given the shape of the shower, is learned apart, of the reference's showers and of the network's own,
-and the energies are scaled from the one to the other, rank by rank.
+First the layer where the shower starts. Then for each layer, given the particle, the start and all layers before it:
+whether it has a cell, then the logarithm of their number, then that of the energy a cell, the numbers by mixtures of
+Gaussians (autoregressive, as MADE, arXiv:1502.03509, along the depth). After the last layer, two radii. Layers drawn so
+are right one by one, and their sum, the response, drifts: what it should be, given the shape of the shower, is learned
+apart, of the reference's showers and of the network's own, and the energies are scaled from the one to the other, by
+their ranks.
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,14 +19,19 @@ from torch import Tensor, nn
 from gen2reco.detector.geometry import Geometry
 from gen2reco.flow.marginals import perceptron
 from gen2reco.flow.mixtures import at_rank, draw_mixture, log_mixture, rank_in_mixture
-from gen2reco.simulate.showers.layer_model import Drawn, start_layer
+from gen2reco.simulate.showers.layer_model import Drawn, draw_start, start_layer
 from gen2reco.simulate.showers.shower_config import ShowerSizes
 
 GAUSSIANS = 5
 PLACES = 16
 """Numbers that stand for a layer."""
-N_BEFORE = 6
-"""Numbers of the layers before: any cell, cells, energy a cell of the last; cells, energy of all, layers with any."""
+N_BEFORE = 8
+"""Numbers of the layers before: any cell, cells, energy a cell of the last; cells, energy of all, layers with any; the
+energies of all and of the last by that of the particle."""
+N_START = 3
+"""Numbers of a layer's place: any start, whether it is behind it, how far."""
+MIP = 0.02
+"""About the energy behind a MIP, GeV."""
 RADIUS = 3.0
 """About the mean of the logarithms of radii in mm."""
 MARGIN = 0.5
@@ -33,15 +40,24 @@ LEAST_RANK = 1e-4
 """How near to the end of its distribution a response may be."""
 
 
+class Given(NamedTuple):
+    """What layers are drawn for. context: (n, n_context); energy: (n,) GeV; start: (n,) layer, from 1, 0 for none."""
+
+    context: Tensor
+    energy: Tensor
+    start: Tensor
+
+
 class DepthModel(nn.Module):
-    """A recurrent network over the layers, and the responses given the shape, true and its own."""
+    """The start layer, a recurrent network over the layers, and the responses given the shape, true and its own."""
 
     def __init__(self, n_context: int, n_layers: int, sizes: ShowerSizes):
         super().__init__()
         width, numbers = sizes.width, 3 * GAUSSIANS
         self.n_layers = n_layers
         self.place = nn.Embedding(n_layers, PLACES)
-        self.recurrent = nn.GRU(n_context + PLACES + N_BEFORE, width, batch_first=True)
+        self.start = perceptron(n_context, 96, n_layers + 1)
+        self.recurrent = nn.GRU(n_context + PLACES + N_BEFORE + N_START, width, batch_first=True)
         self.hidden = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(0.1))
         self.some, self.cells = nn.Linear(width, 1), nn.Linear(width, numbers)
         self.mean = perceptron(width + 1, width, numbers)
@@ -58,11 +74,11 @@ class DepthModel(nn.Module):
             self.bounds[0, at] = torch.where(some, values, torch.inf).amin(0).clamp(max=0) - MARGIN
             self.bounds[1, at] = torch.where(some, values, -torch.inf).amax(0).clamp(min=0) + MARGIN
 
-    def loss(self, context: Tensor, cells: Tensor, mips: Tensor, radii: Tensor, uniform: Tensor) -> Tensor:
-        """Mean negative log-likelihood of showers. context (n, n_context); cells, mips (n, n_layers); radii (n, 2);
-        uniform (n, n_layers): numbers of cells are spread by, for they are whole."""
-        some, before = cells > 0, _before(cells, mips)
-        out = self.hidden(self.recurrent(self._inputs(context, before[:, :-1]))[0])
+    def loss(self, given: Given, cells: Tensor, mips: Tensor, radii: Tensor, uniform: Tensor) -> Tensor:
+        """Mean negative log-likelihood of showers, their start given. cells, mips (n, n_layers); radii (n, 2); uniform
+        (n, n_layers): numbers of cells are spread by, for they are whole."""
+        some, before = cells > 0, _before(cells, mips, given.energy)
+        out = self.hidden(self.recurrent(self._inputs(given, before[:, :-1]))[0])
         any_cell = nn.functional.binary_cross_entropy_with_logits(
             self.some(out)[..., 0].float(), some.float(), reduction="none"
         )
@@ -88,7 +104,7 @@ class DepthModel(nn.Module):
     ) -> Drawn:
         """Whole showers of particles, context (n, n_context) and incident energy (n,) GeV, by one pass, scaled to the
         response that their shape has; network and evaluations are those of other models."""
-        whole = self.unscaled(context, rng)
+        whole = self.unscaled(context, energy, rng)
         shape, log_response = shape_of(whole, energy, geometry)
         inputs = torch.cat([context, torch.from_numpy(shape).to(context.device)], 1)
         known = torch.from_numpy(log_response).to(context.device)
@@ -98,16 +114,18 @@ class DepthModel(nn.Module):
         return replace(whole, mips=mips, start=start_layer(mips))
 
     @torch.no_grad()
-    def unscaled(self, context: Tensor, rng: np.random.Generator) -> Drawn:
+    def unscaled(self, context: Tensor, energy: NDArray[np.float64], rng: np.random.Generator) -> Drawn:
         """Whole showers as the network over depth draws them, of the response that comes of it."""
         n, device = len(context), context.device
+        start = draw_start(self.start, context, rng)
+        given = Given(context, torch.from_numpy(energy).to(device, torch.float32), start)
         uniform = torch.from_numpy(rng.random((self.n_layers + 1, 3, n), dtype=np.float32)).to(device)
         normal = torch.from_numpy(rng.standard_normal((self.n_layers + 1, 2, n), dtype=np.float32)).to(device)
         cells, mips = (torch.zeros(n, self.n_layers, device=device) for _ in range(2))
         sums, known = torch.zeros(3, n, device=device), torch.zeros(n, N_BEFORE, device=device)
         state, out = None, context
         for at in range(self.n_layers):
-            step, state = self.recurrent(self._inputs(context, known[:, None], at), state)
+            step, state = self.recurrent(self._inputs(given, known[:, None], at), state)
             out = self.hidden(step[:, 0])
             some = uniform[at, 0] < self.some(out)[:, 0].float().sigmoid()
             low, high = self.bounds[:, :, at]
@@ -116,7 +134,7 @@ class DepthModel(nn.Module):
             cells[:, at] = torch.where(some, count.exp().round().clamp(min=1), 0.0)
             mips[:, at] = cells[:, at] * mean.clamp(low[1], high[1]).exp()
             sums = sums + torch.stack([cells[:, at], mips[:, at], some.float()])
-            known = _known(cells[:, at], mips[:, at], sums)
+            known = _known(cells[:, at], mips[:, at], sums, given.energy)
         end = torch.cat([out, known], 1)
         first = draw_mixture(self.first_radius(end), uniform[-1, 0], normal[-1, 0])
         second = draw_mixture(self.second_radius(torch.cat([end, first[:, None]], 1)), uniform[-1, 1], normal[-1, 1])
@@ -124,11 +142,15 @@ class DepthModel(nn.Module):
         drawn = [values.cpu().numpy().astype(np.float64) for values in (cells, mips, radii)]
         return Drawn(start_layer(drawn[1]), drawn[0].astype(np.int64), drawn[1], drawn[2])
 
-    def _inputs(self, context: Tensor, before: Tensor, at: int | None = None) -> Tensor:
+    def _inputs(self, given: Given, before: Tensor, at: int | None = None) -> Tensor:
         """Inputs (n, layers, …) of all layers, or of one; before: (n, layers, N_BEFORE)."""
         places = self.place.weight if at is None else self.place.weight[at : at + 1]
-        many = before.shape[1]
-        return torch.cat([context[:, None].expand(-1, many, -1), places.expand(len(context), -1, -1), before], 2)
+        layers = torch.arange(self.n_layers, device=before.device)[slice(None) if at is None else slice(at, at + 1)]
+        behind = (layers + 1 - given.start[:, None]).to(before.dtype)
+        any_start = (given.start > 0).to(before.dtype)[:, None].expand_as(behind)
+        started = torch.stack([any_start, any_start * (behind >= 0), any_start * (behind / 16).clamp(-1.5, 1.5)], -1)
+        wide = given.context[:, None].expand(-1, before.shape[1], -1)
+        return torch.cat([wide, places.expand(len(before), -1, -1), before, started], 2)
 
 
 class Response(nn.Module):
@@ -168,14 +190,22 @@ def _logarithms(cells: Tensor, mips: Tensor) -> tuple[Tensor, Tensor]:
     return number.log(), mean.clamp(min=1e-3).log()
 
 
-def _before(cells: Tensor, mips: Tensor) -> Tensor:
-    """What is known before each layer, and after the last: (n, n_layers + 1, N_BEFORE)."""
-    known = _known(cells, mips, torch.stack([cells, mips, (cells > 0).to(mips.dtype)]).cumsum(2))
+def _before(cells: Tensor, mips: Tensor, energy: Tensor) -> Tensor:
+    """What is known before each layer, and after the last: (n, n_layers + 1, N_BEFORE). energy: (n,) GeV."""
+    sums = torch.stack([cells, mips, (cells > 0).to(mips.dtype)]).cumsum(2)
+    known = _known(cells, mips, sums, energy[:, None])
     return torch.cat([torch.zeros_like(known[:, :1]), known], 1)
 
 
-def _known(cells: Tensor, mips: Tensor, sums: Tensor) -> Tensor:
+def _known(cells: Tensor, mips: Tensor, sums: Tensor, energy: Tensor) -> Tensor:
     """What is known after layers, (…, N_BEFORE): of the layer itself, (…) cells and MIP, and of all up to it, sums
     (3, …) of cells, MIP and layers with any."""
     count, mean = _logarithms(cells, mips)
-    return torch.stack([(cells > 0).to(mips.dtype), count / 2, mean / 2, *(sums[:2].log1p() / 4), sums[2] / 20], -1)
+    of_layer = [(cells > 0).to(mips.dtype), count / 2, mean / 2]
+    of_all = [*(sums[:2].log1p() / 4), sums[2] / 20]
+    return torch.stack(of_layer + of_all + [_share(sums[1], energy), _share(mips, energy)], -1)
+
+
+def _share(mips: Tensor, energy: Tensor) -> Tensor:
+    """About the logarithm of what MIPs are of the particle's energy, about standard."""
+    return (mips * MIP / energy + 1e-3).log() / 2 + 1

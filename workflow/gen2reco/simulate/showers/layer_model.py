@@ -50,6 +50,13 @@ def start_layer(mips: NDArray) -> NDArray[np.int64]:
     return np.where(begun.any(1), begun.argmax(1) + 1, 0)
 
 
+def draw_start(network: nn.Module, context: Tensor, rng: np.random.Generator) -> Tensor:
+    """Layers (n,) where showers start, 0 for none, by a network's chances given the context (n, n_context)."""
+    chance = network(context).softmax(1).cumsum(1)
+    draws = torch.from_numpy(rng.random(len(context), dtype=np.float32))
+    return (draws[:, None].to(chance.device) > chance[:, :-1]).sum(1)
+
+
 def axis_points(inc: Incidence, geometry: Geometry) -> NDArray[np.float64]:
     """Where the straight path of each particle crosses each silicon plane: (n, n_layers, 2) mm."""
     depth = geometry.z - geometry.detector.front_face
@@ -171,9 +178,7 @@ class LayerModel(Marginals):
     ) -> Drawn:
         """Whole showers of particles, context (n, n_context) and incident energy (n,) GeV; network: `student`,
         `teacher` or `copula` (none), of a flow."""
-        chance = self.start(context).softmax(1).cumsum(1)
-        draws = torch.from_numpy(rng.random(len(context), dtype=np.float32))
-        start = (draws[:, None].to(chance.device) > chance[:, :-1]).sum(1)
+        start = draw_start(self.start, context, rng)
         condition = self.condition(context, start)
         wide = self.generator.noise if self.generator else self.dim
         white = torch.from_numpy(rng.standard_normal((len(context), wide), dtype=np.float32)).to(context.device)

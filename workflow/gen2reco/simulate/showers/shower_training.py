@@ -8,7 +8,7 @@ import logging
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gen2reco import jit
 from gen2reco.config.detector import Detector
@@ -27,7 +27,7 @@ from gen2reco.run.model_folder import Model
 from gen2reco.simulate.showers.cells import CellModel, layer_rows, sampler
 from gen2reco.simulate.showers.data import Showers, joined, read_showers
 from gen2reco.simulate.showers.depth_model import DepthModel
-from gen2reco.simulate.showers.depth_training import train_depth
+from gen2reco.simulate.showers.depth_training import train_depth, train_start
 from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning
 from gen2reco.simulate.showers.layer_model import Drawn, LayerModel, axis_points, to_vectors, true_whole
 from gen2reco.simulate.showers.shower_config import ContextScales, Family, ShowersConfig
@@ -133,11 +133,11 @@ def _train_layers(
 ) -> None:  # fmt: skip
     rng = np.random.default_rng(recipe.teacher.seed)
     x, mask = (torch.from_numpy(a) for a in to_vectors(whole, energy, geometry, rng, model.shares))
-    start, known = torch.from_numpy(whole.start), torch.from_numpy(context)
-    condition = model.condition(known, start)
+    condition = model.condition(torch.from_numpy(context), torch.from_numpy(whole.start))
     if not work.parent:
         model.fit_scale(x, mask)
-    _train_marginals(model, known, start, condition, x, mask, recipe, work)
+    train_start(model.start, context, whole.start, recipe, work)
+    _train_marginals(model, condition, x, mask, recipe, work)
     noise = torch.Generator().manual_seed(recipe.teacher.seed)
     model.fit_whitening(x, mask, condition, noise)
     data = objectives.VectorData(model.inward(x, mask, condition, noise).numpy(), condition.numpy())
@@ -151,25 +151,13 @@ def _train_layers(
 
 
 def _train_marginals(
-    model: LayerModel,
-    known: Tensor,
-    start: Tensor,
-    condition: Tensor,
-    x: Tensor,
-    mask: Tensor,
-    recipe: FamilyRecipe,
-    work: Work,
+    model: LayerModel, condition: Tensor, x: Tensor, mask: Tensor, recipe: FamilyRecipe, work: Work
 ) -> None:
-    """Train what is drawn before the flow (start layers, which layers have cells), and the quantiles."""
+    """Train which layers have cells, and the quantiles."""
 
     def batch(draw: Draw, *columns: Tensor) -> list[Tensor]:
         at = torch.from_numpy(draw.indices(len(x)))
         return [column[at].to(draw.device) for column in columns]
-
-    def start_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
-        context, layer = batch(draw, known, start)
-        loss = nn.functional.cross_entropy(model.start(context), layer)
-        return loss, {"nll": loss.item()}
 
     def occupied_loss(draw: Draw) -> tuple[Tensor, dict[str, float]]:
         loss = model.occupied_loss(*batch(draw, mask, condition))
@@ -179,7 +167,6 @@ def _train_marginals(
         loss = model.quantiles_loss(*batch(draw, x, mask, condition))
         return loss, {"loss": loss.item()}
 
-    work.fit("start", model.start, start_loss, recipe.start)
     work.fit("occupied", model.occupied, occupied_loss, recipe.start)
     work.fit("quantiles", model.quantiles, quantiles_loss, recipe.quantiles)
 
