@@ -5,7 +5,7 @@ import pytest
 import torch
 from calibrate_events import DETECTOR, GEOMETRY
 from numba import njit
-from scipy import special
+from scipy import special, stats
 
 from gen2reco.simulate.showers import cells, shower_training
 from gen2reco.simulate.showers.data import Showers
@@ -174,23 +174,31 @@ def test_how_many_hits_are_of_the_halo_follows_from_the_others_odds(what):
     assert seen == pytest.approx(expected / expected.sum(), abs=0.015)
 
 
-def test_energies_of_a_layer_are_those_nearest_to_its_sum_of_some_draws():
-    """Layers of one to forty cells whose sum is given: what is scaled is little where it is drawn often."""
-    wide = {}
-    for odds in (True, False):
-        made = model()
-        made.odds = odds
-        made.halo.bias.data -= 20
-        made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
-        made.energy.last.weight.data[:] = 0
-        made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, 0, 0, 0, 0, -1.0, 0, 0, 0])
-        n = 300
-        numbers = whole({(i, 5): 6 for i in range(n)}, {(i, 5): 7.0 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
-        mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4]
-        assert mips.reshape(n, 6).sum(1) == pytest.approx(7.0, rel=1e-5)
-        logs = np.log(mips.reshape(n, 6)[:, 0])
-        wide[odds] = abs(logs.mean()), abs(logs.std() - np.exp(-1.0))
-    assert wide[True][1] < 0.04, wide
+def test_energies_of_a_layer_add_up_and_follow_what_they_were_drawn_by():
+    """Two cells that share 1,000 MIP: one, either, is drawn by the mixture, the other takes the rest."""
+    made, n = model(), 2000
+    made.halo.bias.data -= 20
+    made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
+    made.energy.last.weight.data[:] = 0
+    made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, 1, 0, 0, 0, -1.0, 0, 0, 0])
+    numbers = whole({(i, 5): 2 for i in range(n)}, {(i, 5): 1000.0 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
+    mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4].reshape(n, 2)
+    assert mips.sum(1) == pytest.approx(1000.0, rel=1e-5)
+    assert 0.4 < np.mean(mips[:, 0] < mips[:, 1]) < 0.6
+    logs = np.log(mips.min(1))
+    assert stats.kstest(logs, stats.norm(1.0, np.exp(-1.0)).cdf).pvalue > 1e-3
+
+
+def test_a_cell_leaves_something_to_those_after_it():
+    """Six cells of half a MIP together, drawn by a mixture that would have every one take more."""
+    made, n = model(), 50
+    made.halo.bias.data -= 20
+    made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
+    made.energy.last.weight.data[:] = 0
+    made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, 3, 0, 0, 0, -3.0, 0, 0, 0])
+    numbers = whole({(i, 5): 6 for i in range(n)}, {(i, 5): 0.5 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
+    mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4].reshape(n, 6)
+    assert mips.sum(1) == pytest.approx(0.5, rel=1e-4) and mips.min() > 0.01
 
 
 def test_the_hits_that_were_no_candidates_are_told_with_their_distance(monkeypatch):
@@ -214,16 +222,21 @@ def test_the_likelihoods_are_those_of_their_distributions(bias):
     rng = torch.Generator().manual_seed(1)
     features = torch.randn(3, cells.N_LAYER + N + 2, generator=rng)
     counts = torch.tensor([4, 0, 3])
-    x = torch.randn(7, sampler.N_FEATURES, generator=rng)
-    role = torch.tensor([0, 1, 4, 2, 3, 4, 1])
+    x = torch.randn(7, sampler.N_FEATURES + sampler.N_LEFT, generator=rng)
+    role = torch.tensor([0, 1, 4, 2, 3, 4, 4])
+    x[6, -1] = 1  # the last of its layer, whose energy is what is left
     log_mips, halo = torch.randn(7, generator=rng), torch.tensor([[0.0, 2.0], [1.0, 0.0], [3.0, 3.0]])
     found = [part.item() for part in made.loss(features, counts, x, role, log_mips, halo)]
     known, row = made.layer(features), [0, 0, 0, 0, 2, 2, 2]
     occupancy = energy = 0.0
     for i, kind in enumerate(role.tolist()):
+        if i == 6:
+            continue
         if kind < 4:
             half = kind // 2
-            logit = (made.first, made.second)[half](x[i : i + 1], made.biases[half](known)[row[i]])[0, 0]
+            logit = (made.first, made.second)[half](
+                x[i : i + 1, : sampler.N_FEATURES], made.biases[half](known)[row[i]]
+            )[0, 0]
             occupancy -= torch.nn.functional.logsigmoid(logit if kind % 2 else -logit).item()
         else:
             out = made.energy(x[i : i + 1], made.biases[2](known)[row[i]])[0].double()

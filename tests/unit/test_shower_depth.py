@@ -51,7 +51,8 @@ def test_what_is_known_before_a_layer_is_the_same_in_training_and_in_drawing():
     mips = cells * torch.from_numpy(rng.uniform(0.5, 30, (20, 12))).float()
     energy = torch.from_numpy(rng.uniform(1, 50, 20)).float()
     before = depth_model._before(cells, mips, energy)
-    sums, known = torch.zeros(3, 20), torch.zeros(20, depth_model.N_BEFORE)
+    none, sums = torch.zeros(20), torch.zeros(3, 20)
+    known = depth_model._known(none, none, sums, energy)
     for at in range(12):
         assert torch.allclose(known, before[:, at], atol=1e-4)
         sums = sums + torch.stack([cells[:, at], mips[:, at], (cells[:, at] > 0).float()])

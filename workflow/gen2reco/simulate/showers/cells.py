@@ -42,7 +42,7 @@ class CellModel(nn.Module):
         self.odds, self.halo = odds, nn.Linear(width, 2)
         self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
         self.first, self.second = _Head(sampler.N_FEATURES, hidden, 1), _Head(sampler.N_FEATURES, hidden, 1)
-        self.energy = _Head(sampler.N_FEATURES, hidden, 3 * sampler.MIXTURE)
+        self.energy = _Head(sampler.N_FEATURES + sampler.N_LEFT * odds, hidden, 3 * sampler.MIXTURE)
         with torch.no_grad():
             m = sampler.MIXTURE
             self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
@@ -54,18 +54,18 @@ class CellModel(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Negative log-likelihoods per row of occupancy, energies and the number of halo cells.
 
-        features: (n_rows, n_features); counts: (n_rows,) entries of each row in x (n, N_FEATURES), role and log_mips
-        (n,), as `kernels.candidate_cells` makes them; halo: (n_rows, 2) cells of the halo.
+        features: (n_rows, n_features); counts: (n_rows,) entries of each row in x (n, N_FEATURES + N_LEFT), role and
+        log_mips (n,), as `kernels.candidate_cells` makes them; halo: (n_rows, 2) cells of the halo.
         """
         known = self.layer(features)
         row = torch.repeat_interleave(counts)
         occupancy = 0
         for half, head in enumerate((self.first, self.second)):
             some = torch.nonzero(role // 2 == half)[:, 0]
-            logit = head(x[some], self.biases[half](known)[row[some]])[:, 0].float()
+            logit = head(x[some, : sampler.N_FEATURES], self.biases[half](known)[row[some]])[:, 0].float()
             is_hit = (role[some] % 2).float()
             occupancy = occupancy + nn.functional.binary_cross_entropy_with_logits(logit, is_hit, reduction="sum")
-        some = torch.nonzero(role >= 4)[:, 0]
+        some = torch.nonzero((role >= 4) & (x[:, -1] < 1))[:, 0]  # the last hit of a layer takes what is left
         mixture = self.energy(x[some], self.biases[2](known)[row[some]])
         energy = -log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)

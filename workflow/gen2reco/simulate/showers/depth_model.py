@@ -23,6 +23,8 @@ from gen2reco.simulate.showers.layer_model import Drawn, draw_start, start_layer
 from gen2reco.simulate.showers.shower_config import ShowerSizes
 
 GAUSSIANS = 5
+HEAD = 64
+"""Width of the layer behind which the energy a cell is drawn."""
 PLACES = 16
 """Numbers that stand for a layer."""
 N_BEFORE = 8
@@ -60,7 +62,7 @@ class DepthModel(nn.Module):
         self.recurrent = nn.GRU(n_context + PLACES + N_BEFORE + N_START, width, batch_first=True)
         self.hidden = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(0.1))
         self.some, self.cells = nn.Linear(width, 1), nn.Linear(width, numbers)
-        self.mean = perceptron(width + 1, width, numbers)
+        self.mean = nn.Sequential(nn.Linear(width + 1, HEAD), nn.SiLU(), nn.Linear(HEAD, numbers))
         self.first_radius = perceptron(width + N_BEFORE, width, numbers)
         self.second_radius = perceptron(width + N_BEFORE + 1, width, numbers)
         self.true, self.own = (Response(n_context + n_layers + 1) for _ in range(2))
@@ -122,7 +124,8 @@ class DepthModel(nn.Module):
         uniform = torch.from_numpy(rng.random((self.n_layers + 1, 3, n), dtype=np.float32)).to(device)
         normal = torch.from_numpy(rng.standard_normal((self.n_layers + 1, 2, n), dtype=np.float32)).to(device)
         cells, mips = (torch.zeros(n, self.n_layers, device=device) for _ in range(2))
-        sums, known = torch.zeros(3, n, device=device), torch.zeros(n, N_BEFORE, device=device)
+        sums = torch.zeros(3, n, device=device)
+        known = _known(cells[:, 0], mips[:, 0], sums, given.energy)
         state, out = None, context
         for at in range(self.n_layers):
             step, state = self.recurrent(self._inputs(given, known[:, None], at), state)
@@ -193,8 +196,9 @@ def _logarithms(cells: Tensor, mips: Tensor) -> tuple[Tensor, Tensor]:
 def _before(cells: Tensor, mips: Tensor, energy: Tensor) -> Tensor:
     """What is known before each layer, and after the last: (n, n_layers + 1, N_BEFORE). energy: (n,) GeV."""
     sums = torch.stack([cells, mips, (cells > 0).to(mips.dtype)]).cumsum(2)
-    known = _known(cells, mips, sums, energy[:, None])
-    return torch.cat([torch.zeros_like(known[:, :1]), known], 1)
+    none = torch.zeros_like(cells[:, :1])
+    first = _known(none, none, torch.zeros_like(sums[..., :1]), energy[:, None])
+    return torch.cat([first, _known(cells, mips, sums, energy[:, None])], 1)
 
 
 def _known(cells: Tensor, mips: Tensor, sums: Tensor, energy: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def train_family(family: Family, showers: Showers, detector: Detector, recipe: F
     model = FamilyModel(conditioning, geometry.n_layers, recipe.networks)
     if work.parent and earlier:
         own = {
-            "families": {family: recipe.networks.model_dump(mode="json", exclude={"halo"})},
+            "families": {family: recipe.networks.model_dump(mode="json")},
             "species": {family: [*species]},
         }
         _start(model, family, {**own, "layers": detector.n_layers}, work.parent, earlier)
@@ -90,9 +90,8 @@ def _species(family: str, pdg: NDArray) -> list[int]:
 
 
 def _start(model: FamilyModel, family: str, own: dict, parent: Parent, earlier: Model) -> None:
-    """Put the weights of the family of an earlier model into this one, which may count cells of the halo in another
-    way. Raises InputError where they do not fit."""
-    config = earlier.parsed(ShowersConfig).model_dump(mode="json", exclude={"families": {family: {"halo"}}})
+    """Put the weights of the family of an earlier model into this one. Raises InputError where they do not fit."""
+    config = earlier.parsed(ShowersConfig).model_dump(mode="json")
     theirs = {key: {family: config[key].get(family)} for key in ("families", "species")}
     parent.into(model, earlier, {**config, **theirs}, own, f"{family}.")
 
@@ -204,7 +203,7 @@ class _Candidates:
 
     def __init__(self, n_rows: int, n: int):
         self.first = np.zeros(n_rows + 1, np.int64)
-        self.features = np.zeros((n, sampler.N_FEATURES), np.float32)
+        self.features = np.zeros((n, sampler.N_FEATURES + sampler.N_LEFT), np.float32)
         self.role, self.log_mips = np.zeros(n, np.uint8), np.zeros(n, np.float32)
         self.halo = np.zeros((n_rows, 2), np.float32)
 

@@ -16,6 +16,7 @@ from gen2reco.simulate.showers.kernels.window import (
     prepare,
     remaining_radius,
     take,
+    what_is_left,
 )
 
 _f4, _f8, _i8 = float32[::1], float64[::1], int64[::1]
@@ -81,8 +82,9 @@ def candidates(
     """For each row (shower, layer) its candidates, their features and outcomes.
 
     role_out: candidates of the first half that are not hit (0) or hit (1); of the second half, whose features hold a
-    random first half of the hits, not hit (2) or hit (3); and every hit once more, with all hits among its neighbours
-    and with its energy (4, or 5 if it was no candidate of its half). halo_out (n_rows, 2): hits of either half that
+    random first half of the hits, not hit (2) or hit (3); and every hit once more, with all hits among its neighbours,
+    what the layer has left for it and those after it (N_LEFT more features), and with its energy (4, or 5 if it was no
+    candidate of its half). halo_out (n_rows, 2): hits of either half that
     were no candidates. `row_first` (n_rows + 1,) receives where each row begins. Returns the number of rows done.
     """
     window, at = empty_window(), 0
@@ -109,8 +111,15 @@ def candidates(
         halo_out[row, 1] = not_candidates(window.number, place, x, y, half, total, roles)
         take(window.taken, window.neighbours, place, x, y, half, total)
         hit_features(window, place, x, y, 0, total, features_out[at:])
+        left = np.float32(0)
         for h in range(total):
+            left += mips[order[h]]
+        mean = left / np.float32(total)
+        for h in range(total):
+            after = np.float32(total - h)
+            features_out[at, N_FEATURES], features_out[at, N_FEATURES + 1] = what_is_left(left, after, mean)
             role_out[at], energy_out[at] = roles[h], np.log(mips[order[h]])
+            left -= mips[order[h]]
             at += 1
     row_first[rows.shape[0]] = at
     return rows.shape[0]

@@ -159,3 +159,30 @@ def head(x, bias, weights, hidden, out):
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] += last_bias[j]
+
+
+@compiled([none(_MATRIX, HEAD, float32[:, :, ::1])], fastmath=True)
+def first_layer(x, weights, hidden):
+    """The first layer of a perceptron without its bias, by the inputs x (n, n_in) alone of which it may have more:
+    hidden (2, most, width) receives it."""
+    np.dot(x, weights[0][: x.shape[1]], hidden[0, : len(x)])
+
+
+@inner
+def behind(hidden, row, bias, weights, out):
+    """What comes behind the first layer, of one row of it, which `first_layer` made: out[0] (n_out,)."""
+    _, second, second_bias, last, last_bias = weights
+    for j in range(second.shape[1]):
+        hidden[1, 0, j] = second_bias[j]
+    for i in range(second.shape[0]):
+        value = hidden[0, row, i] + bias[i]
+        if value > 0:
+            for j in range(second.shape[1]):
+                hidden[1, 0, j] += value * second[i, j]
+    for j in range(last.shape[1]):
+        out[0, j] = last_bias[j]
+    for i in range(last.shape[0]):
+        value = hidden[1, 0, i]
+        if value > 0:
+            for j in range(last.shape[1]):
+                out[0, j] += value * last[i, j]

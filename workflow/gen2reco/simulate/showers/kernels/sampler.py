@@ -18,6 +18,8 @@ from gen2reco.simulate.showers.kernels.maths import (
     HEAD,
     add_logistic,
     arrivals,
+    behind,
+    first_layer,
     head,
     inner,
     largest,
@@ -30,7 +32,9 @@ from gen2reco.simulate.showers.kernels.maths import (
 )
 from gen2reco.simulate.showers.kernels.window import (
     CORE,
+    LEAST,
     N_FEATURES,
+    N_LEFT,
     NONE,
     SIDE,
     add_moments,
@@ -43,13 +47,14 @@ from gen2reco.simulate.showers.kernels.window import (
     prepare,
     remaining_radius,
     take,
+    what_is_left,
 )
 
-__all__ = ["CORE", "MIPS_EDGES", "MIXTURE", "N_FEATURES", "RADIUS_EDGES", "draw"]
+__all__ = ["CORE", "MIPS_EDGES", "MIXTURE", "N_FEATURES", "N_LEFT", "RADIUS_EDGES", "draw"]
 MIXTURE = 4
 """Gaussians of the logarithm of a cell's energy."""
-TRIES, NEAR = 16, np.float32(0.05)
-"""A layer's energies are drawn so many times at most, until they come to its energy within this share."""
+TRIES = 16
+"""A hit's energy is drawn so many times at most, until it leaves some to each hit after it."""
 SOFT = 3.0
 """MIP; the energy above which cells absorb most of what is missing to the layer's energy."""
 RADIUS_EDGES, MIPS_EDGES = (15.0, 50.0), (3.0, 15.0, 60.0, 250.0)
@@ -202,28 +207,48 @@ def draw_half(
 
 
 @inner
-def draw_energies(window, place, bias, weights, tries, ix, iy, mips, start, stop, target, room, state):
-    """Energies of a layer's hits [start, stop), which come to `target` MIP: of some draws the nearest, scaled."""
+def draw_energies(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
+    """Energies of a layer's hits [start, stop), each by itself, then brought to `target` MIP."""
     n = stop - start
-    features, mix, tried = room.features[:n], room.mixture[:n], room.keys
+    features, mix = room.features[:n], room.mixture[:n]
     hit_features(window, place, ix, iy, start, stop, features)
     head(features, bias, weights, room.hidden, mix)
     for h in range(n):
         weigh(mix, h)
-    nearest = np.float32(np.inf)
-    for _ in range(tries):
-        total = np.float32(0)
-        for h in range(n):
-            tried[h] = energy_of(mix, h, state)
-            total += tried[h]
-        off = abs(ln(total / np.float32(target)))
-        if off < nearest:
-            nearest = off
-            for h in range(n):
-                mips[start + h] = tried[h]
-        if off < NEAR:
-            break
+        mips[start + h] = energy_of(mix, h, state)
     share(mips, start, stop, target)
+
+
+@inner
+def draw_shares(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
+    """Energies of a layer's hits [start, stop), which add up to `target` MIP: one after the other in random order, each
+    given what is left; the last one takes it all."""
+    n, left, order = stop - start, np.float32(target), room.order
+    if n == 0:
+        return
+    features, mix, hidden = room.features[:n], room.mixture, room.hidden
+    hit_features(window, place, ix, iy, start, stop, features)
+    first_layer(features, weights, hidden)
+    for h in range(n):
+        order[h] = h
+    shuffle_first(order, n, n, state)
+    mean = left / np.float32(n)
+    for q in range(n - 1):
+        h, after = order[q], np.float32(n - q)
+        richness, rest = what_is_left(left, after, mean)
+        for i in range(len(bias)):
+            hidden[0, h, i] += richness * weights[0][N_FEATURES, i] + rest * weights[0][N_FEATURES + 1, i]
+        behind(hidden, h, bias, weights, mix)
+        weigh(mix, 0)
+        most = left - LEAST * (after - _ONE)
+        energy = energy_of(mix, 0, state)
+        for _ in range(TRIES):
+            if energy < most:
+                break
+            energy = energy_of(mix, 0, state)
+        mips[start + h] = min(energy, max(most, left / after))
+        left -= mips[start + h]
+    mips[start + order[n - 1]] = left
 
 
 @inner
@@ -254,13 +279,13 @@ def draw(
 ):  # fmt: skip
     """Draw the cells of showers. counts, targets: (n, n_layers) cells and MIPs; contexts: (n_rows, width) biases of the
     first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2); odds:
-    see `draw_half`, and whether energies are drawn several times; spread (n, 2) mean distances to the axis by energy
-    and by cells, halo_radius in units of the latter; delays: see `draw_delays`; heads: weights of either half and of
-    the energies; edges (n, n_layers + 1) receives where each layer's cells begin in ix, iy, mips, delay. Each shower
-    has its own seed. Returns the number of cells."""
+    see `draw_half`, and whether energies are drawn given what is left; spread (n, 2) mean distances to the axis by
+    energy and by cells, halo_radius in units of the latter; delays: see `draw_delays`; heads: weights of either half
+    and of the energies; edges (n, n_layers + 1) receives where each layer's cells begin in ix, iy, mips, delay. Each
+    shower has its own seed. Returns the number of cells."""
     window, at = empty_window(), 0
     room = room_for(max(SIDE * SIDE, counts.max()), contexts[0].shape[1])
-    moments, state, tries = np.zeros(4), np.zeros(1, np.uint64), TRIES if odds else 1
+    moments, state = np.zeros(4), np.zeros(1, np.uint64)
     for shower in range(counts.shape[0]):
         state[0] = seeds[shower]
         edge, n_cells, energy = edges[shower], counts[shower].sum(), targets[shower].sum()
@@ -286,7 +311,10 @@ def draw(
                 )  # fmt: skip
                 take(window.taken, window.neighbours, place, ix, iy, first, at)
             bias, target = contexts[2][row], targets[shower, layer]
-            draw_energies(window, place, bias, heads[2], tries, ix, iy, mips, start, at, target, room, state)
+            if odds:
+                draw_shares(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
+            else:
+                draw_energies(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
             draw_delays(place, ix, iy, mips, start, at, section[layer], delays, delay, state)
             add_moments(axes[shower, layer], size, ix, iy, mips, start, at, moments)
         edge[counts.shape[1]] = at

@@ -21,6 +21,10 @@ CORE = 30.0
 """mm; all cells this close to the axis are candidates, as far as the window reaches."""
 N_FEATURES = 11
 """Features of a cell: its place, the energies of earlier layers and, last, the hits among its neighbours."""
+N_LEFT = 2
+"""Numbers of what a layer has left, of energy and of hits, when the energy of one of them is drawn."""
+LEAST = np.float32(0.02)
+"""MIP that are left to a hit at least."""
 NONE, LISTED, OUTSIDE = -1, -2, -3
 """Cells without a number: no candidate, listed but not yet numbered, outside the detector."""
 _0, _1 = np.float32(0), np.float32(1)
@@ -261,6 +265,13 @@ def hit_features(window, place, ix, iy, start, stop, x):
             x[k, 0], x[k, 1] = ln(_1 + r * np.float32(0.1)), min(r, np.float32(100)) * np.float32(0.02)
             x[k, 7], x[k, 8], x[k, 9] = np.float32(3), place.radius_cells, place.radius_energy
         x[k, 10] = np.float32(0.125) * neighbours[at] if at >= 0 else _0
+
+
+@inner
+def what_is_left(energy, hits, mean):
+    """The N_LEFT numbers of a layer that has so much energy (MIP) left for so many hits, which had `mean` each at
+    first."""
+    return ln(max(energy / hits, LEAST) / max(mean, LEAST)), _1 / hits
 
 
 @inner
