@@ -1,5 +1,6 @@
 """The learned generator of dijets: what it conserves whatever its weights, its coordinates, its range, its mistakes."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -12,14 +13,19 @@ from generated_events import numbers, sums
 
 from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.flow.training_data import DataFiles
+from gen2reco.flow.trainings import make_model
 from gen2reco.generate.hadronize import dijet_decoding, dijets
 from gen2reco.generate.hadronize.dataset import species_of
 from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
+from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe, GenerationSizes
+from gen2reco.generate.hadronize.generation_trainer import GenerationTrainer
 from gen2reco.generate.hadronize.pair_model import Architecture
 from gen2reco.generate.hadronize.species import in_drawing_order
 from gen2reco.run.runner import Job, run
-from gen2reco.run.stage import make_backend
+from gen2reco.run.stage import Chunk, make_backend
 
 COMMON = {211: 2.0, 111: 2.0, 22: 0.5, 321: 0.4, 130: 0.3, 310: 0.3, 2212: 0.3, 2112: 0.2, 3122: 0.05, 421: 0.02}
 MASS = {211: 0.13957, 111: 0.13498, 22: 0.0, 321: 0.49368, 130: 0.49761, 310: 0.49761, 2212: 0.93827, 2112: 0.93957}
@@ -72,10 +78,60 @@ def test_same_seed_same_bytes_and_chunks_differ(folder):
 def reference(tmp_path_factory) -> Path:
     """Pythia8's events before the decays of long-lived particles."""
     path = tmp_path_factory.mktemp("pythia8") / "events.parquet"
-    settings = [*SETTINGS, "ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 1e-5"]
+    settings = [*SETTINGS, *NO_DECAYS]
     process = {**DIJETS.model_dump(mode="json"), "settings": settings}
     run(Job(make_backend("generate", "pythia8", {"process": process}), path, 3, events=range(60)))
     return path
+
+
+NO_DECAYS = ["ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 1e-5"]
+TUNES = {"soft": (0.130, 2.1), "hard": (0.140, 2.5)}
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory) -> tuple[Path, list[Path]]:
+    """A model in closed form of events with multiparton interactions of two tunes, and its data."""
+    folder, files = tmp_path_factory.mktemp("tuned"), []
+    for name, (alpha_s, pt0_ref) in TUNES.items():
+        tune = [f"TimeShower:alphaSvalue = {alpha_s}", f"MultipartonInteractions:pT0Ref = {pt0_ref}"]
+        process = {**DIJETS.model_dump(mode="json"), "mpi": True, "settings": [*SETTINGS, *NO_DECAYS, *tune]}
+        files.append(folder / name / "generate" / "00000.parquet")
+        run(Job(make_backend("generate", "pythia8", {"process": process}), files[-1], 3, events=range(60)))
+    sizes = GenerationSizes(counts_width=8, shapes_width=8, shapes_depth=1, width=8, depth=1, pooled=8)
+    recipe = GenerationRecipe(domain="dijet", least_per_event=1e-9, sizes=sizes)
+    (model,) = make_model(GenerationTrainer, recipe, DataFiles(files), folder / "model")
+    return model.folder, files
+
+
+@pytest.mark.parametrize(
+    ("mpi", "tune", "refused"),
+    [
+        (True, (0.135, 2.3), ""),
+        (None, (0.130, 2.5), ""),
+        (False, (0.135, 2.28), "no multiparton interactions, with which the model was trained"),
+        (True, (0.135, 2.6), "pT0Ref = 2.6, expected 2.1 to 2.5 GeV"),
+        (True, (0.12, 2.3), "alpha_s = 0.12, expected 0.13 to 0.14"),
+    ],
+)
+def test_multiparton_interactions_and_their_tune_are_what_a_model_was_trained_with(tuned, mpi, tune, refused):
+    settings = [f"TimeShower:alphaSvalue = {tune[0]}", f"MultipartonInteractions:pT0Ref = {tune[1]}"]
+    process = {**DIJETS.model_dump(mode="json"), "mpi": mpi, "settings": [*SETTINGS, *settings]}
+    backend = make_backend("generate", "ml", {"process": process, "model": str(tuned[0])})
+    if refused:
+        with pytest.raises(InputError, match=re.escape(refused)):
+            backend.prepare()
+        return
+    backend.prepare()
+    made = backend.run(Chunk(0, 5, 0, 10))
+    events = records.awkward(made.table)
+    assert made.info["events_by_pythia8"] == 0
+    np.testing.assert_allclose(ak.sum(events.particles.energy, axis=1), 14000, rtol=1e-6)
+
+
+def test_samples_with_and_without_multiparton_interactions_are_refused_together(tuned, reference, tmp_path):
+    files = DataFiles([*tuned[1], reference])
+    with pytest.raises(InputError, match=r"events\.parquet: has no multiparton interactions, other samples have"):
+        make_model(GenerationTrainer, GenerationRecipe(domain="dijet"), files, tmp_path)
 
 
 class Straight(torch.nn.Module):

@@ -16,7 +16,7 @@ from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate import pythia_engine
-from gen2reco.generate.hadronize.dataset import ALPHA_S
+from gen2reco.generate.hadronize.dataset import ALPHA_S, PT0_REF
 from gen2reco.generate.hadronize.decays import Decays, Particles, joined
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
 from gen2reco.generate.hadronize.load import GenerationConfig, experimental, load
@@ -92,7 +92,7 @@ class Learned(Backend):
             logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, reason)
         settings = pythia_engine.settings_of(self._process.settings)
         beams = beams_of_file(self._process) if isinstance(self._process, LheProcess) else beams_of(settings)
-        self._domain, self._fresh = self._networks(beams, settings.parm(ALPHA_S)), True
+        self._domain, self._fresh = self._networks(beams, settings), True
         self._foreign = self._foreign_run(beams, settings)
         if self._foreign and self.options.outside != "pythia8":
             raise InputError(f"generate ml: the model knows no event of this run, because of {self._foreign}; {REMEDY}")
@@ -100,10 +100,12 @@ class Learned(Backend):
             return self.reference.prepare()
         self._source, self._decays = _source(self._process), Decays()
 
-    def _networks(self, beams: Beams, alpha_s: float) -> Dijet | QuarkPair:
-        model = load(self._opened)
+    def _networks(self, beams: Beams, settings: "pythia8mc.Pythia") -> Dijet | QuarkPair:
+        model, alpha_s, mpi = load(self._opened), settings.parm(ALPHA_S), self._process.mpi
         if isinstance(model, DijetHadronizer):
-            return Dijet(model, self._config.range, beams.sqrt_s)
+            on = pythia_engine.interactions(settings) if mpi is None else mpi
+            pt0_ref = settings.parm(PT0_REF) if on else None
+            return Dijet(model, self._config.range, beams.sqrt_s, alpha_s, pt0_ref)
         return QuarkPair(model, self._config.range, alpha_s)
 
     def _foreign_run(self, beams: Beams, settings: "pythia8mc.Pythia") -> str | None:
@@ -113,8 +115,7 @@ class Learned(Backend):
         (low, high), alpha_s = self._config.range.alpha_s, settings.parm(ALPHA_S)
         if not low <= alpha_s <= high:
             return f"alpha_s = {alpha_s:g}, expected {low} to {high}"
-        mpi = self._process.mpi
-        return self._domain.foreign(beams, pythia_engine.interactions(settings) if mpi is None else mpi)
+        return self._domain.foreign(beams)
 
     def run(self, chunk: Chunk, events: pa.Table | None = None) -> Result:
         """Generate events [start, stop). Raises InputError for events outside the range that `outside` refuses."""

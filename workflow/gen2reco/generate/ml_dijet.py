@@ -27,23 +27,36 @@ from gen2reco.generate.ml_hard import (
 class Dijet:
     """Draws events in which two partons scatter off each other.
 
-    `valid`: range of the model's config. `sqrt_s` of the collisions, GeV.
+    `valid`: range of the model's config. `sqrt_s` of the collisions, GeV. `alpha_s` of final-state showers at the Z
+    mass; `pt0_ref` of multiparton interactions, GeV, none without these.
     """
 
-    def __init__(self, model: DijetHadronizer, valid: GenerationRange, sqrt_s: float):
-        self.model, self._range, self._sqrt_s = model, valid, sqrt_s
+    def __init__(
+        self, model: DijetHadronizer, valid: GenerationRange, sqrt_s: float, alpha_s: float, pt0_ref: float | None
+    ):
+        self.model, self._range, self._sqrt_s, self._pt0_ref = model, valid, sqrt_s, pt0_ref
+        self._tune = alpha_s, math.nan if pt0_ref is None else pt0_ref
 
-    def foreign(self, beams: Beams, interactions: bool) -> str | None:
-        """Why no event of these beams is known, if so. `interactions`: between more than two partons."""
+    def foreign(self, beams: Beams) -> str | None:
+        """Why no event of these beams is known, if so."""
         (a, b), (low, high) = beams.energy, self._range.sqrt_s
-        if interactions:
-            return "multiparton interactions"
+        if reason := self._other_interactions():
+            return reason
         if beams.pdg != (2212, 2212) or abs(a - b) > 1e-6 * a or not low <= 2 * a <= high:
             return (
                 f"beams {beams.pdg[0]}, {beams.pdg[1]} of {a:.5g} and {b:.5g} GeV, expected two protons of "
                 f"{low / 2:.5g} to {high / 2:.5g} GeV each"
             )
         return None
+
+    def _other_interactions(self) -> str | None:
+        """Why the run's multiparton interactions are not those of the model, if so."""
+        if self._pt0_ref is None:
+            return "no multiparton interactions, with which the model was trained" if self._range.pt0_ref else None
+        if self._range.pt0_ref is None:
+            return "multiparton interactions"
+        low, high = self._range.pt0_ref
+        return None if low <= self._pt0_ref <= high else f"pT0Ref = {self._pt0_ref:g}, expected {low} to {high} GeV"
 
     def unknown(self, event: HardProcess) -> str | None:
         """Why an event is outside the model's range, if it is."""
@@ -76,7 +89,8 @@ class Dijet:
     ) -> tuple[Particles, int]:
         """Particles before decays, what is left of the beams among them, and how many counts were drawn again."""
         hardest = _hardest(hard, self._sqrt_s)
-        values, frame = dijets.known(hardest)
+        tune = dijets.tune(*(np.full(len(hardest.pdg), value) for value in self._tune))
+        values, frame = dijets.known(hardest, tune if self.model.architecture.tuned else None)
         drawn, again = self.model.draw(torch.from_numpy(values), torch.from_numpy(hardest.sqrt_s), noise, evaluations)
         event, p = drawn.event.numpy(), drawn.momenta.numpy()
         p[:, 1] *= (rng.integers(0, 2, len(hardest.pdg)) * 2.0 - 1.0)[event]  # drawn events have one handedness only

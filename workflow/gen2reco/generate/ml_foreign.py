@@ -22,7 +22,7 @@ _HARD = frozenset((
 _QUIET = frozenset(("Check", "Init", "Main", "Next", "Parallelism", "Print", "Random", "Stat"))
 _CONDITIONS = frozenset(
     f"Beams:{name}" for name in ("idA", "idB", "eCM", "eA", "eB", "frameType", "LHEF", "newLHEFsameInit")
-) | {"PDF:lepton", "PartonLevel:MPI", "TimeShower:alphaSvalue"}
+) | {"MultipartonInteractions:pT0Ref", "PDF:lepton", "PartonLevel:MPI", "TimeShower:alphaSvalue"}
 """Settings by which the model judges whether it knows a run, or which it takes as a condition."""
 
 

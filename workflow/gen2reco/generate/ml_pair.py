@@ -31,8 +31,8 @@ class QuarkPair:
     def __init__(self, model: Hadronizer, valid: GenerationRange, alpha_s: float):
         self.model, self._range, self._alpha_s = model, valid, alpha_s
 
-    def foreign(self, beams: Beams, interactions: bool) -> str | None:
-        """Why no event of these beams is known, if so. `interactions`: between more than two partons."""
+    def foreign(self, beams: Beams) -> str | None:
+        """Why no event of these beams is known, if so."""
         low, _ = self._range.sqrt_s
         if any(abs(code) > 100 for code in beams.pdg):
             return f"beams of hadrons ({beams.pdg[0]}, {beams.pdg[1]}), expected leptons"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ALPHA_S = "TimeShower:alphaSvalue"
 ALPHA_S_DEFAULT = 0.1365
+PT0_REF = "MultipartonInteractions:pT0Ref"
 N_FLAVOURS = 5
 
 
@@ -61,6 +62,15 @@ def alpha_s_of(path: Path | str) -> float:
     """The alpha_s of final-state showers that a file was made with, as its provenance states. Raises InputError."""
     process = _process_of(path)
     return pythia_engine.settings_of(process.settings).parm(ALPHA_S) if process else ALPHA_S_DEFAULT
+
+
+def pt0_ref_of(path: Path | str) -> float | None:
+    """The pT0Ref of multiparton interactions (GeV) that a file was made with, as its provenance states; none without
+    such interactions. Raises InputError."""
+    process = _process_of(path)
+    settings = pythia_engine.settings_of(process.settings if process else [])
+    on = pythia_engine.interactions(settings) if process is None or process.mpi is None else process.mpi
+    return settings.parm(PT0_REF) if on else None
 
 
 def endcap_of(path: Path | str) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
-from gen2reco.generate.hadronize.dataset import Prepared, alpha_s_of, flattened, numbers_of_entries
+from gen2reco.generate.hadronize.dataset import Prepared, alpha_s_of, flattened, numbers_of_entries, pt0_ref_of
 from gen2reco.generate.hadronize.dijet_encoding import encode
 from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
 from gen2reco.generate.hadronize.group_sums import sums
@@ -18,13 +18,14 @@ from gen2reco.generate.hadronize.species import Species
 @dataclass(frozen=True)
 class DijetEvents:
     """Flat arrays of events. momenta: (n_items, 3) GeV; pdg, event: (n_items,); hard: their hard processes;
-    alpha_s, sqrt_s: (n_events,)."""
+    alpha_s, pt0_ref (GeV, NaN without multiparton interactions), sqrt_s: (n_events,)."""
 
     momenta: np.ndarray
     pdg: np.ndarray
     event: np.ndarray
     hard: Hardest
     alpha_s: np.ndarray
+    pt0_ref: np.ndarray
     sqrt_s: np.ndarray
 
     def __len__(self) -> int:
@@ -52,6 +53,7 @@ def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
         np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
         Hardest(pdg, color, anticolor, np.take_along_axis(four, forward[..., None], 1), energy),
         np.full(n, alpha_s_of(path)),
+        np.full(n, pt0_ref_of(path), float),
         energy,
     )
 
@@ -62,7 +64,7 @@ def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.
     kinds = species.kinds(events.pdg)
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
-    values, frame = dijets.known(events.hard)
+    values, frame = dijets.known(events.hard, dijets.tune(events.alpha_s, events.pt0_ref))
     encoded = encode(events.momenta, mass, events.event, frame)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
     good &= np.isin([dijets.GROUPS - 2, dijets.GROUPS - 1], encoded.group).all()

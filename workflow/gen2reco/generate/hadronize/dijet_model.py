@@ -38,12 +38,13 @@ class DijetHadronizer(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.species = Species(tuple(a.pdg), tuple(a.mass))
-        n_kinds, n_shapes, n_known = len(a.pdg), len(dijets.SHAPES), dijets.N_KNOWN
+        n_tune = dijets.N_TUNE if a.tuned else 0
+        n_kinds, n_shapes, n_known = len(a.pdg), len(dijets.SHAPES), dijets.N_KNOWN + n_tune
         chosen = summary_kinds(self.species)
         self.counts = Counts(a.most, n_known, a.counts_width)
         n_condition = n_known + GROUPS * (n_kinds + len(chosen) + 2)
         self.shapes = VectorNetwork(n_shapes, n_condition, a.shapes_width, a.shapes_depth)
-        n_context = n_shapes + 2 * len(chosen) + 26
+        n_context = n_shapes + 2 * len(chosen) + 26 + n_tune
         self.particles = SetNetwork(3, 2 * n_kinds, n_context, GROUPS, a.width, a.depth, a.pooled)
         self.register_buffer("shape_mean", torch.zeros(n_shapes))
         self.register_buffer("shape_std", torch.ones(n_shapes))
@@ -55,7 +56,7 @@ class DijetHadronizer(nn.Module):
 
     @torch.no_grad()
     def fit_range(self, known: Tensor) -> None:
-        """Store the range of kinematics of the training data, known (n, N_KNOWN)."""
+        """Store the range of kinematics of the training data, known (n, n_known)."""
         self.reach.copy_(torch.stack([known[:, dijets.KINEMATICS].amin(0), known[:, dijets.KINEMATICS].amax(0)]))
 
     def valid_range(self) -> dict[str, list[float]]:
@@ -105,7 +106,8 @@ class DijetHadronizer(nn.Module):
         total = jets.sum(1)
         recoil = torch.cat([total[:, :2] / 10, torch.log1p(total[:, :2].norm(dim=1, keepdim=True)) - 2], 1)
         light = torch.asinh(jets.sum(1)[:, 2:3] / 100)
-        event = torch.cat([s.flatten(1), recoil, light, known[:, dijets.KINEMATICS]], 1)
+        tune = known[:, dijets.TUNE] if self.architecture.tuned else known[:, :0]
+        event = torch.cat([s.flatten(1), recoil, light, known[:, dijets.KINEMATICS], tune], 1)
         every = event[:, None].expand(-1, GROUPS, -1)
         whole = (torch.log1p(counts.sum(1).float() @ self.classes.T) - 3)[:, None].expand(-1, GROUPS, -1)
         flavours = nn.functional.pad(self._flavours(known).view(n, 4, 4), (0, 0, 0, 2))
@@ -176,7 +178,7 @@ class DijetHadronizer(nn.Module):
     def draw(
         self, known: Tensor, sqrt_s: Tensor, noise: torch.Generator, evaluations: int = 1
     ) -> tuple[DrawnDijets, int]:
-        """Draw events, given the condition `known` (n, N_KNOWN); also returns how many counts were drawn again. The
+        """Draw events, given the condition `known` (n, n_known); also returns how many counts were drawn again. The
         noise is drawn on the CPU, the networks run where the weights are, and the events are returned on the CPU."""
         known, sqrt_s = (values.to(self.mass.device) for values in (known, sqrt_s))
         drawn, again = self._draw(known, sqrt_s, noise, evaluations)

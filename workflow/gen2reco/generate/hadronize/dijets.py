@@ -19,6 +19,9 @@ PT_SCALE, MASS_FLOOR = 0.3, 0.1
 PARTONS = (21, 1, 2, 3, 4, 5, -1, -2, -3, -4, -5)
 N_KNOWN = 4 * len(PARTONS) + 6 + 6
 KINEMATICS = slice(-6, None)
+N_TUNE = 2
+"""Numbers of how showers and multiparton interactions are tuned, before the kinematics of models that know them."""
+TUNE = slice(-6 - N_TUNE, -6)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,15 @@ def _turned(p: np.ndarray, phi: np.ndarray, side: np.ndarray) -> np.ndarray:
     return np.column_stack([p[:, 0] * cos - p[:, 1] * sin, p[:, 1] * cos + p[:, 0] * sin, p[:, 2] * side])
 
 
-def known(hard: Hardest) -> tuple[np.ndarray, Frame]:
-    """The condition of all networks, (n, N_KNOWN) float32: flavours, colour connections, kinematics; and the frame."""
+def tune(alpha_s: np.ndarray, pt0_ref: np.ndarray) -> np.ndarray:
+    """The strong coupling of final-state showers and pT0Ref of multiparton interactions (GeV; NaN without these), about
+    Pythia8's own: (n, N_TUNE)."""
+    return np.column_stack([(alpha_s - 0.1365) / 0.01, np.nan_to_num((pt0_ref - 2.28) / 0.2)])
+
+
+def known(hard: Hardest, tuned: np.ndarray | None = None) -> tuple[np.ndarray, Frame]:
+    """The condition of all networks, (n, N_KNOWN) float32: flavours, colour connections, kinematics; and the frame.
+    With a tune (n, N_TUNE) it is N_TUNE longer."""
     n = len(hard.pdg)
     y = 0.5 * np.log((hard.p[:, 2:, 3] + hard.p[:, 2:, 2]) / (hard.p[:, 2:, 3] - hard.p[:, 2:, 2]))
     first = np.argmax(np.abs(y), axis=1)
@@ -71,7 +81,8 @@ def known(hard: Hardest) -> tuple[np.ndarray, Frame]:
     pt = np.hypot(out[:, 0], out[:, 1])
     x = 2 * np.stack([hard.p[rows, order[:, i], 3] for i in (0, 1)], 1) / hard.sqrt_s[:, None]
     numbers = [np.log(pt) - 3.7, y[:, 0] - 2, y[:, 1] - 0.8, np.abs(y[:, 0] - y[:, 1]) - 1.5, *(np.log(x).T / 2 + 1.5)]
-    values = np.column_stack([hot, _connected(color, anti), *numbers]).astype(np.float32)
+    tuning = [] if tuned is None else [tuned]
+    values = np.column_stack([hot, _connected(color, anti), *tuning, *numbers]).astype(np.float32)
     return values, Frame(side, np.arctan2(out[:, 1], out[:, 0]), pt, y)
 
 

@@ -74,6 +74,7 @@ def load_data(
 
 def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path, earlier: Architecture | None) -> None:
     (read, encode), samples = _DATA[recipe.domain], files.paths
+    process_range(samples, recipe.domain)  # that they belong together
     events = [read(path, recipe.events) for path in samples]
     energies = np.concatenate([e.sqrt_s for e in events])
     if np.ptp(energies) > 1e-3 * energies.mean():
@@ -133,6 +134,7 @@ def new_model(
             mass=list(species.mass),
             most=[int(m) for m in most],
             sqrt_s=sqrt_s,
+            tuned=recipe.domain == "dijet",
             **recipe.sizes.model_dump(),
         )
     )
@@ -315,7 +317,7 @@ def trained(model: AnyHadronizer, recipe: GenerationRecipe, files: DataFiles) ->
         "domain": recipe.domain,
         "range": {
             "sqrt_s": [sqrt_s * (1 - 1e-3), sqrt_s * (1 + 1e-3)],
-            **process_range(files.paths),
+            **process_range(files.paths, recipe.domain),
             **model.valid_range(),
         },
         "recipe": recipe.model_dump(mode="json"),
@@ -329,11 +331,18 @@ Trained on {len(files.paths)} particles records made by {files.made_by("generate
     return Trained(KIND, config, {}, weights, card)
 
 
-def process_range(samples: list[Path]) -> dict[str, list[float]]:
-    """The part of the valid range that the samples' process gives: alpha_s, and |eta| of the endcap in which a hard
-    parton was demanded, if all demanded one."""
+def process_range(samples: list[Path], domain: str) -> dict[str, list[float]]:
+    """The part of the valid range that the samples' process gives: alpha_s, pT0Ref of multiparton interactions of
+    hadrons, and |eta| of the endcap in which a hard parton was demanded, if all demanded one. Raises InputError for
+    samples with and without multiparton interactions."""
     alpha_s, endcaps = [dataset.alpha_s_of(path) for path in samples], [dataset.endcap_of(path) for path in samples]
+    pt0_ref = [dataset.pt0_ref_of(path) if domain == "dijet" else None for path in samples]
     found = {"alpha_s": [min(alpha_s), max(alpha_s)]}
+    if with_them := [value for value in pt0_ref if value is not None]:
+        if len(with_them) < len(samples):
+            without = samples[pt0_ref.index(None)]
+            raise InputError(f"{without}: has no multiparton interactions, other samples have; train on either")
+        found["pt0_ref"] = [min(with_them), max(with_them)]
     stated = [endcap for endcap in endcaps if endcap]
     if len(stated) == len(endcaps):
         found["endcap_abs_eta"] = [min(low for low, _ in stated), max(high for _, high in stated)]

@@ -24,6 +24,8 @@ class GenerationRange(ModelConfig):
     """Strong coupling of final-state showers at the Z mass."""
     sqrt_s: Bounds
     """Mass of the two hard partons, or energy of the two beams."""
+    pt0_ref: Bounds | None = None
+    """pT0Ref of multiparton interactions, GeV; a model of hadron collisions without it knows no such interactions."""
     parton_pt: Bounds | None = None
     """Transverse momenta of the outgoing hard partons."""
     parton_abs_y: Bounds | None = None

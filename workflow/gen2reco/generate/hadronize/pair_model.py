@@ -45,6 +45,8 @@ class Architecture(Block):
     """Layers of the particles' network."""
     pooled: Width = 64
     """Width of a hemisphere's state."""
+    tuned: bool = False
+    """Dijets only: whether alpha_s and pT0Ref are conditions, which they are of models that are trained now."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

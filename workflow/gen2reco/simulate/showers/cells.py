@@ -41,8 +41,9 @@ class CellModel(nn.Module):
         )
         self.odds, self.halo = odds, nn.Linear(width, 2)
         self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
-        self.first, self.second = _Head(sampler.N_FEATURES, hidden, 1), _Head(sampler.N_FEATURES, hidden, 1)
-        self.energy = _Head(sampler.N_FEATURES + sampler.N_LEFT * odds, hidden, 3 * sampler.MIXTURE)
+        behind = hidden // 2 if odds else hidden
+        self.first, self.second = (_Head(sampler.N_FEATURES, hidden, behind, 1) for _ in range(2))
+        self.energy = _Head(sampler.N_FEATURES + sampler.N_LEFT * odds, hidden, behind, 3 * sampler.MIXTURE)
         with torch.no_grad():
             m = sampler.MIXTURE
             self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
@@ -117,10 +118,10 @@ class CellModel(nn.Module):
 class _Head(nn.Module):
     """The perceptron of the kernel: the bias of its first layer is an argument."""
 
-    def __init__(self, n_in: int, hidden: int, n_out: int):
+    def __init__(self, n_in: int, hidden: int, behind: int, n_out: int):
         super().__init__()
         self.first = nn.Linear(n_in, hidden, bias=False)
-        self.second, self.last = nn.Linear(hidden, hidden), nn.Linear(hidden, n_out)
+        self.second, self.last = nn.Linear(hidden, behind), nn.Linear(behind, n_out)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x: (n, n_in), bias: (n, hidden) to (n, n_out)."""

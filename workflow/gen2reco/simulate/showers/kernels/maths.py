@@ -15,6 +15,7 @@ _30, _27, _31, _40 = (np.uint64(k) for k in (30, 27, 31, 40))
 _ONE, _HALF, _UNIT = np.float32(1), np.float32(0.5), np.float32(2.0**-24)
 _FAR = np.float32(1e9)
 _LN2, _SQRT2, _TURN = np.float32(np.log(2)), np.float32(np.sqrt(2)), np.float32(2 * np.pi)
+_LOG2E = np.float32(np.log2(np.e))
 
 
 @inner
@@ -45,6 +46,23 @@ def ln(x):
     s = t * t
     series = _ONE + s * (np.float32(1 / 3) + s * (np.float32(1 / 5) + s * (np.float32(1 / 7) + s * np.float32(1 / 9))))
     return np.float32(exponent) * _LN2 + np.float32(2) * t * series
+
+
+@inner
+def exponential(x):
+    """The exponential of a number between -80 and 80, to 1e-5: float32 to float32."""
+    t = x * _LOG2E
+    whole = np.floor(t)
+    f = t - whole
+    series = _ONE + f * (
+        np.float32(0.6931472)
+        + f
+        * (
+            np.float32(0.2402265)
+            + f * (np.float32(0.0555041) + f * (np.float32(0.0096181) + f * np.float32(0.0013333)))
+        )
+    )  # of 2 ** f
+    return series * np.int32((np.int32(whole) + 127) << 23).view(np.float32)
 
 
 @inner
@@ -150,7 +168,8 @@ def head(x, bias, weights, hidden, out):
     """Two hidden layers: x (n, n_in) to out (n, n_out); the bias of the first is an argument, hidden
     (2, n, width) holds the layers."""
     first, second, second_bias, last, last_bias = weights
-    h, g = hidden[0, : len(x)], hidden[1, : len(x)]
+    n, width = len(x), second.shape[1]
+    h, g = hidden[0, :n], hidden[1].reshape(-1)[: n * width].reshape(n, width)
     np.dot(x, first, h)
     relu(h, bias)
     np.dot(h, second, g)

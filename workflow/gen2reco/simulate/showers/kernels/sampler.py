@@ -19,6 +19,7 @@ from gen2reco.simulate.showers.kernels.maths import (
     add_logistic,
     arrivals,
     behind,
+    exponential,
     first_layer,
     head,
     inner,
@@ -59,7 +60,7 @@ SOFT = 3.0
 """MIP; the energy above which cells absorb most of what is missing to the layer's energy."""
 RADIUS_EDGES, MIPS_EDGES = (15.0, 50.0), (3.0, 15.0, 60.0, 250.0)
 """Edges of the distances to the axis (mm) and of the energies of cells whose delays are distributed alike."""
-_NEVER, _ONE = np.float32(-1e4), np.float32(1)
+_NEVER, _ONE, _MOST = np.float32(-1e4), np.float32(1), np.float32(80)
 
 
 class Room(NamedTuple):
@@ -155,13 +156,12 @@ def draw_halo(number, place, radii, section, spread, ix, iy, start, at, state):
 def halo_of(keys, n, count, rate, state):
     """How many of `count` hits are of the halo: a Poisson number of `rate`, given that candidates, by the logarithms of
     their odds keys[:n], make the rest, whose number is about normal."""
-    mean, variance, free = np.float32(0), np.float32(0.05), 0
+    mean, variance, free = np.float32(0), np.float32(0.05), np.int32(0)
     for k in range(n):
-        if keys[k] > _NEVER:
-            p = _ONE / (_ONE + np.exp(-keys[k]))
-            mean += p
-            variance += p * (_ONE - p)
-            free += 1
+        p = _ONE / (_ONE + exponential(min(max(-keys[k], -_MOST), _MOST)))
+        mean += p
+        variance += p * (_ONE - p)
+        free += np.int32(keys[k] > _NEVER)
     log_rate, best, found = np.log(max(rate, np.float32(1e-6))), np.float32(-np.inf), count
     for halo in range(max(count - free, 0), count + 1):
         off = count - halo - mean
