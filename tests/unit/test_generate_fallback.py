@@ -198,12 +198,31 @@ def test_weights_and_cross_sections_of_a_file_are_as_the_backend_lhe_has_them(re
 
 
 @pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (["Beams:idA = 11", "Beams:idB = -11", "Beams:eCM = 91.2", "WeakSingleBoson:ffbar2gmZ = on"], "ee_qq_91"),
+        (["Beams:idA = -11", "Beams:idB = 11", "Beams:eCM = 91.2", "WeakSingleBoson:ffbar2gmZ = on"], "ee_qq_91"),
+        (["Beams:eCM = 14000.", "HardQCD:all = on"], "pp_dijet_endcap"),
+        (["Beams:idB = -2212", "Beams:eCM = 1960.", "HardQCD:all = on"], None),
+    ],
+)
+def test_the_shipped_model_of_the_beams_is_taken_where_none_is_named(settings, name):
+    process = {"kind": "pythia8", "settings": settings}
+    if name is None:
+        with pytest.raises(InputError, match="no model ships for beams 2212, -2212; give one by `model`"):
+            make_backend("generate", "ml", {"process": process})
+        return
+    named, left_out = (make_backend("generate", "ml", {"process": process, **m}) for m in ({"model": name}, {}))
+    assert named.model_digest == left_out.model_digest
+
+
+@pytest.mark.parametrize(
     ("process", "options", "problem"),
     [
         (MANY, {"model": "pp_dijet_endcap"}, "no event of this run, because of multiparton interactions"),
         (TOPS, {"model": "pp_dijet_endcap"}, "none of 5 events, because of more or fewer than two"),
         (TO_LEPTONS, {}, "none of 5 events, because of hard partons other than a quark"),
-        (MANY, {}, r"no event of this run, because of beams of hadrons \(2212, 2212\)"),
+        (MANY, {"model": "ee_qq_91"}, r"no event of this run, because of beams of hadrons \(2212, 2212\)"),
     ],
 )
 def test_a_run_of_nothing_but_fallback_events_is_refused_unless_asked_for(tmp_path, process, options, problem):

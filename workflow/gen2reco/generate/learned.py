@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
+SHIPPED = {(11, -11): "ee_qq_91", (2212, 2212): "pp_dijet_endcap"}
+"""The shipped model of each pair of beams, by their PDG codes."""
 KIND = "generation"
 BATCH = 500
 REMEDY = (
@@ -65,8 +67,8 @@ class Learned(Backend):
 
         process: Annotated[Pythia8Process | LheProcess, Field(discriminator="kind")]
         """The hard process: Pythia8's process level, or an LHE file."""
-        model: str = "ee_qq_91"
-        """A release model by name, or the folder of another."""
+        model: str = "release"
+        """A shipped model by name, or the folder of another; `release`: the shipped one of the process's beams."""
         evaluations: int = Field(default=1, ge=1, le=64)
         """Evaluations of each of the two networks (event shapes, particles) per event."""
         alpha_s: float | None = Field(default=None, gt=0)
@@ -79,8 +81,8 @@ class Learned(Backend):
 
     def __init__(self, options: Options, detector: "Detector | None" = None):
         super().__init__(options, detector)
-        named = RELEASE / options.model
-        self._opened = open_model(named if named.is_dir() else options.model, KIND)
+        name = _shipped(options.process) if options.model == "release" else options.model
+        self._opened = open_model(RELEASE / name if (RELEASE / name).is_dir() else name, KIND)
         self.model_digest, self._config = self._opened.digest, self._opened.parsed(GenerationConfig)
         self._process = _with_alpha_s(options)
         self.reference = _reference(self._process)
@@ -89,9 +91,9 @@ class Learned(Backend):
         """Load the model, start Pythia8 and the decays. Raises InputError for what does not fit."""
         torch.set_num_threads(1)
         if reason := experimental(self._opened, self._config):
-            logger.warning("generate ml: model `%s` is experimental: %s", self.options.model, reason)
+            logger.warning("generate ml: model `%s` is experimental: %s", self._opened.folder.name, reason)
         settings = pythia_engine.settings_of(self._process.settings)
-        beams = beams_of_file(self._process) if isinstance(self._process, LheProcess) else beams_of(settings)
+        beams = _beams(self._process)
         self._domain, self._fresh = self._networks(beams, settings), True
         self._foreign = self._foreign_run(beams, settings)
         if self._foreign and self.options.outside != "pythia8":
@@ -170,12 +172,26 @@ class Learned(Backend):
                 drawn, again = self._domain.draw(hard, rng, noise, self.options.evaluations)
             except ArithmeticError as error:
                 raise InputError(
-                    f"generate ml: model `{self.options.model}`: {error}; train it on such events"
+                    f"generate ml: model `{self._opened.folder.name}`: {error}; train it on such events"
                 ) from None
             drawn.event = drawn.event + start
             hadrons.append(drawn)
             total += again
         return _lists(self._decays(joined(hadrons), rng), len(events)), total
+
+
+def _beams(process: Pythia8Process | LheProcess) -> Beams:
+    if isinstance(process, LheProcess):
+        return beams_of_file(process)
+    return beams_of(pythia_engine.settings_of(process.settings))
+
+
+def _shipped(process: Pythia8Process | LheProcess) -> str:
+    """The name of the shipped model of a process's beams. Raises InputError where there is none."""
+    pdg = _beams(process).pdg
+    if name := SHIPPED.get((max(pdg), min(pdg))):
+        return name
+    raise InputError(f"generate ml: no model ships for beams {pdg[0]}, {pdg[1]}; give one by `model` (--option model=)")
 
 
 def _with_alpha_s(options: Learned.Options) -> Pythia8Process | LheProcess:
