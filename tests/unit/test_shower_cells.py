@@ -175,7 +175,7 @@ def test_how_many_hits_are_of_the_halo_follows_from_the_others_odds(what):
 
 
 def test_energies_of_a_layer_add_up_and_follow_what_they_were_drawn_by():
-    """Two cells that share 1,000 MIP: one, either, is drawn by the mixture, the other takes the rest."""
+    """Two cells that share 1,000 MIP: one is drawn by the mixture, the other takes the rest."""
     made, n = model(), 2000
     made.halo.bias.data -= 20
     made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
@@ -184,7 +184,6 @@ def test_energies_of_a_layer_add_up_and_follow_what_they_were_drawn_by():
     numbers = whole({(i, 5): 2 for i in range(n)}, {(i, 5): 1000.0 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
     mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4].reshape(n, 2)
     assert mips.sum(1) == pytest.approx(1000.0, rel=1e-5)
-    assert 0.4 < np.mean(mips[:, 0] < mips[:, 1]) < 0.6
     logs = np.log(mips.min(1))
     assert stats.kstest(logs, stats.norm(1.0, np.exp(-1.0)).cdf).pvalue > 1e-3
 

@@ -12,6 +12,7 @@ from gen2reco.simulate.showers.kernels.window import (
     at_of,
     empty_window,
     hit_features,
+    hottest_first,
     place_of,
     prepare,
     remaining_radius,
@@ -83,8 +84,8 @@ def candidates(
 
     role_out: candidates of the first half that are not hit (0) or hit (1); of the second half, whose features hold a
     random first half of the hits, not hit (2) or hit (3); and every hit once more, with all hits among its neighbours,
-    what the layer has left for it and those after it (N_LEFT more features), and with its energy (4, or 5 if it was no
-    candidate of its half). halo_out (n_rows, 2): hits of either half that
+    what the layer has left for it and those after it, hottest first (N_LEFT more features), and with its energy (4, or
+    5 if it was no candidate of its half). halo_out (n_rows, 2): hits of either half that
     were no candidates. `row_first` (n_rows + 1,) receives where each row begins. Returns the number of rows done.
     """
     window, at = empty_window(), 0
@@ -100,6 +101,7 @@ def candidates(
         order = edge[layer] + np.random.permutation(edge[layer + 1] - edge[layer])
         x, y, total = ix[order], iy[order], len(order)
         half, roles = (total + 1) // 2, np.empty(total, np.uint8)
+        keys, ranked = np.empty(total, np.float32), np.empty(total, np.int64)
         if at + 2 * n + 10 * total + 20 > len(role_out):
             return row
         mark(hit, place, x, y)
@@ -111,15 +113,17 @@ def candidates(
         halo_out[row, 1] = not_candidates(window.number, place, x, y, half, total, roles)
         take(window.taken, window.neighbours, place, x, y, half, total)
         hit_features(window, place, x, y, 0, total, features_out[at:])
+        hottest_first(features_out[at:], total, keys, ranked)
         left = np.float32(0)
         for h in range(total):
+            role_out[at + h], energy_out[at + h] = roles[h], np.log(mips[order[h]])
             left += mips[order[h]]
         mean = left / np.float32(total)
-        for h in range(total):
-            after = np.float32(total - h)
-            features_out[at, N_FEATURES], features_out[at, N_FEATURES + 1] = what_is_left(left, after, mean)
-            role_out[at], energy_out[at] = roles[h], np.log(mips[order[h]])
+        for q in range(total):
+            h = ranked[q]
+            richness, rest = what_is_left(left, np.float32(total - q), mean)
+            features_out[at + h, N_FEATURES], features_out[at + h, N_FEATURES + 1] = richness, rest
             left -= mips[order[h]]
-            at += 1
+        at += total
     row_first[rows.shape[0]] = at
     return rows.shape[0]

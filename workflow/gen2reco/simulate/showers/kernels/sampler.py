@@ -44,6 +44,7 @@ from gen2reco.simulate.showers.kernels.window import (
     distance,
     empty_window,
     hit_features,
+    hottest_first,
     place_of,
     prepare,
     remaining_radius,
@@ -221,17 +222,15 @@ def draw_energies(window, place, bias, weights, ix, iy, mips, start, stop, targe
 
 @inner
 def draw_shares(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
-    """Energies of a layer's hits [start, stop), which add up to `target` MIP: one after the other in random order, each
-    given what is left; the last one takes it all."""
+    """Energies of a layer's hits [start, stop), which add up to `target` MIP: one after the other, the probably hottest
+    first, each given what is left; the last one takes it all."""
     n, left, order = stop - start, np.float32(target), room.order
     if n == 0:
         return
     features, mix, hidden = room.features[:n], room.mixture, room.hidden
     hit_features(window, place, ix, iy, start, stop, features)
     first_layer(features, weights, hidden)
-    for h in range(n):
-        order[h] = h
-    shuffle_first(order, n, n, state)
+    hottest_first(features, n, room.keys, order)
     mean = left / np.float32(n)
     for q in range(n - 1):
         h, after = order[q], np.float32(n - q)

@@ -268,6 +268,18 @@ def hit_features(window, place, ix, iy, start, stop, x):
 
 
 @inner
+def hottest_first(x, n, keys, order):
+    """Bring hits [0, n) with features x (n, N_FEATURES) into `order`: those where earlier layers have more energy
+    first, among equals those nearer to the axis. keys: room."""
+    for h in range(n):
+        key, at = x[h, 2] + x[h, 4] - np.float32(0.01) * x[h, 0], h
+        while at > 0 and keys[at - 1] < key:
+            keys[at], order[at] = keys[at - 1], order[at - 1]
+            at -= 1
+        keys[at], order[at] = key, h
+
+
+@inner
 def what_is_left(energy, hits, mean):
     """The N_LEFT numbers of a layer that has so much energy (MIP) left for so many hits, which had `mean` each at
     first."""
