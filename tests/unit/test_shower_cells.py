@@ -112,19 +112,14 @@ def model(width: int = 8) -> cells.CellModel:
     return cells.CellModel(2, N, True, width, 4)
 
 
-def test_tables_are_the_quantiles_of_their_section_distance_and_energy():
+def test_delays_are_the_quantiles_of_their_section_distance_and_energy():
     showers, made = planted(), model()
-    halo = np.stack([np.repeat([0, 1], 50), np.random.default_rng(3).uniform(0.5, 6.0, 100)], 1)
-    made.fit_tables(showers, halo, GEOMETRY)
+    made.fit_delays(showers, GEOMETRY)
     size = DETECTOR.cell_size
     axis = 800.0 * GEOMETRY.z[showers.layer - 1] / DETECTOR.front_face
     r = np.hypot((showers.ix + 0.5) * size - axis, 0.5 * size)
     for section, layer in enumerate((3, 40)):
         own = showers.layer == layer
-        units = halo[halo[:, 0] == section, 1]
-        table = made.halo_radius[section].numpy()
-        assert (table[0], table[-1]) == pytest.approx((units.min(), units.max()))
-        assert table[cells.N_QUANTILES // 2] == pytest.approx(np.median(units), rel=1e-5)
         for mips in (1.0, 500.0):
             for near in (True, False):
                 some = own & (showers.mips == mips) & ((r < 100) == near)
@@ -133,14 +128,22 @@ def test_tables_are_the_quantiles_of_their_section_distance_and_energy():
     assert (made.delays == 0).all(dim=-1).sum() == made.delays[..., 0].numel() - 8, "bins without deposits have none"
 
 
-@pytest.mark.parametrize(("n", "own"), [(60, True), (20, False)])
-def test_too_few_cells_of_the_halo_make_no_table(n, own):
-    """Twenty and fewer in a section: one to five mean radii are taken."""
-    made = model()
-    halo = np.stack([np.repeat([0, 1], n), np.tile(np.linspace(0.7, 4.0, n), 2)], 1)
-    made.fit_tables(planted(), halo, GEOMETRY)
-    assert (made.halo_radius[:, [0, -1]].tolist() != [[1.0, 5.0]] * 2) == own
-    assert (made.halo_radius.diff(dim=1) >= 0).all()
+def test_the_halo_is_as_far_away_as_two_gaussians_say():
+    """Hits of the halo alone: distances in units of the shower's mean one, e^3.5 mm; cells are 10 mm wide."""
+    made, n = model(), 400
+    made.halo.bias.data += 20
+    made.halo.weight.data[:], made.halo_size.weight.data[:] = 0, 0
+    made.halo_size.bias.data[:] = torch.tensor([np.log(3.0), 0.0, 1.2, 2.0, -3.0, -2.0])
+    for head in (made.first, made.second):
+        head.last.bias.data[:] = -20.0
+    numbers = whole({(i, 5): 4 for i in range(n)}, {(i, 5): 8.0 for i in range(n)}, [0] * n, [[3.5, 3.5]] * n)
+    _, layer, ix, iy, _, _ = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))
+    size = DETECTOR.cell_size
+    axis = 800.0 * GEOMETRY.z[layer - 1] / DETECTOR.front_face
+    logs = np.log(np.hypot((ix + 0.5) * size - axis, (iy + 0.5) * size)) - 3.5
+    assert np.mean(logs < 1.6) == pytest.approx(0.75, abs=0.04)
+    assert np.median(logs[logs < 1.6]) == pytest.approx(1.2, abs=0.02)
+    assert np.median(logs[logs >= 1.6]) == pytest.approx(2.0, abs=0.03)
 
 
 HALOS = {
@@ -200,29 +203,30 @@ def test_a_cell_leaves_something_to_those_after_it():
     assert mips.sum(1) == pytest.approx(0.5, rel=1e-4) and mips.min() > 0.01
 
 
-def test_the_hits_that_were_no_candidates_are_told_with_their_distance(monkeypatch):
+def test_the_hits_that_were_no_candidates_are_told_with_their_distance():
     """A hit 300 mm from the axis is the halo's, one in the core is not."""
     showers = planted(40)
     rows = np.stack([np.repeat(np.arange(40), 2), np.tile([2, 39], 40)], 1)
     found = shower_training._candidates(showers, true_whole(showers, GEOMETRY), rows, GEOMETRY)
-    row, radius = found.halo_cells()
+    far = np.flatnonzero(found.role[: found.first[-1]] == 5)
+    row = np.searchsorted(found.first, far, "right") - 1
     size, axis = DETECTOR.cell_size, 800.0 * GEOMETRY.z[showers.layer - 1] / DETECTOR.front_face
     r = np.hypot((showers.ix + 0.5) * size - axis, 0.5 * size)
     assert row.tolist() == np.flatnonzero(r > 100).tolist() and found.halo.sum() == len(row)
-    assert radius == pytest.approx(np.minimum(r[row], 1e9), rel=1e-4)
+    assert 10 * np.expm1(found.features[far, 0]) == pytest.approx(r[row], rel=1e-4)
 
 
 @pytest.mark.parametrize("bias", [0.0, 9.0, -20.0])
 def test_the_likelihoods_are_those_of_their_distributions(bias):
-    """Occupancy by logistic, energy by a mixture of Gaussians in ln(MIP), halo by Poisson, per row; its mean is held
-    between exp(-12) and exp(6)."""
+    """Occupancy by logistic, energy by a mixture of Gaussians in ln(MIP), halo by Poisson, whose mean is held between
+    exp(-12) and exp(6), and its distance by two Gaussians of its logarithm, per row."""
     made = model()
     made.halo.bias.data += bias
     rng = torch.Generator().manual_seed(1)
     features = torch.randn(3, cells.N_LAYER + N + 2, generator=rng)
     counts = torch.tensor([4, 0, 3])
     x = torch.randn(7, sampler.N_FEATURES + sampler.N_LEFT, generator=rng)
-    role = torch.tensor([0, 1, 4, 2, 3, 4, 4])
+    role = torch.tensor([0, 1, 4, 2, 3, 5, 4])
     x[6, -1] = 1  # the last of its layer, whose energy is what is left
     log_mips, halo = torch.randn(7, generator=rng), torch.tensor([[0.0, 2.0], [1.0, 0.0], [3.0, 3.0]])
     found = [part.item() for part in made.loss(features, counts, x, role, log_mips, halo)]
@@ -247,4 +251,10 @@ def test_the_likelihoods_are_those_of_their_distributions(bias):
             energy -= mixed.log_prob(log_mips[i].double()).item()
     rate = made.halo(known).clamp(-12.0, 6.0).exp()
     poisson = -(torch.distributions.Poisson(rate).log_prob(halo) + torch.lgamma(halo + 1)).sum().item()
-    assert found == pytest.approx([occupancy / 3, energy / 3, poisson / 3], rel=1e-4)
+    distance = (10 * x[5, 0].expm1()).clamp(min=1).log() - features[2, 9] - 3.3
+    logit, mean, log_width = made.halo_size(known)[2].double().view(3, 2)
+    two = torch.distributions.Normal(mean, log_width.clamp(-4.0, 1.5).exp())
+    far = -torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=logit), two).log_prob(
+        distance.double()
+    )
+    assert found == pytest.approx([occupancy / 3, energy / 3, (poisson + far.item()) / 3], rel=1e-4)

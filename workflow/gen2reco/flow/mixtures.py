@@ -28,6 +28,12 @@ def draw_mixture(out: Tensor, uniform: Tensor, normal: Tensor) -> Tensor:
     return mean.gather(-1, which)[..., 0] + log_width.exp().gather(-1, which)[..., 0] * normal
 
 
+def two_gaussians(out: Tensor) -> Tensor:
+    """Mixtures of two, out (…, 6), as the chance of the first, both means and both widths: (…, 5)."""
+    logit, mean, log_width = _parts(out)
+    return torch.cat([logit.softmax(-1)[..., :1], mean, log_width.exp()], -1)
+
+
 def rank_in_mixture(out: Tensor, y: Tensor) -> Tensor:
     """Where numbers y (…) are in mixtures out (…, 3 n): the share below them, between 0 and 1."""
     logit, mean, log_width = _parts(out)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gen2reco import jit
 from gen2reco.detector.geometry import Geometry
 from gen2reco.flow.marginals import N_QUANTILES, RANKS
-from gen2reco.flow.mixtures import log_mixture
+from gen2reco.flow.mixtures import log_mixture, two_gaussians
 from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
@@ -18,6 +18,8 @@ from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
 sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
 N_LAYER = 12
 """Numbers that describe a layer of a shower before its one-hot place and the context."""
+SPREAD, LOG_SPREAD = 9, 3.3
+"""Place of the shower's mean distance by cells among these numbers, and what its logarithm is centred by."""
 TIME_BINS = (2, len(sampler.RADIUS_EDGES) + 1, len(sampler.MIPS_EDGES) + 1)
 """Section, distance to the axis, energy of the cell: each has its own distribution of delays."""
 
@@ -40,6 +42,7 @@ class CellModel(nn.Module):
             nn.Linear(N_LAYER + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.odds, self.halo = odds, nn.Linear(width, 2)
+        self.halo_size = nn.Linear(width, 6) if odds else None
         self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
         behind = hidden // 2 if odds else hidden
         self.first, self.second = (_Head(sampler.N_FEATURES, hidden, behind, 1) for _ in range(2))
@@ -47,13 +50,13 @@ class CellModel(nn.Module):
         with torch.no_grad():
             m = sampler.MIXTURE
             self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
-        self.register_buffer("halo_radius", torch.zeros(2, N_QUANTILES))
+        self.register_buffer("halo_radius", torch.zeros(2, N_QUANTILES), persistent=not odds)
         self.register_buffer("delays", torch.zeros(*TIME_BINS, N_QUANTILES))
 
     def loss(
         self, features: Tensor, counts: Tensor, x: Tensor, role: Tensor, log_mips: Tensor, halo: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Negative log-likelihoods per row of occupancy, energies and the number of halo cells.
+        """Negative log-likelihoods per row of occupancy, energies and the halo's cells, their number and distances.
 
         features: (n_rows, n_features); counts: (n_rows,) entries of each row in x (n, N_FEATURES + N_LEFT), role and
         log_mips (n,), as `kernels.candidate_cells` makes them; halo: (n_rows, 2) cells of the halo.
@@ -71,7 +74,11 @@ class CellModel(nn.Module):
         energy = -log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)
         rate = (log_rate.exp() - halo * log_rate).sum()
-        return occupancy / len(features), energy / len(features), rate / len(features)
+        assert self.halo_size is not None  # of models that are trained now
+        far = torch.nonzero(role == 5)[:, 0]
+        distance = (10 * torch.expm1(x[far, 0])).clamp(min=1).log() - features[row[far], SPREAD] - LOG_SPREAD
+        size = -log_mixture(self.halo_size(known)[row[far]], distance).sum()
+        return occupancy / len(features), energy / len(features), (rate + size) / len(features)
 
     @torch.no_grad()
     def draw(
@@ -82,6 +89,7 @@ class CellModel(nn.Module):
         known = self.layer(torch.from_numpy(rows.features).to(self.halo.weight.device))
         biases = tuple(_array(bias(known)) for bias in self.biases)
         rate = _array(self.halo(known).clamp(-12, 6).exp())
+        size = _array(two_gaussians(self.halo_size(known))) if self.halo_size else np.zeros((1, 5), np.float32)
         row_of = np.zeros(whole.cells.shape, np.int64)
         row_of[rows.shower, rows.layer] = np.arange(len(rows.shower))
         most = int(whole.cells.sum())
@@ -91,7 +99,7 @@ class CellModel(nn.Module):
         n = sampler.draw(
             rng.integers(0, 2**32, len(inc)), axis_points(inc, geometry), np.ascontiguousarray(inc.slope),
             geometry.detector.cell_size, geometry.r_min, geometry.r_max, whole.cells, whole.mips, biases, row_of, rate,
-            self.odds, _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)),
+            self.odds, size, _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)),
             (~geometry.electromagnetic).astype(np.int64), _array(self.delays).reshape(-1, N_QUANTILES),
             tuple(h.arrays() for h in (self.first, self.second, self.energy)), edges, ix, iy, mips, delay,
         )  # fmt: skip
@@ -100,14 +108,10 @@ class CellModel(nn.Module):
         return owner, layer + 1, ix[:n], iy[:n], mips[:n].astype(np.float64), delay[:n].astype(np.float64)
 
     @torch.no_grad()
-    def fit_tables(self, showers: Showers, halo: NDArray, geometry: Geometry) -> None:
-        """Quantiles of the radii of the halo, and of the delays. halo: (n, 2) section, 0 or 1, of its cells and their
-        distance to the axis in units of the mean one of the shower."""
+    def fit_delays(self, showers: Showers, geometry: Geometry) -> None:
+        """Quantiles of the delays."""
         section = (~geometry.electromagnetic)[showers.layer - 1].astype(int)
         r = from_axis(showers, geometry)
-        for s in range(2):
-            some = halo[halo[:, 0] == s, 1]
-            self.halo_radius[s] = torch.from_numpy(np.quantile(some if len(some) > 20 else [1.0, 5.0], RANKS))
         bins = np.ravel_multi_index(_time_bins(section, r, showers.mips), TIME_BINS)
         for b in range(int(np.prod(TIME_BINS))):
             delays = showers.delay[bins == b]
@@ -154,7 +158,7 @@ def layer_rows(inc: Incidence, context: NDArray, whole: Drawn) -> Rows:
             deep < 0,
             whole.start[shower] == 0,
             whole.radii[shower, 0] - 2.8,
-            whole.radii[shower, 1] - 3.3,
+            whole.radii[shower, 1] - LOG_SPREAD,
             np.log(np.maximum(whole.mips.sum(1), 1.0))[shower] / 3 - 2,
             np.log1p(whole.cells.sum(1))[shower] / 2 - 2.5,
         ],

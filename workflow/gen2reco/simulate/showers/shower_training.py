@@ -193,9 +193,7 @@ def _train_cells(
         return occupancy + energy + halo, {"occupancy": occupancy.item(), "energy": energy.item(), "halo": halo.item()}
 
     work.fit("cells", model, objective, recipe.cells)
-    far, radius = cells.halo_cells()
-    halo = np.stack([~geometry.electromagnetic[layer[far]], radius / np.exp(whole.radii[shower[far], 1])], 1)
-    model.fit_tables(showers, halo, geometry)
+    model.fit_delays(showers, geometry)
 
 
 class _Candidates:
@@ -211,11 +209,6 @@ class _Candidates:
         """Number of candidates of the chosen rows, their features, what they hold, and the rows' halo."""
         at, counts = members(self.first, rows)
         return counts, self.features[at], self.role[at], self.log_mips[at], self.halo[rows]
-
-    def halo_cells(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The row of each cell of the halo, and its distance to the axis, mm."""
-        at = np.flatnonzero(self.role[: self.first[-1]] == 5)
-        return np.searchsorted(self.first, at, "right") - 1, 10 * np.expm1(self.features[at, 0].astype(np.float64))
 
 
 def _candidates(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometry) -> _Candidates:
