@@ -157,4 +157,4 @@ def facts_without_showers(backend: Learned, lists: list[list[dict]]) -> dict:
     events = events_of(lists)
     at_face = enter(events, backend.detector)
     valid = backend.range.valid(incidence(at_face))
-    return face_facts(events, at_face) | backend._facts(at_face[~valid], int(valid.sum()))
+    return face_facts(events, at_face) | backend._facts(at_face[~valid], at_face[valid])

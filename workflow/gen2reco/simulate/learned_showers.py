@@ -82,6 +82,7 @@ class Learned(Backend):
                 f"{detector.n_layers}; give a model that was trained for it"
             )
         self.layers: dict[str, str] = {family: sizes.layers for family, sizes in config.families.items()}
+        self.species = {family: config.species[family] for family in config.families}
         if options.network == "teacher" and "flow" not in self.layers.values():
             ways = ", ".join(sorted(set(self.layers.values())))
             raise InputError(f"{self.model.folder}: a {ways} has no teacher; leave `network` out")
@@ -201,7 +202,7 @@ class Learned(Backend):
     def _facts(self, outside: AtFace, inside: AtFace) -> dict:
         reasons = self.range.reasons(incidence(outside))
         pdg = self.range.nearest(incidence(inside))[0].pdg
-        number = {name: int(np.isin(pdg, one.conditioning.species).sum()) for name, one in self.families.items()}
+        number = {family: int(np.isin(pdg, codes).sum()) for family, codes in self.species.items()}
         return {
             "showers": len(inside),
             f"particles_outside_to_{self.fallback}": len(outside),
