@@ -177,15 +177,20 @@ def test_how_many_hits_are_of_the_halo_follows_from_the_others_odds(what):
     assert seen == pytest.approx(expected / expected.sum(), abs=0.015)
 
 
+def energies(n: int, hits: int, mips: float, log_mean: float, log_width: float) -> np.ndarray:
+    """Energies (n, hits) of layers that share some MIP, drawn by one Gaussian of ln(MIP) and its logarithmic width."""
+    made = model()
+    made.halo.bias.data -= 20
+    made.energy.last.weight.data[:] = 0
+    made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, log_mean, 0, 0, 0, log_width, 0, 0, 0])
+    numbers = whole({(i, 5): hits for i in range(n)}, {(i, 5): mips for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
+    drawn = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))
+    return drawn[4].reshape(n, hits)
+
+
 def test_energies_of_a_layer_add_up_and_follow_what_they_were_drawn_by():
     """Two cells that share 1,000 MIP: one is drawn by the mixture, the other takes the rest."""
-    made, n = model(), 2000
-    made.halo.bias.data -= 20
-    made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
-    made.energy.last.weight.data[:] = 0
-    made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, 1, 0, 0, 0, -1.0, 0, 0, 0])
-    numbers = whole({(i, 5): 2 for i in range(n)}, {(i, 5): 1000.0 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
-    mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4].reshape(n, 2)
+    mips = energies(2000, 2, 1000.0, 1.0, -1.0)
     assert mips.sum(1) == pytest.approx(1000.0, rel=1e-5)
     logs = np.log(mips.min(1))
     assert stats.kstest(logs, stats.norm(1.0, np.exp(-1.0)).cdf).pvalue > 1e-3
@@ -193,13 +198,7 @@ def test_energies_of_a_layer_add_up_and_follow_what_they_were_drawn_by():
 
 def test_a_cell_leaves_something_to_those_after_it():
     """Six cells of half a MIP together, drawn by a mixture that would have every one take more."""
-    made, n = model(), 50
-    made.halo.bias.data -= 20
-    made.halo_radius[:] = torch.linspace(1, 5, cells.N_QUANTILES)
-    made.energy.last.weight.data[:] = 0
-    made.energy.last.bias.data[:] = torch.tensor([9.0, 0, 0, 0, 3, 0, 0, 0, -3.0, 0, 0, 0])
-    numbers = whole({(i, 5): 6 for i in range(n)}, {(i, 5): 0.5 for i in range(n)}, [0] * n, [[3.0, 3.0]] * n)
-    mips = made.draw(straight(n), np.zeros((n, 2)), numbers, GEOMETRY, np.random.default_rng(4))[4].reshape(n, 6)
+    mips = energies(50, 6, 0.5, 3.0, -3.0)
     assert mips.sum(1) == pytest.approx(0.5, rel=1e-4) and mips.min() > 0.01
 
 

@@ -16,7 +16,7 @@ from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate import pythia_engine
-from gen2reco.generate.hadronize.dataset import ALPHA_S, PT0_REF
+from gen2reco.generate.hadronize.dataset import ALPHA_S
 from gen2reco.generate.hadronize.decays import Decays, Particles, joined
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
 from gen2reco.generate.hadronize.load import GenerationConfig, experimental, load
@@ -93,7 +93,7 @@ class Learned(Backend):
         if reason := experimental(self._opened, self._config):
             logger.warning("generate ml: model `%s` is experimental: %s", self._opened.folder.name, reason)
         settings = pythia_engine.settings_of(self._process.settings)
-        beams = _beams(self._process)
+        beams = _beams(self._process, settings)
         self._domain, self._fresh = self._networks(beams, settings), True
         self._foreign = self._foreign_run(beams, settings)
         if self._foreign and self.options.outside != "pythia8":
@@ -103,10 +103,9 @@ class Learned(Backend):
         self._source, self._decays = _source(self._process), Decays()
 
     def _networks(self, beams: Beams, settings: "pythia8mc.Pythia") -> Dijet | QuarkPair:
-        model, alpha_s, mpi = load(self._opened), settings.parm(ALPHA_S), self._process.mpi
+        model, alpha_s = load(self._opened), settings.parm(ALPHA_S)
         if isinstance(model, DijetHadronizer):
-            on = pythia_engine.interactions(settings) if mpi is None else mpi
-            pt0_ref = settings.parm(PT0_REF) if on else None
+            pt0_ref = pythia_engine.pt0_ref(settings, self._process.mpi)
             return Dijet(model, self._config.range, beams.sqrt_s, alpha_s, pt0_ref)
         return QuarkPair(model, self._config.range, alpha_s)
 
@@ -180,15 +179,14 @@ class Learned(Backend):
         return _lists(self._decays(joined(hadrons), rng), len(events)), total
 
 
-def _beams(process: Pythia8Process | LheProcess) -> Beams:
-    if isinstance(process, LheProcess):
-        return beams_of_file(process)
-    return beams_of(pythia_engine.settings_of(process.settings))
+def _beams(process: Pythia8Process | LheProcess, settings: "pythia8mc.Pythia") -> Beams:
+    """The beams of a process, with its settings read."""
+    return beams_of_file(process) if isinstance(process, LheProcess) else beams_of(settings)
 
 
 def _shipped(process: Pythia8Process | LheProcess) -> str:
     """The name of the shipped model of a process's beams. Raises InputError where there is none."""
-    pdg = _beams(process).pdg
+    pdg = _beams(process, pythia_engine.settings_of(process.settings)).pdg
     if name := SHIPPED.get((max(pdg), min(pdg))):
         return name
     raise InputError(f"generate ml: no model ships for beams {pdg[0]}, {pdg[1]}; give one by `model` (--option model=)")

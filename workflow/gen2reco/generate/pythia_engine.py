@@ -117,6 +117,12 @@ def interactions(pythia: "pythia8mc.Pythia") -> bool:
     return pythia.flag("PartonLevel:MPI") and pythia.flag("PartonLevel:all")
 
 
+def pt0_ref(pythia: "pythia8mc.Pythia", mpi: bool | None) -> float | None:
+    """pT0Ref of multiparton interactions (GeV), none without these. mpi: whether a process has them; None: as set."""
+    on = interactions(pythia) if mpi is None else mpi
+    return pythia.parm("MultipartonInteractions:pT0Ref") if on else None
+
+
 def merges(pythia: "pythia8mc.Pythia") -> bool:
     """Whether events are merged (CKKW-L, UMEPS, NL3, UNLOPS), which vetoes or reweights them."""
     switches = (entry.name for key, entry in pythia.settings.getFlagMap("merging:do").items())

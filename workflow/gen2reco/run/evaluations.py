@@ -13,19 +13,20 @@ from gen2reco.files import write_text
 from gen2reco.run.model_folder import EVALUATION, MAX_CONFIG
 
 Word = Annotated[str, StringConstraints(pattern=r"^[^\x00\n]*$", max_length=500)]
+Key = Annotated[str, StringConstraints(pattern=r"^[^\x00\n]+$", max_length=500)]
 Number = Annotated[float, Field(strict=True)]
 
 
-class _Tolerant(BaseModel):
-    """What is used of the file; other keys are for people."""
+class Tolerant(BaseModel):
+    """What is used of a larger file; other keys are for people."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Judged(_Tolerant):
+class Judged(Tolerant):
     """A metric of a model on held-out events."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[^\x00\n]+$", max_length=500)]
+    name: Key
     value: Number
     uncertainty: Number | None = None
     n: int | None = None
@@ -33,14 +34,14 @@ class Judged(_Tolerant):
     sample: Word | None = None
 
 
-class HeldOut(_Tolerant):
+class HeldOut(Tolerant):
     """The events that a model was judged on."""
 
     name: Word = ""
     digest: Word | None = None
 
 
-class Evaluation(_Tolerant):
+class Evaluation(Tolerant):
     """How good a model is."""
 
     sample: HeldOut

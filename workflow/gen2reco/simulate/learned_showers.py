@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from gen2reco.simulate.showers.shower_model import FamilyModel
 
 RELEASE = Path(__file__).parent / "release"
-MANY_STEPS = ("flow", "meanflow", "diffusion")
-"""Layers that are drawn by as many evaluations as wanted; others by one."""
 REMEDY = "simulate them by geant4, or set `outside: geant4` (`--option outside=geant4`) to have it so"
 
 
@@ -197,11 +195,15 @@ class Learned(Backend):
 
     def _evaluations(self, family: str) -> int:
         """Network evaluations of a shower of a family."""
-        return self.evaluations if self.layers[family] in MANY_STEPS else 1
+        from gen2reco.flow.families import FAMILIES
+
+        layers = self.layers[family]
+        many = layers == "flow" or (layers in FAMILIES and FAMILIES[layers].iterative)
+        return self.evaluations if many else 1
 
     def _facts(self, outside: AtFace, inside: AtFace) -> dict:
         reasons = self.range.reasons(incidence(outside))
-        pdg = self.range.nearest(incidence(inside))[0].pdg
+        pdg = self.range.stand_ins(inside.pdg)
         number = {family: int(np.isin(pdg, codes).sum()) for family, codes in self.species.items()}
         return {
             "showers": len(inside),

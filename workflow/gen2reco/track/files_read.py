@@ -4,15 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from gen2reco.run.evaluations import Key, Number, Tolerant, Word
+
 NAME = r"^[a-z0-9_]{1,100}$"
 """Names that become folders, or names in MLflow."""
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
-Word = Annotated[str, StringConstraints(pattern=r"^[^\x00\n]*$", max_length=500)]
-Key = Annotated[str, StringConstraints(pattern=r"^[^\x00\n]+$", max_length=500)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 Step = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-Number = Annotated[float, Field(strict=True)]
 Amount = Annotated[float, Field(strict=True, ge=0, le=1e18, allow_inf_nan=False)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Kept = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}/[A-Za-z0-9_.-]{1,200}$")]
@@ -21,12 +20,6 @@ Kept = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}/[A-Za-z0-9_.-]{1
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class _Tolerant(BaseModel):
-    """Of a larger file, the part that is tracked."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class _Event(_Strict):
@@ -97,7 +90,7 @@ EVENT: TypeAdapter = TypeAdapter(
 """One line of a spool."""
 
 
-class Choice(_Tolerant):
+class Choice(Tolerant):
     """A stage in a plan."""
 
     backend: Word = ""
@@ -111,7 +104,7 @@ class Choice(_Tolerant):
     options: dict[Key, Any] = {}
 
 
-class Entry(_Tolerant):
+class Entry(Tolerant):
     """A sample in a plan."""
 
     events: Count = 0
@@ -119,7 +112,7 @@ class Entry(_Tolerant):
     stages: dict[Name, Choice] = {}
 
 
-class PlanLock(_Tolerant):
+class PlanLock(Tolerant):
     """A plan, as far as it is tracked."""
 
     name: Name | None = None
@@ -134,7 +127,7 @@ class PlanLock(_Tolerant):
     licence: Word | None = None
 
 
-class Row(_Tolerant):
+class Row(Tolerant):
     """A metric of a report."""
 
     stage: Word
@@ -146,7 +139,7 @@ class Row(_Tolerant):
     headline: bool = False
 
 
-class Decided(_Tolerant):
+class Decided(Tolerant):
     """The number that decides an answer of a report; nothing where none does."""
 
     stage: Word = ""
@@ -155,7 +148,7 @@ class Decided(_Tolerant):
     uncertainty: Number | None = None
 
 
-class Answer(_Tolerant):
+class Answer(Tolerant):
     """What a report says of one candidate for one use."""
 
     use: Word
@@ -166,7 +159,7 @@ class Answer(_Tolerant):
     decided_by: Decided = Decided()
 
 
-class Answers(_Tolerant):
+class Answers(Tolerant):
     """The answers of a report."""
 
     reference: Word

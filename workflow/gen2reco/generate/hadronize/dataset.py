@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 ALPHA_S = "TimeShower:alphaSvalue"
 ALPHA_S_DEFAULT = 0.1365
-PT0_REF = "MultipartonInteractions:pT0Ref"
+PT0_REF_DEFAULT = 2.28
+"""GeV."""
 N_FLAVOURS = 5
 
 
@@ -58,26 +59,24 @@ class Prepared:
     conditions: np.ndarray
 
 
-def alpha_s_of(path: Path | str) -> float:
-    """The alpha_s of final-state showers that a file was made with, as its provenance states. Raises InputError."""
-    process = _process_of(path)
-    return pythia_engine.settings_of(process.settings).parm(ALPHA_S) if process else ALPHA_S_DEFAULT
+class Made(NamedTuple):
+    """How the events of a file were made, as its provenance states."""
+
+    alpha_s: float
+    """Of final-state showers at the Z mass."""
+    pt0_ref: float | None
+    """Of multiparton interactions, GeV; none without these."""
+    endcap: tuple[float, float] | None
+    """The range of |eta| in which a hard parton was required."""
 
 
-def pt0_ref_of(path: Path | str) -> float | None:
-    """The pT0Ref of multiparton interactions (GeV) that a file was made with, as its provenance states; none without
-    such interactions. Raises InputError."""
+def made_of(path: Path | str) -> Made:
+    """How a file's events were made; where nothing is stated, as Pythia8 comes. Raises InputError."""
     process = _process_of(path)
     settings = pythia_engine.settings_of(process.settings if process else [])
-    on = pythia_engine.interactions(settings) if process is None or process.mpi is None else process.mpi
-    return settings.parm(PT0_REF) if on else None
-
-
-def endcap_of(path: Path | str) -> tuple[float, float] | None:
-    """The range of |eta| in which a file's events were required to have a hard parton, as its provenance states. Raises
-    InputError."""
-    process = _process_of(path)
-    return process.filter.abs_eta if process and process.filter else None
+    mpi, wanted = (process.mpi, process.filter) if process else (None, None)
+    pt0_ref = pythia_engine.pt0_ref(settings, mpi)
+    return Made(settings.parm(ALPHA_S), pt0_ref, wanted.abs_eta if wanted else None)
 
 
 def _process_of(path: Path | str) -> Pythia8Process | None:
@@ -107,7 +106,7 @@ def read_events(path: Path | str, most: int | None = None) -> Events:
         np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
         q / np.linalg.norm(q, axis=1, keepdims=True),
         flattened(quarks.pdg).astype(np.int64),
-        np.full(n, alpha_s_of(path)),
+        np.full(n, made_of(path).alpha_s),
         energy,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
-from gen2reco.generate.hadronize.dataset import Prepared, alpha_s_of, flattened, numbers_of_entries, pt0_ref_of
+from gen2reco.generate.hadronize.dataset import Prepared, flattened, made_of, numbers_of_entries
 from gen2reco.generate.hadronize.dijet_encoding import encode
 from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
 from gen2reco.generate.hadronize.group_sums import sums
@@ -41,7 +41,7 @@ def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
     fits = np.all(numbers_of_entries(hard.pdg) == 4) and np.isin(codes, dijets.PARTONS).all()
     if not (fits and np.all(flattened(hard.status).reshape(-1, 4) == [21, 21, 23, 23])):
         raise InputError(f"{path}: expected events of two partons (gluons, quarks up to beauty) that become two")
-    n = len(table)
+    n, made = len(table), made_of(path)
     energy = np.bincount(np.repeat(np.arange(n), numbers_of_entries(particles.pdg)), flattened(particles.energy), n)
     four = np.stack([flattened(hard[c]) for c in ("px", "py", "pz", "energy")], -1).reshape(n, 4, 4)
     forward = np.where(four[:, :1, 2] >= 0, [[0, 1, 2, 3]], [[1, 0, 2, 3]])  # the one along +z first
@@ -52,8 +52,8 @@ def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
         flattened(particles.pdg).astype(np.int64),
         np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
         Hardest(pdg, color, anticolor, np.take_along_axis(four, forward[..., None], 1), energy),
-        np.full(n, alpha_s_of(path)),
-        np.full(n, pt0_ref_of(path), float),
+        np.full(n, made.alpha_s),
+        np.full(n, made.pt0_ref, float),
         energy,
     )
 

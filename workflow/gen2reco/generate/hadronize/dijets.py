@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gen2reco.generate.hadronize.dataset import ALPHA_S_DEFAULT, PT0_REF_DEFAULT
+
 JETS, GROUPS = 4, 6
 """Jets of the two hard partons, two more; then what is in no jet, forward and backward."""
 SHAPES = tuple(f"{name}_{jet}" for name in ("log_pt", "y", "phi", "log_mass") for jet in range(JETS))
@@ -62,7 +64,7 @@ def _turned(p: np.ndarray, phi: np.ndarray, side: np.ndarray) -> np.ndarray:
 def tune(alpha_s: np.ndarray, pt0_ref: np.ndarray) -> np.ndarray:
     """The strong coupling of final-state showers and pT0Ref of multiparton interactions (GeV; NaN without these), about
     Pythia8's own: (n, N_TUNE)."""
-    return np.column_stack([(alpha_s - 0.1365) / 0.01, np.nan_to_num((pt0_ref - 2.28) / 0.2)])
+    return np.column_stack([(alpha_s - ALPHA_S_DEFAULT) / 0.01, np.nan_to_num((pt0_ref - PT0_REF_DEFAULT) / 0.2)])
 
 
 def known(hard: Hardest, tuned: np.ndarray | None = None) -> tuple[np.ndarray, Frame]:

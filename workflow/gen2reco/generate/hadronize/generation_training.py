@@ -29,7 +29,7 @@ from gen2reco.flow.trainings import Trained
 from gen2reco.flow.warm_start import Parent
 from gen2reco.generate.hadronize import dataset, hemispheres
 from gen2reco.generate.hadronize.dataset import Prepared, prepare, read_events, species_of
-from gen2reco.generate.hadronize.dijet_dataset import prepare_dijets, read_dijets
+from gen2reco.generate.hadronize.dijet_dataset import DijetEvents, prepare_dijets, read_dijets
 from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe
 from gen2reco.generate.hadronize.hemisphere_features import features
 from gen2reco.generate.hadronize.load import NETWORKS, AnyHadronizer, GenerationConfig
@@ -74,8 +74,9 @@ def load_data(
 
 def _prepare(recipe: GenerationRecipe, files: DataFiles, folder: Path, earlier: Architecture | None) -> None:
     (read, encode), samples = _DATA[recipe.domain], files.paths
-    process_range(samples, recipe.domain)  # that they belong together
     events = [read(path, recipe.events) for path in samples]
+    if recipe.domain == "dijet":
+        _check_interactions(samples, events)
     energies = np.concatenate([e.sqrt_s for e in events])
     if np.ptp(energies) > 1e-3 * energies.mean():
         raise InputError(
@@ -331,19 +332,24 @@ Trained on {len(files.paths)} particles records made by {files.made_by("generate
     return Trained(KIND, config, {}, weights, card)
 
 
+def _check_interactions(samples: list[Path], events: list[DijetEvents]) -> None:
+    """Raises InputError for samples with and without multiparton interactions."""
+    without = [bool(np.isnan(e.pt0_ref).all()) for e in events]
+    if any(without) and not all(without):
+        path = samples[without.index(True)]
+        raise InputError(f"{path}: has no multiparton interactions, other samples have; train on either")
+
+
 def process_range(samples: list[Path], domain: str) -> dict[str, list[float]]:
     """The part of the valid range that the samples' process gives: alpha_s, pT0Ref of multiparton interactions of
-    hadrons, and |eta| of the endcap in which a hard parton was demanded, if all demanded one. Raises InputError for
-    samples with and without multiparton interactions."""
-    alpha_s, endcaps = [dataset.alpha_s_of(path) for path in samples], [dataset.endcap_of(path) for path in samples]
-    pt0_ref = [dataset.pt0_ref_of(path) if domain == "dijet" else None for path in samples]
+    hadrons, and |eta| of the endcap in which a hard parton was demanded, if all demanded one."""
+    made = [dataset.made_of(path) for path in samples]
+    alpha_s = [one.alpha_s for one in made]
+    pt0_ref = [one.pt0_ref for one in made if one.pt0_ref is not None and domain == "dijet"]
+    endcaps = [one.endcap for one in made if one.endcap]
     found = {"alpha_s": [min(alpha_s), max(alpha_s)]}
-    if with_them := [value for value in pt0_ref if value is not None]:
-        if len(with_them) < len(samples):
-            without = samples[pt0_ref.index(None)]
-            raise InputError(f"{without}: has no multiparton interactions, other samples have; train on either")
-        found["pt0_ref"] = [min(with_them), max(with_them)]
-    stated = [endcap for endcap in endcaps if endcap]
-    if len(stated) == len(endcaps):
-        found["endcap_abs_eta"] = [min(low for low, _ in stated), max(high for _, high in stated)]
+    if pt0_ref:
+        found["pt0_ref"] = [min(pt0_ref), max(pt0_ref)]
+    if len(endcaps) == len(made):
+        found["endcap_abs_eta"] = [min(low for low, _ in endcaps), max(high for _, high in endcaps)]
     return found

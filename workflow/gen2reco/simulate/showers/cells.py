@@ -15,7 +15,7 @@ from gen2reco.simulate.showers.data import Showers
 from gen2reco.simulate.showers.incidence import Incidence
 from gen2reco.simulate.showers.layer_model import Drawn, axis_points, from_axis
 
-sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window"))
+sampler = jit.load("gen2reco.simulate.showers.kernels.sampler", ("maths", "window", "energies"))
 N_LAYER = 12
 """Numbers that describe a layer of a shower before its one-hot place and the context."""
 SPREAD, LOG_SPREAD = 9, 3.3
@@ -89,7 +89,11 @@ class CellModel(nn.Module):
         known = self.layer(torch.from_numpy(rows.features).to(self.halo.weight.device))
         biases = tuple(_array(bias(known)) for bias in self.biases)
         rate = _array(self.halo(known).clamp(-12, 6).exp())
-        size = _array(two_gaussians(self.halo_size(known))) if self.halo_size else np.zeros((1, 5), np.float32)
+        size = (
+            _array(two_gaussians(self.halo_size(known)))
+            if self.halo_size
+            else np.zeros((len(rows.shower), 5), np.float32)
+        )
         row_of = np.zeros(whole.cells.shape, np.int64)
         row_of[rows.shower, rows.layer] = np.arange(len(rows.shower))
         most = int(whole.cells.sum())

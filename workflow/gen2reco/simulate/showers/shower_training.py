@@ -215,7 +215,7 @@ def _candidates(showers: Showers, whole: Drawn, rows: NDArray, geometry: Geometr
     cells, _ = showers.per_layer(geometry.n_layers)
     edges = showers.first[:-1, None] + np.concatenate([np.zeros((len(cells), 1), int), np.cumsum(cells, 1)], 1)
     seeds = np.random.default_rng(0).integers(0, 2**32, len(rows))
-    kernel = jit.load("gen2reco.simulate.showers.kernels.candidate_cells", ("maths", "window")).candidates
+    kernel = jit.load("gen2reco.simulate.showers.kernels.candidate_cells", ("maths", "window", "energies")).candidates
     room, done = ROOM * (len(rows) + 50), -1
     while done < len(rows):
         out = _Candidates(len(rows), room)

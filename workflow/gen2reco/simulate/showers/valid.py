@@ -69,8 +69,11 @@ class Range:
         energy = np.clip(inc.energy, *self.energy)
         steep = np.maximum(inc.steepness, 1e-9)
         slope = inc.slope * (np.clip(steep, *self.steepness) / steep)[:, None]
-        pdg = np.where(np.isin(inc.pdg, self.species), inc.pdg, _like(inc.pdg))
-        return replace(inc, pdg=pdg, energy=energy, slope=slope), inc.energy / energy
+        return replace(inc, pdg=self.stand_ins(inc.pdg), energy=energy, slope=slope), inc.energy / energy
+
+    def stand_ins(self, pdg: NDArray) -> NDArray[np.int64]:
+        """The species that are drawn for particles: theirs, or that which stands for it."""
+        return np.where(np.isin(pdg, self.species), pdg, _like(pdg))
 
 
 def _like(pdg: NDArray) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import numpy as np
 from numba import float32, float64, int64, uint8
 
 from gen2reco.jit import compiled
+from gen2reco.simulate.showers.kernels.energies import hottest_first, what_is_left
 from gen2reco.simulate.showers.kernels.maths import inner
 from gen2reco.simulate.showers.kernels.window import (
     N_FEATURES,
@@ -12,12 +13,10 @@ from gen2reco.simulate.showers.kernels.window import (
     at_of,
     empty_window,
     hit_features,
-    hottest_first,
     place_of,
     prepare,
     remaining_radius,
     take,
-    what_is_left,
 )
 
 _f4, _f8, _i8 = float32[::1], float64[::1], int64[::1]

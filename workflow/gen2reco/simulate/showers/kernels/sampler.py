@@ -14,13 +14,12 @@ from numba import boolean, float32, float64, int64, njit, types
 from numpy.typing import NDArray
 
 from gen2reco.jit import compiled
+from gen2reco.simulate.showers.kernels.energies import MIXTURE, N_LEFT, draw_energies, draw_shares
 from gen2reco.simulate.showers.kernels.maths import (
     HEAD,
     add_logistic,
     arrivals,
-    behind,
     exponential,
-    first_layer,
     head,
     inner,
     largest,
@@ -33,9 +32,7 @@ from gen2reco.simulate.showers.kernels.maths import (
 )
 from gen2reco.simulate.showers.kernels.window import (
     CORE,
-    LEAST,
     N_FEATURES,
-    N_LEFT,
     NONE,
     SIDE,
     add_moments,
@@ -43,25 +40,16 @@ from gen2reco.simulate.showers.kernels.window import (
     at_of,
     distance,
     empty_window,
-    hit_features,
-    hottest_first,
     place_of,
     prepare,
     remaining_radius,
     take,
-    what_is_left,
 )
 
 __all__ = ["CORE", "MIPS_EDGES", "MIXTURE", "N_FEATURES", "N_LEFT", "RADIUS_EDGES", "draw"]
-MIXTURE = 4
-"""Gaussians of the logarithm of a cell's energy."""
-TRIES = 16
-"""A hit's energy is drawn so many times at most, until it leaves some to each hit after it."""
-SOFT = 3.0
-"""MIP; the energy above which cells absorb most of what is missing to the layer's energy."""
 RADIUS_EDGES, MIPS_EDGES = (15.0, 50.0), (3.0, 15.0, 60.0, 250.0)
 """Edges of the distances to the axis (mm) and of the energies of cells whose delays are distributed alike."""
-_NEVER, _ONE, _MOST = np.float32(-1e4), np.float32(1), np.float32(80)
+_NEVER, _ONE, _MOST, _FAR = np.float32(-1e4), np.float32(1), np.float32(80), np.float32(1e30)
 
 
 class Room(NamedTuple):
@@ -82,47 +70,6 @@ def room_for(most, width):
     features = np.zeros((most, N_FEATURES), np.float32)
     mixture, keys = np.empty((most, 3 * MIXTURE), np.float32), np.empty(most, np.float32)
     return Room(shapes[0], shapes[1], mixture, features, keys, np.empty(most, np.int64))
-
-
-@inner
-def share(mips, start, stop, target):
-    """Bring the energies of a layer to their sum; cells of many MIPs absorb more than those of one."""
-    total, soft = 0.0, 0.0
-    for h in range(start, stop):
-        total += mips[h]
-        soft += mips[h] * mips[h] / (mips[h] + SOFT)
-    if total <= 0:
-        return
-    a = (target - total) / max(soft, 1e-9)
-    for h in range(start, stop):
-        if -0.7 < a < 3.0:
-            mips[h] *= 1 + a * mips[h] / (mips[h] + SOFT)
-        else:
-            mips[h] *= target / total
-
-
-@inner
-def weigh(mix, h):
-    """Bring a mixture mix[h], logits, means, logarithms of the widths, to weights, means, widths."""
-    top = mix[h, 0]
-    for m in range(1, MIXTURE):
-        top = max(top, mix[h, m])
-    for m in range(MIXTURE):
-        mix[h, m] = np.exp(mix[h, m] - top)
-        mix[h, 2 * MIXTURE + m] = np.exp(min(max(mix[h, 2 * MIXTURE + m], np.float32(-4)), np.float32(1.5)))
-
-
-@inner
-def energy_of(mix, h, state):
-    """Draw from a mixture of Gaussians of the logarithm, mix[h]: weights, means, widths."""
-    total = np.float32(0)
-    for m in range(MIXTURE):
-        total += mix[h, m]
-    u, which = uniform(state) * total - mix[h, 0], 0
-    while u > 0 and which < MIXTURE - 1:
-        which += 1
-        u -= mix[h, which]
-    return np.exp(mix[h, MIXTURE + which] + mix[h, 2 * MIXTURE + which] * normal(state))
 
 
 @inner
@@ -173,7 +120,7 @@ def halo_of(keys, n, count, rate, state):
         mean += p
         variance += p * (_ONE - p)
         free += np.int32(keys[k] > _NEVER)
-    log_rate, best, found = np.log(max(rate, np.float32(1e-6))), np.float32(-np.inf), count
+    log_rate, best, found = np.log(max(rate, np.float32(1e-6))), -_FAR, count
     for halo in range(max(count - free, 0), count + 1):
         off = count - halo - mean
         score = halo * log_rate - log_factorial(halo) - np.float32(0.5) * off * off / variance
@@ -185,26 +132,9 @@ def halo_of(keys, n, count, rate, state):
 
 @inner
 def draw_half(
-    window,
-    place,
-    n,
-    half,
-    count,
-    bias,
-    weights,
-    rate,
-    odds,
-    size,
-    radii,
-    section,
-    spread,
-    ix,
-    iy,
-    start,
-    at,
-    room,
+    window, place, n, half, count, bias, weights, rate, odds, size, radii, section, spread, ix, iy, start, at, room,
     state,
-):
+):  # fmt: skip
     """Draw one half of a layer's `count` hits, those from `start` on being taken; returns the index of the next hit.
     rate: of the halo's hits in this half; odds: whether the number of these is drawn given the candidates' odds; size,
     radii: see `how_far`."""
@@ -234,49 +164,6 @@ def draw_half(
     for _ in range(halo):
         at += draw_halo(window.number, place, odds, size, radii, section, spread, ix, iy, start, at, state)
     return at
-
-
-@inner
-def draw_energies(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
-    """Energies of a layer's hits [start, stop), each by itself, then brought to `target` MIP."""
-    n = stop - start
-    features, mix = room.features[:n], room.mixture[:n]
-    hit_features(window, place, ix, iy, start, stop, features)
-    head(features, bias, weights, room.hidden, mix)
-    for h in range(n):
-        weigh(mix, h)
-        mips[start + h] = energy_of(mix, h, state)
-    share(mips, start, stop, target)
-
-
-@inner
-def draw_shares(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
-    """Energies of a layer's hits [start, stop), which add up to `target` MIP: one after the other, the probably hottest
-    first, each given what is left; the last one takes it all."""
-    n, left, order = stop - start, np.float32(target), room.order
-    if n == 0:
-        return
-    features, mix, hidden = room.features[:n], room.mixture, room.hidden
-    hit_features(window, place, ix, iy, start, stop, features)
-    first_layer(features, weights, hidden)
-    hottest_first(features, n, room.keys, order)
-    mean = left / np.float32(n)
-    for q in range(n - 1):
-        h, after = order[q], np.float32(n - q)
-        richness, rest = what_is_left(left, after, mean)
-        for i in range(len(bias)):
-            hidden[0, h, i] += richness * weights[0][N_FEATURES, i] + rest * weights[0][N_FEATURES + 1, i]
-        behind(hidden, h, bias, weights, mix)
-        weigh(mix, 0)
-        most = left - LEAST * (after - _ONE)
-        energy = energy_of(mix, 0, state)
-        for _ in range(TRIES):
-            if energy < most:
-                break
-            energy = energy_of(mix, 0, state)
-        mips[start + h] = min(energy, max(most, left / after))
-        left -= mips[start + h]
-    mips[start + order[n - 1]] = left
 
 
 @inner

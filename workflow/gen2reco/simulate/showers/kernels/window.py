@@ -21,10 +21,6 @@ CORE = 30.0
 """mm; all cells this close to the axis are candidates, as far as the window reaches."""
 N_FEATURES = 11
 """Features of a cell: its place, the energies of earlier layers and, last, the hits among its neighbours."""
-N_LEFT = 2
-"""Numbers of what a layer has left, of energy and of hits, when the energy of one of them is drawn."""
-LEAST = np.float32(0.02)
-"""MIP that are left to a hit at least."""
 NONE, LISTED, OUTSIDE = -1, -2, -3
 """Cells without a number: no candidate, listed but not yet numbered, outside the detector."""
 _0, _1 = np.float32(0), np.float32(1)
@@ -265,25 +261,6 @@ def hit_features(window, place, ix, iy, start, stop, x):
             x[k, 0], x[k, 1] = ln(_1 + r * np.float32(0.1)), min(r, np.float32(100)) * np.float32(0.02)
             x[k, 7], x[k, 8], x[k, 9] = np.float32(3), place.radius_cells, place.radius_energy
         x[k, 10] = np.float32(0.125) * neighbours[at] if at >= 0 else _0
-
-
-@inner
-def hottest_first(x, n, keys, order):
-    """Bring hits [0, n) with features x (n, N_FEATURES) into `order`: those where earlier layers have more energy
-    first, among equals those nearer to the axis. keys: room."""
-    for h in range(n):
-        key, at = x[h, 2] + x[h, 4] - np.float32(0.01) * x[h, 0], h
-        while at > 0 and keys[at - 1] < key:
-            keys[at], order[at] = keys[at - 1], order[at - 1]
-            at -= 1
-        keys[at], order[at] = key, h
-
-
-@inner
-def what_is_left(energy, hits, mean):
-    """The N_LEFT numbers of a layer that has so much energy (MIP) left for so many hits, which had `mean` each at
-    first."""
-    return ln(max(energy / hits, LEAST) / max(mean, LEAST)), _1 / hits
 
 
 @inner
