@@ -49,7 +49,7 @@ def main() -> None:
         print(f"thrust χ²/ndf ({BINS - 1}): {chi2:.2f}, between halves of Pythia8 {floor:.2f}\n")
         flavours(events, of_events, {"u d s": (1, 2, 3), "c": (4,), "b": (5,)})
         lep(events)
-    else:
+    elif all(ak.all(ak.num(e.partons) > 0) for e in events):
         response(events, both)
         flavours(events, of_events, {"quark": (1, 2, 3, 4, 5), "gluons only": ()})
 

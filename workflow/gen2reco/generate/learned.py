@@ -20,13 +20,16 @@ from gen2reco.generate.hadronize.dataset import ALPHA_S
 from gen2reco.generate.hadronize.decays import Decays, Particles, joined
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
 from gen2reco.generate.hadronize.load import GenerationConfig, experimental, load
+from gen2reco.generate.hadronize.minbias_model import MinbiasHadronizer
 from gen2reco.generate.lhe_file import Lhe
 from gen2reco.generate.ml_dijet import Dijet
 from gen2reco.generate.ml_foreign import foreign_settings
 from gen2reco.generate.ml_hard import Beams, Hard, HardProcess
 from gen2reco.generate.ml_lhe import FromLhe, beams_of_file
+from gen2reco.generate.ml_minbias import MinimumBias
 from gen2reco.generate.ml_pair import QuarkPair
 from gen2reco.generate.ml_pythia8 import FromPythia8, beams_of
+from gen2reco.generate.ml_vertices import VertexSpread
 from gen2reco.generate.pythia8 import Pythia8
 from gen2reco.run import fallback
 from gen2reco.run.model_folder import open_model
@@ -42,6 +45,8 @@ logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
 SHIPPED = {(11, -11): "ee_qq_91", (2212, 2212): "pp_dijet_endcap"}
 """The shipped model of each pair of beams, by their PDG codes."""
+SOFT = {(2212, 2212): "pp_minbias"}
+"""As SHIPPED, of soft collisions."""
 KIND = "generation"
 BATCH = 500
 REMEDY = (
@@ -100,12 +105,15 @@ class Learned(Backend):
             raise InputError(f"generate ml: the model knows no event of this run, because of {self._foreign}; {REMEDY}")
         if self._foreign:
             return self.reference.prepare()
-        self._source, self._decays = _source(self._process), Decays()
+        self._source, self._decays, self._spread = _source(self._process), Decays(), VertexSpread.of(settings)
 
-    def _networks(self, beams: Beams, settings: "pythia8mc.Pythia") -> Dijet | QuarkPair:
+    def _networks(self, beams: Beams, settings: "pythia8mc.Pythia") -> Dijet | MinimumBias | QuarkPair:
         model, alpha_s = load(self._opened), settings.parm(ALPHA_S)
+        pt0_ref = pythia_engine.pt0_ref(settings, self._process.mpi)
+        if isinstance(model, MinbiasHadronizer):
+            processes = pythia_engine.hard_processes(settings)
+            return MinimumBias(model, self._config.range, processes, beams.sqrt_s, alpha_s, pt0_ref)
         if isinstance(model, DijetHadronizer):
-            pt0_ref = pythia_engine.pt0_ref(settings, self._process.mpi)
             return Dijet(model, self._config.range, beams.sqrt_s, alpha_s, pt0_ref)
         return QuarkPair(model, self._config.range, alpha_s)
 
@@ -176,7 +184,9 @@ class Learned(Backend):
             drawn.event = drawn.event + start
             hadrons.append(drawn)
             total += again
-        return _lists(self._decays(joined(hadrons), rng), len(events)), total
+        particles = joined(hadrons)
+        particles.vertex = particles.vertex + self._spread.draw(len(events), rng)[particles.event]
+        return _lists(self._decays(particles, rng), len(events)), total
 
 
 def _beams(process: Pythia8Process | LheProcess, settings: "pythia8mc.Pythia") -> Beams:
@@ -186,10 +196,13 @@ def _beams(process: Pythia8Process | LheProcess, settings: "pythia8mc.Pythia") -
 
 def _shipped(process: Pythia8Process | LheProcess) -> str:
     """The name of the shipped model of a process's beams. Raises InputError where there is none."""
-    pdg = _beams(process, pythia_engine.settings_of(process.settings)).pdg
-    if name := SHIPPED.get((max(pdg), min(pdg))):
+    settings = pythia_engine.settings_of(process.settings)
+    pdg = _beams(process, settings).pdg
+    soft = pythia_engine.soft(settings)
+    if name := (SOFT if soft else SHIPPED).get((max(pdg), min(pdg))):
         return name
-    raise InputError(f"generate ml: no model ships for beams {pdg[0]}, {pdg[1]}; give one by `model` (--option model=)")
+    of = f"{'soft collisions of ' if soft else ''}beams {pdg[0]}, {pdg[1]}"
+    raise InputError(f"generate ml: no model ships for {of}; give one by `model` (--option model=)")
 
 
 def _with_alpha_s(options: Learned.Options) -> Pythia8Process | LheProcess:

@@ -7,8 +7,8 @@ import torch
 
 from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.decays import Particles
-from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
-from gen2reco.generate.hadronize.dijets import Hardest
+from gen2reco.generate.hadronize.dijet_model import DijetHadronizer, DrawnDijets
+from gen2reco.generate.hadronize.dijets import Frame, Hardest
 from gen2reco.generate.hadronize.load import GenerationRange
 from gen2reco.generate.ml_hard import (
     INCOMING,
@@ -39,24 +39,7 @@ class Dijet:
 
     def foreign(self, beams: Beams) -> str | None:
         """Why no event of these beams is known, if so."""
-        (a, b), (low, high) = beams.energy, self._range.sqrt_s
-        if reason := self._other_interactions():
-            return reason
-        if beams.pdg != (2212, 2212) or abs(a - b) > 1e-6 * a or not low <= 2 * a <= high:
-            return (
-                f"beams {beams.pdg[0]}, {beams.pdg[1]} of {a:.5g} and {b:.5g} GeV, expected two protons of "
-                f"{low / 2:.5g} to {high / 2:.5g} GeV each"
-            )
-        return None
-
-    def _other_interactions(self) -> str | None:
-        """Why the run's multiparton interactions are not those of the model, if so."""
-        if self._pt0_ref is None:
-            return "no multiparton interactions, with which the model was trained" if self._range.pt0_ref else None
-        if self._range.pt0_ref is None:
-            return "multiparton interactions"
-        low, high = self._range.pt0_ref
-        return None if low <= self._pt0_ref <= high else f"pT0Ref = {self._pt0_ref:g}, expected {low} to {high} GeV"
+        return other_interactions(self._pt0_ref, self._range) or other_protons(beams, self._range)
 
     def unknown(self, event: HardProcess) -> str | None:
         """Why an event is outside the model's range, if it is."""
@@ -92,11 +75,37 @@ class Dijet:
         tune = dijets.tune(*(np.full(len(hardest.pdg), value) for value in self._tune))
         values, frame = dijets.known(hardest, tune if self.model.architecture.tuned else None)
         drawn, again = self.model.draw(torch.from_numpy(values), torch.from_numpy(hardest.sqrt_s), noise, evaluations)
-        event, p = drawn.event.numpy(), drawn.momenta.numpy()
-        p[:, 1] *= (rng.integers(0, 2, len(hardest.pdg)) * 2.0 - 1.0)[event]  # drawn events have one handedness only
-        p[:, :3] = frame.back(p[:, :3], event)
-        pdg = np.array(self.model.species.pdg)[drawn.kinds.numpy()]
-        return Particles(pdg.astype(np.int64), event, p, np.zeros_like(p)), again
+        return in_laboratory(drawn, self.model, frame, rng), again
+
+
+def in_laboratory(drawn: DrawnDijets, model: DijetHadronizer, frame: Frame, rng: np.random.Generator) -> Particles:
+    """Drawn events turned back from their frame."""
+    event, p = drawn.event.numpy(), drawn.momenta.numpy()
+    p[:, 1] *= (rng.integers(0, 2, len(frame.phi)) * 2.0 - 1.0)[event]  # drawn events have one handedness only
+    p[:, :3] = frame.back(p[:, :3], event)
+    pdg = np.array(model.species.pdg)[drawn.kinds.numpy()]
+    return Particles(pdg.astype(np.int64), event, p, np.zeros_like(p))
+
+
+def other_protons(beams: Beams, valid: GenerationRange) -> str | None:
+    """Why these beams are not the two protons that the model knows, if so."""
+    (a, b), (low, high) = beams.energy, valid.sqrt_s
+    if beams.pdg == (2212, 2212) and abs(a - b) <= 1e-6 * a and low <= 2 * a <= high:
+        return None
+    return (
+        f"beams {beams.pdg[0]}, {beams.pdg[1]} of {a:.5g} and {b:.5g} GeV, expected two protons of "
+        f"{low / 2:.5g} to {high / 2:.5g} GeV each"
+    )
+
+
+def other_interactions(pt0_ref: float | None, valid: GenerationRange) -> str | None:
+    """Why a run's multiparton interactions, of this pT0Ref (GeV; none without them), are not the model's, if so."""
+    if pt0_ref is None:
+        return "no multiparton interactions, with which the model was trained" if valid.pt0_ref else None
+    if valid.pt0_ref is None:
+        return "multiparton interactions"
+    low, high = valid.pt0_ref
+    return None if low <= pt0_ref <= high else f"pT0Ref = {pt0_ref:g}, expected {low} to {high} GeV"
 
 
 def _colourless(parton: Parton) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gen2reco.generate import pythia_engine
+from gen2reco.generate import ml_vertices, pythia_engine
 
 if TYPE_CHECKING:
     import pythia8mc
@@ -20,10 +20,12 @@ _HARD = frozenset((
 # fmt: on
 """Sections of Pythia8's settings that shape the hard process and nothing behind it."""
 _QUIET = frozenset(("Check", "Init", "Main", "Next", "Parallelism", "Print", "Random", "Stat"))
-_CONDITIONS = frozenset(
-    f"Beams:{name}" for name in ("idA", "idB", "eCM", "eA", "eB", "frameType", "LHEF", "newLHEFsameInit")
-) | {"MultipartonInteractions:pT0Ref", "PDF:lepton", "PartonLevel:MPI", "TimeShower:alphaSvalue"}
-"""Settings by which the model judges whether it knows a run, or which it takes as a condition."""
+_CONDITIONS = (
+    frozenset(f"Beams:{name}" for name in ("idA", "idB", "eCM", "eA", "eB", "frameType", "LHEF", "newLHEFsameInit"))
+    | {"MultipartonInteractions:pT0Ref", "PDF:lepton", "PartonLevel:MPI", "TimeShower:alphaSvalue"}
+    | frozenset(ml_vertices.SETTINGS)
+)
+"""Settings by which the model judges whether it knows a run, which it takes as a condition, or which act here."""
 
 
 def foreign_settings(pythia: "pythia8mc.Pythia") -> list[str]:

@@ -102,7 +102,8 @@ class FromPythia8:
         settings = [*process.settings, "Check:abortIfVeto = on"]
         self._pythia = pythia_engine.start(settings, process.mpi, self._sorter)
         self._sorter.start(self._pythia)
-        self._counter = pythia_engine.start([*process.settings, *_HARD_ONLY], False, self._filters[1])
+        mpi = None if pythia_engine.soft(self._pythia) else False  # soft collisions have no process without them
+        self._counter = pythia_engine.start([*process.settings, *_HARD_ONLY], mpi, self._filters[1])
 
     def events(self, chunk: Chunk, unknown: Unknown, learn: Learn) -> tuple[Result, list[str]]:
         """Events [start, stop) with the particles that `learn` makes of the known ones, and the reasons of all others.

@@ -112,6 +112,11 @@ def hard_processes(pythia: "pythia8mc.Pythia") -> list[str]:
     return found
 
 
+def soft(pythia: "pythia8mc.Pythia") -> bool:
+    """Whether any of its processes are soft collisions."""
+    return any(name.startswith("SoftQCD:") for name in hard_processes(pythia))
+
+
 def interactions(pythia: "pythia8mc.Pythia") -> bool:
     """Whether multiparton interactions are on."""
     return pythia.flag("PartonLevel:MPI") and pythia.flag("PartonLevel:all")

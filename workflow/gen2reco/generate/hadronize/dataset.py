@@ -68,6 +68,8 @@ class Made(NamedTuple):
     """Of multiparton interactions, GeV; none without these."""
     endcap: tuple[float, float] | None
     """The range of |eta| in which a hard parton was required."""
+    processes: tuple[str, ...]
+    """Flags of Pythia8 by which its processes were chosen."""
 
 
 def made_of(path: Path | str) -> Made:
@@ -76,7 +78,8 @@ def made_of(path: Path | str) -> Made:
     settings = pythia_engine.settings_of(process.settings if process else [])
     mpi, wanted = (process.mpi, process.filter) if process else (None, None)
     pt0_ref = pythia_engine.pt0_ref(settings, mpi)
-    return Made(settings.parm(ALPHA_S), pt0_ref, wanted.abs_eta if wanted else None)
+    processes = tuple(pythia_engine.hard_processes(settings))
+    return Made(settings.parm(ALPHA_S), pt0_ref, wanted.abs_eta if wanted else None, processes)
 
 
 def _process_of(path: Path | str) -> Pythia8Process | None:

@@ -9,7 +9,7 @@ from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
 from gen2reco.generate.hadronize.dataset import Prepared, flattened, made_of, numbers_of_entries
-from gen2reco.generate.hadronize.dijet_encoding import encode
+from gen2reco.generate.hadronize.dijet_encoding import Encoded, encode
 from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
 from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species
@@ -68,19 +68,25 @@ def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.
     encoded = encode(events.momenta, mass, events.event, frame)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
     good &= np.isin([dijets.GROUPS - 2, dijets.GROUPS - 1], encoded.group).all()
-    at = good[events.event]
-    renumber = np.cumsum(good) - 1
-    event, kinds, group, x = renumber[events.event[at]], kinds[at], encoded.group[at], encoded.x[at]
+    return by_group(encoded, kinds, events.event, values, good, len(species)), good
+
+
+def by_group(
+    encoded: Encoded, kinds: np.ndarray, event: np.ndarray, values: np.ndarray, good: np.ndarray, n_kinds: int
+) -> Prepared:
+    """Events that are `good` (n,) as the networks learn them, given kind and event of each particle (n_items,) and the
+    conditions `values` (n, n_known)."""
+    at, renumber = good[event], np.cumsum(good) - 1
+    event, kinds, group, x = renumber[event[at]], kinds[at], encoded.group[at], encoded.x[at]
     n = int(good.sum())
-    flat = (event * GROUPS + group) * len(species) + kinds
-    counts = np.bincount(flat, minlength=n * GROUPS * len(species))
+    flat = (event * GROUPS + group) * n_kinds + kinds
+    counts = np.bincount(flat, minlength=n * GROUPS * n_kinds)
     rank = np.lexsort((x[:, 0], flat))
-    prepared = Prepared(
+    return Prepared(
         kinds[rank],
         group[rank],
         x[rank].astype(np.float32),
-        counts.reshape(n, GROUPS, len(species)),
+        counts.reshape(n, GROUPS, n_kinds),
         encoded.shapes[good].astype(np.float32),
         values[good],
     )
-    return prepared, good

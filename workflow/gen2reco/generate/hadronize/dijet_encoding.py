@@ -1,11 +1,12 @@
-"""Dijet events as coordinates that a network learns well: clustered into jets, the particles of each jet relative to
-its axis.
+"""Events of hadron collisions as coordinates that a network learns well: clustered into jets, the particles of each jet
+relative to its axis.
 
 Coordinates of a particle in a jet are taken in the frame boosted along the beam in which the jet has no rapidity; those
 of all other particles are rapidity and transverse momentum. The event is mirrored so that its third jet (or what its
 dijet lacks in transverse momentum) is at positive azimuth.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +21,14 @@ RADIUS, LEAST_MATCHED = 0.4, 5.0
 """Radius of the jets, and transverse momentum (GeV) from which one may belong to a hard parton."""
 
 
+Roles = Callable[[Any, slice], np.ndarray]
+"""The place of each jet of some events among the JETS, -1 for none: flat, of jets hardest first."""
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Events in their frame. group: (n_items,); x: (n_items, 3) coordinates; shapes: (n, 16), those of an absent jet
-    filled with another event's; good: (n,) whether an event has its two jets."""
+    filled with another event's; good: (n,) whether an event has all that every event has."""
 
     group: np.ndarray
     x: np.ndarray
@@ -32,11 +37,39 @@ class Encoded:
 
 
 def encode(momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, frame: Frame, seed: int = 1) -> Encoded:
-    """Momenta (n_items, 3), GeV, ordered by event."""
+    """Dijets by their momenta (n_items, 3), GeV, ordered by event; each has a jet near either hard parton."""
     n = len(frame.phi)
     p = frame.into(momenta, event)
-    jet = _clustered(p, mass, event, n, frame)
-    good = (np.bincount(event[jet == 0], minlength=n) > 0) & (np.bincount(event[jet == 1], minlength=n) > 0)
+    jet = clustered(p, mass, event, n, lambda jets, rows: _matched(jets, frame, rows))
+    good = np.all([np.bincount(event[jet == i], minlength=n) > 0 for i in (0, 1)], axis=0)
+    return coordinates(p, mass, event, frame, jet, good, seed)
+
+
+def encode_without(momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, seed: int = 1) -> Encoded:
+    """As `encode`, n events without a known hard process: their hardest jets, azimuth measured from the first."""
+    jet = clustered(momenta, mass, event, n, lambda jets, rows: _hardest(jets))
+    hardest = sums(event[jet == 0], momenta[jet == 0], n)
+    frame = without_process(np.arctan2(hardest[:, 1], hardest[:, 0]))
+    return coordinates(frame.into(momenta, event), mass, event, frame, jet, np.ones(n, bool), seed)
+
+
+def without_process(phi: np.ndarray) -> Frame:
+    """The frame of events without a known hard process, given the azimuth (n,) of their hardest jet."""
+    n = len(phi)
+    return Frame(np.ones(n), phi, np.full(n, LEAST_MATCHED), np.zeros((n, 2)))
+
+
+def coordinates(
+    p: np.ndarray,
+    mass: np.ndarray,
+    event: np.ndarray,
+    frame: Frame,
+    jet: np.ndarray,
+    good: np.ndarray,
+    seed: int,
+) -> Encoded:
+    """Coordinates of momenta (n_items, 3) in their events' frame, given the jet of each (n_items,), -1 for none."""
+    n = len(frame.phi)
     four = np.column_stack([p, np.sqrt((p**2).sum(1) + mass**2)])
     total = sums((event * (JETS + 1) + np.where(jet < 0, JETS, jet)), four, n * (JETS + 1)).reshape(n, JETS + 1, 4)
     lean = np.where(total[:, 2, 3] > 0, total[:, 2, 1], total[:, 4, 1])
@@ -87,8 +120,8 @@ def _fill(shapes: np.ndarray, present: np.ndarray, rng: np.random.Generator) -> 
         shapes[lacks, jet::JETS] = shapes[rng.choice(has, len(lacks)), jet::JETS]
 
 
-def _clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, frame: Frame) -> np.ndarray:
-    """The jet of each particle, -1 where it is in none: 0 and 1 of the hard partons, 2 and 3 the hardest others."""
+def clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, roles: Roles) -> np.ndarray:
+    """The jet of each particle, (n_items,) by its place among the JETS, -1 where it is in none."""
     import awkward as ak
 
     counts = np.bincount(event, minlength=n)
@@ -104,7 +137,7 @@ def _clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, frame
         jets, members = sequence.inclusive_jets(min_pt=LEAST_MATCHED), sequence.constituent_index(min_pt=LEAST_MATCHED)
         order = ak.argsort(np.hypot(jets.px, jets.py), axis=1, ascending=False)
         jets, members = jets[order], members[order]
-        place = _matched(jets, frame, slice(start, stop))
+        place = roles(jets, slice(start, stop))
         size = ak.to_numpy(ak.flatten(ak.num(members, axis=2)))
         row = np.repeat(np.arange(start, stop), ak.to_numpy(ak.num(members)))
         at = first[np.repeat(row, size)] + ak.to_numpy(ak.flatten(members, axis=None))
@@ -113,8 +146,8 @@ def _clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, frame
 
 
 def _matched(jets: Any, frame: Frame, rows: slice, most: int = 8) -> np.ndarray:
-    """The role of each jet, flat, hardest first: the pair of jets nearest to the partons in direction and pt, then the
-    hardest others above LEAST_PT."""
+    """The role of each jet: 0 and 1 the pair of jets nearest to the partons in direction and pt, 2 and 3 the hardest
+    others above LEAST_PT."""
     import awkward as ak
 
     counts = ak.to_numpy(ak.num(jets))
@@ -137,6 +170,14 @@ def _matched(jets: Any, frame: Frame, rows: slice, most: int = 8) -> np.ndarray:
     flat_rank = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     row = np.repeat(n, counts)
     return np.where(flat_rank < most, role[row, np.minimum(flat_rank, most - 1)], -1)
+
+
+def _hardest(jets: Any) -> np.ndarray:
+    """The role of each jet, flat: its rank."""
+    import awkward as ak
+
+    rank = ak.to_numpy(ak.flatten(ak.local_index(jets.px)))
+    return np.where(rank < JETS, rank, -1)
 
 
 def _local(p: np.ndarray, mass: np.ndarray, axis: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +39,13 @@ class DijetHadronizer(nn.Module):
         super().__init__()
         a = self.architecture = architecture
         self.species = Species(tuple(a.pdg), tuple(a.mass))
-        n_tune = dijets.N_TUNE if a.tuned else 0
-        n_kinds, n_shapes, n_known = len(a.pdg), len(dijets.SHAPES), dijets.N_KNOWN + n_tune
+        n_kinds, n_shapes = len(a.pdg), len(dijets.SHAPES)
+        n_known, n_numbers, n_partons = self.sizes_known(a.tuned)
         chosen = summary_kinds(self.species)
         self.counts = Counts(a.most, n_known, a.counts_width)
         n_condition = n_known + GROUPS * (n_kinds + len(chosen) + 2)
         self.shapes = VectorNetwork(n_shapes, n_condition, a.shapes_width, a.shapes_depth)
-        n_context = n_shapes + 2 * len(chosen) + 26 + n_tune
+        n_context = n_shapes + 2 * len(chosen) + 8 + n_numbers + n_partons
         self.particles = SetNetwork(3, 2 * n_kinds, n_context, GROUPS, a.width, a.depth, a.pooled)
         self.register_buffer("shape_mean", torch.zeros(n_shapes))
         self.register_buffer("shape_std", torch.ones(n_shapes))
@@ -53,6 +54,12 @@ class DijetHadronizer(nn.Module):
         self.particles_start = Start(2 * n_kinds, n_context, 3)
         self.register_buffer("mass", torch.tensor(a.mass, dtype=torch.float64), persistent=False)
         self.register_buffer("classes", torch.stack(chosen), persistent=False)
+
+    @staticmethod
+    def sizes_known(tuned: bool) -> tuple[int, int, int]:
+        """How many numbers `known` has, and how many of an event and of a group the particles' network is given."""
+        n_tune = dijets.N_TUNE if tuned else 0
+        return dijets.N_KNOWN + n_tune, 6 + n_tune, 12
 
     @torch.no_grad()
     def fit_range(self, known: Tensor) -> None:
@@ -84,11 +91,27 @@ class DijetHadronizer(nn.Module):
     def jets(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Tensor:
         """Four-momenta of the jets, zeros of those without particles: (n, JETS, 4) float64."""
         own = counts[:, :JETS]
-        numbers = known[:, dijets.KINEMATICS].double()
-        pt, y = (numbers[:, 0] + 3.7).exp(), numbers[:, 1:3] + numbers.new_tensor([2.0, 0.8])
+        pt, y = self.hard_partons(known)
         many = own.sum(2)
         jets = dijet_decoding.jet_momenta(shapes.double(), pt, y, self.rest_masses(own), many == 1)
         return jets * (many > 0)[..., None]
+
+    def hard_partons(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Transverse momentum (n,), GeV, and rapidities (n, 2) that the jets' shapes are relative to, float64."""
+        numbers = known[:, dijets.KINEMATICS].double()
+        return (numbers[:, 0] + 3.7).exp(), numbers[:, 1:3] + numbers.new_tensor([2.0, 0.8])
+
+    def event_numbers(self, known: Tensor) -> Tensor:
+        """What the particles' network is given of `known` for every group: (n, k)."""
+        tune = known[:, dijets.TUNE] if self.architecture.tuned else known[:, :0]
+        return torch.cat([known[:, dijets.KINEMATICS], tune], 1)
+
+    def group_partons(self, known: Tensor) -> Tensor:
+        """The flavours of the outgoing partons and of the one that made the group: (n, GROUPS, 12)."""
+        every = self._flavours(known)
+        flavours = nn.functional.pad(every.view(len(known), 4, 4), (0, 0, 0, 2))
+        own = torch.stack([flavours[:, i] for i in (2, 3, 4, 4, 0, 1)], 1)
+        return torch.cat([every[:, None].expand(-1, GROUPS, -1)[..., 8:], own], 2)
 
     def context(self, counts: Tensor, shapes: Tensor, known: Tensor) -> Tensor:
         """The context of each group, the condition of its particles: (n, GROUPS, n_context)."""
@@ -106,14 +129,10 @@ class DijetHadronizer(nn.Module):
         total = jets.sum(1)
         recoil = torch.cat([total[:, :2] / 10, torch.log1p(total[:, :2].norm(dim=1, keepdim=True)) - 2], 1)
         light = torch.asinh(jets.sum(1)[:, 2:3] / 100)
-        tune = known[:, dijets.TUNE] if self.architecture.tuned else known[:, :0]
-        event = torch.cat([s.flatten(1), recoil, light, known[:, dijets.KINEMATICS], tune], 1)
+        event = torch.cat([s.flatten(1), recoil, light, self.event_numbers(known)], 1)
         every = event[:, None].expand(-1, GROUPS, -1)
         whole = (torch.log1p(counts.sum(1).float() @ self.classes.T) - 3)[:, None].expand(-1, GROUPS, -1)
-        flavours = nn.functional.pad(self._flavours(known).view(n, 4, 4), (0, 0, 0, 2))
-        flavours = torch.stack([flavours[:, i] for i in (2, 3, 4, 4, 0, 1)], 1)  # of the parton that made the group
-        others = torch.cat([self._flavours(known)[:, None].expand(-1, GROUPS, -1)[..., 8:], flavours], 2)
-        return torch.cat([every, own, rest[..., None], summary, whole, others], 2)
+        return torch.cat([every, own, rest[..., None], summary, whole, self.group_partons(known)], 2)
 
     def _flavours(self, known: Tensor) -> Tensor:
         """Gluon, light, charm or beauty, of each parton: (n, 16)."""
@@ -156,16 +175,19 @@ class DijetHadronizer(nn.Module):
         def accept(drawn: Tensor) -> Tensor:
             groups = drawn.view(len(drawn), -1, GROUPS).transpose(1, 2)
             wrong = (drawn < 0).any(1) | (groups.sum(1).double() @ numbers != due).any(1)
-            return ~(wrong | self._impossible(groups))
+            return ~(wrong | self.impossible(groups))
 
         counts, again = self.counts.draw(known, noise, accept, closing, totals)
         return counts.view(len(known), -1, GROUPS).transpose(1, 2).contiguous(), again
 
-    def _impossible(self, counts: Tensor) -> Tensor:
-        """Whether a jet of massless particles only, an empty dijet, or nothing on one side of the rest was drawn."""
+    NEEDED: ClassVar[tuple[int, ...]] = (0, 1, JETS, JETS + 1)
+    """Groups that no event lacks."""
+
+    def impossible(self, counts: Tensor) -> Tensor:
+        """Whether a jet of massless particles only, or no particle where every event has one, was drawn."""
         many = counts.sum(2)
         massless = (self.rest_masses(counts)[:, :JETS] < 0.05) & (many[:, :JETS] > 0)
-        return massless.any(1) | (many[:, [0, 1, JETS, JETS + 1]] == 0).any(1)
+        return massless.any(1) | (many[:, list(self.NEEDED)] == 0).any(1)
 
     def draw_shapes(self, counts: Tensor, known: Tensor, noise: torch.Generator, evaluations: int) -> Tensor:
         """Shapes of the jets (n, 16)."""

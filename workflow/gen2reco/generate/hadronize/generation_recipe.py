@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from gen2reco.config.block import Block
 from gen2reco.flow.recipes import Distillation, Training
 
+Domain = Literal["quark_pair", "dijet", "minimum_bias"]
+
 
 class GenerationSizes(Block):
     """Sizes of the networks."""
@@ -28,8 +30,9 @@ class GenerationSizes(Block):
 class GenerationRecipe(Block):
     """A training of the learned generator."""
 
-    domain: Literal["quark_pair", "dijet"] = "quark_pair"
-    """What is learned: a quark and its antiquark at rest (e+e-), or two partons scattered in a hadron collision."""
+    domain: Domain = "quark_pair"
+    """What is learned: a quark and its antiquark at rest (e+e-), two partons scattered in a hadron collision (`dijet`),
+    or whole inelastic collisions of protons (`minimum_bias`)."""
     events: int | None = Field(default=None, ge=1)
     """Most events to take of each sample; left out: all."""
     least_per_event: float = Field(default=1e-4, gt=0)

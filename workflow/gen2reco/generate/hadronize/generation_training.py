@@ -33,6 +33,7 @@ from gen2reco.generate.hadronize.dijet_dataset import DijetEvents, prepare_dijet
 from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe
 from gen2reco.generate.hadronize.hemisphere_features import features
 from gen2reco.generate.hadronize.load import NETWORKS, AnyHadronizer, GenerationConfig
+from gen2reco.generate.hadronize.minbias import prepare_minimum_bias, read_minimum_bias
 from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
 from gen2reco.generate.hadronize.species import Species
 from gen2reco.paths import make_folder
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 ROOM = 2
 """Particles of a species in a group that a network can draw beyond the most in its data."""
+LEAST_STD = 0.01
+"""Of a shape that hardly varies, as the azimuth that others are measured from."""
 PAIRS_AT_ONCE = 1000
 """Teacher samples that are drawn together; bounds memory."""
 KIND = "generation"
@@ -50,6 +53,7 @@ _BY_ITEM = {"kinds", "group", "x"}
 _DATA: dict[str, tuple[Callable, Callable]] = {
     "quark_pair": (read_events, prepare),
     "dijet": (read_dijets, prepare_dijets),
+    "minimum_bias": (read_minimum_bias, prepare_minimum_bias),
 }
 
 
@@ -135,7 +139,7 @@ def new_model(
             mass=list(species.mass),
             most=[int(m) for m in most],
             sqrt_s=sqrt_s,
-            tuned=recipe.domain == "dijet",
+            tuned=recipe.domain != "quark_pair",
             **recipe.sizes.model_dump(),
         )
     )
@@ -145,7 +149,7 @@ def new_model(
         model.fit_range(torch.from_numpy(np.array(prepared.conditions)))
         return model
     model.shape_mean.copy_(torch.from_numpy(prepared.shapes.mean(0)))
-    model.shape_std.copy_(torch.from_numpy(prepared.shapes.std(0)))
+    model.shape_std.copy_(torch.from_numpy(prepared.shapes.std(0)).clamp(min=LEAST_STD))
     model.fit_range(torch.from_numpy(np.array(prepared.conditions)))
     _fit_starts(model, prepared)
     return model
@@ -345,7 +349,7 @@ def process_range(samples: list[Path], domain: str) -> dict[str, list[float]]:
     hadrons, and |eta| of the endcap in which a hard parton was demanded, if all demanded one."""
     made = [dataset.made_of(path) for path in samples]
     alpha_s = [one.alpha_s for one in made]
-    pt0_ref = [one.pt0_ref for one in made if one.pt0_ref is not None and domain == "dijet"]
+    pt0_ref = [one.pt0_ref for one in made if one.pt0_ref is not None and domain != "quark_pair"]
     endcaps = [one.endcap for one in made if one.endcap]
     found = {"alpha_s": [min(alpha_s), max(alpha_s)]}
     if pt0_ref:

@@ -1,12 +1,14 @@
 """The networks of each domain, by name, and how a model folder becomes them."""
 
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import model_validator
 
 from gen2reco.errors import InputError
 from gen2reco.flow.weights import fill
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
+from gen2reco.generate.hadronize.generation_recipe import Domain
+from gen2reco.generate.hadronize.minbias_model import MinbiasHadronizer
 from gen2reco.generate.hadronize.pair_model import Architecture, Hadronizer
 from gen2reco.run.evaluations import evaluation
 from gen2reco.run.model_folder import EVALUATION, Bounds, Model, ModelConfig
@@ -14,7 +16,11 @@ from gen2reco.run.model_folder import EVALUATION, Bounds, Model, ModelConfig
 TOLD_APART = 0.65
 """Area of a classifier of whole events above which a model is experimental."""
 AnyHadronizer = Hadronizer | DijetHadronizer
-NETWORKS: dict[str, type[AnyHadronizer]] = {"quark_pair": Hadronizer, "dijet": DijetHadronizer}
+NETWORKS: dict[str, type[AnyHadronizer]] = {
+    "quark_pair": Hadronizer,
+    "dijet": DijetHadronizer,
+    "minimum_bias": MinbiasHadronizer,
+}
 
 
 class GenerationRange(ModelConfig):
@@ -37,7 +43,7 @@ class GenerationRange(ModelConfig):
 class GenerationConfig(ModelConfig):
     """The config of a learned generator."""
 
-    domain: Literal["quark_pair", "dijet"] = "quark_pair"
+    domain: Domain = "quark_pair"
     architecture: Architecture
     range: GenerationRange
     experimental: str = ""
@@ -45,6 +51,8 @@ class GenerationConfig(ModelConfig):
 
     @model_validator(mode="after")
     def _of_the_domain(self) -> Self:
+        if self.domain == "minimum_bias" and self.range.pt0_ref is None:
+            raise ValueError("`range` lacks `pt0_ref`, which a model of minimum bias has")
         if self.domain == "dijet" and None in (self.range.parton_pt, self.range.parton_abs_y):
             raise ValueError("`range` lacks `parton_pt` or `parton_abs_y`, which a model of dijets has")
         return self

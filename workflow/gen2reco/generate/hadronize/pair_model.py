@@ -46,7 +46,7 @@ class Architecture(Block):
     pooled: Width = 64
     """Width of a hemisphere's state."""
     tuned: bool = False
-    """Dijets only: whether alpha_s and pT0Ref are conditions, which they are of models that are trained now."""
+    """Hadron collisions only: whether alpha_s and pT0Ref are conditions, as they are of models trained now."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,0 +1,93 @@
+"""Minimum-bias collisions of hadrons: whole events without a known hard process, as training data and as activities.
+
+The activity of an event is what its networks are given in place of a hard process: how many particles either side has
+before decays and how many of them are central, how hard they are, and what momentum the leading particle of each side
+leaves to the others, by which diffractive events are told from the rest.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gen2reco.errors import InputError
+from gen2reco.events import records
+from gen2reco.generate.hadronize.dataset import Prepared, flattened, made_of, numbers_of_entries
+from gen2reco.generate.hadronize.dijet_dataset import by_group
+from gen2reco.generate.hadronize.dijet_encoding import encode_without
+from gen2reco.generate.hadronize.dijets import GROUPS, tune
+from gen2reco.generate.hadronize.group_sums import sums
+from gen2reco.generate.hadronize.species import Species
+
+ACTIVITY = ("n_forward", "n_backward", "n_central", "scalar_pt", "left_forward", "left_backward")
+PROCESS = "SoftQCD:inelastic"
+"""The process of Pythia8 that makes such events."""
+CENTRAL = 2.5
+"""|rapidity| up to which particles are central."""
+LEAST_LEFT = 1e-5
+"""Share of a beam's momentum below which no difference is made of what its leading particle leaves."""
+
+
+@dataclass(frozen=True)
+class MinimumBias:
+    """Flat arrays of events. momenta: (n_items, 3) GeV; pdg, event: (n_items,); alpha_s, pt0_ref (GeV), sqrt_s:
+    (n_events,)."""
+
+    momenta: np.ndarray
+    pdg: np.ndarray
+    event: np.ndarray
+    alpha_s: np.ndarray
+    pt0_ref: np.ndarray
+    sqrt_s: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sqrt_s)
+
+
+def read_minimum_bias(path: Path | str, most: int | None = None) -> MinimumBias:
+    """Read a particles record of inelastic collisions. Raises InputError for one that was made otherwise."""
+    made = made_of(path)
+    if list(made.processes) != [PROCESS] or made.pt0_ref is None:
+        raise InputError(f"{path}: was not made as minimum bias, by Pythia8 with `{PROCESS} = on` and nothing else")
+    particles = records.awkward(records.read(path, "particles").slice(0, most)).particles
+    n = len(particles)
+    counts = numbers_of_entries(particles.pdg)
+    energy = np.bincount(np.repeat(np.arange(n), counts), flattened(particles.energy), n)
+    return MinimumBias(
+        np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1),
+        flattened(particles.pdg).astype(np.int64),
+        np.repeat(np.arange(n), counts),
+        np.full(n, made.alpha_s),
+        np.full(n, made.pt0_ref),
+        energy,
+    )
+
+
+def activity(p: np.ndarray, mass: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray) -> np.ndarray:
+    """Of events with momenta (n_items, 3), GeV, ordered by event: (n, len(ACTIVITY)) float32."""
+    n, pt = len(sqrt_s), np.hypot(p[:, 0], p[:, 1])
+    y = np.arcsinh(p[:, 2] / np.maximum(np.sqrt(pt**2 + mass**2), 1e-6))
+    sides = [p[:, 2] >= 0, p[:, 2] < 0]
+    many = [np.log1p(np.bincount(event[at], minlength=n)) for at in (*sides, np.abs(y) < CENTRAL)]
+    energy = np.sqrt((p**2).sum(1) + mass**2)
+    left = []
+    for at in sides:
+        leading = np.zeros(n)
+        np.maximum.at(leading, event[at], energy[at])
+        left.append(np.log(np.maximum(1 - 2 * leading / sqrt_s, 0) + LEAST_LEFT))
+    return np.column_stack([*many, np.log1p(sums(event, pt, n)), *left]).astype(np.float32)
+
+
+def prepare_minimum_bias(events: MinimumBias, species: Species) -> tuple[Prepared, np.ndarray]:
+    """Encode events; returns them and which (n_events,) bool were kept: those with only known species and with a
+    particle outside of jets on either side."""
+    kinds = species.kinds(events.pdg)
+    n = len(events)
+    mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
+    known = activity(events.momenta, mass, events.event, events.sqrt_s)
+    encoded = encode_without(events.momenta, mass, events.event, n)
+    good = sums(events.event, (kinds < 0).astype(float), n) == 0
+    for group in (GROUPS - 2, GROUPS - 1):
+        good &= np.bincount(events.event[encoded.group == group], minlength=n) > 0
+    values = np.column_stack([known, tune(events.alpha_s, events.pt0_ref)]).astype(np.float32)
+    return by_group(encoded, kinds, events.event, values, good, len(species)), good
