@@ -1,5 +1,7 @@
 """Mean profiles and spectra: blocks of values per unit, with event bootstrap."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +18,59 @@ def deviation_measured(
 
     It is taken over the bins that hold 95 % of the content of a; of `units` the weights and events are used.
     """
-    mean_a = units_a.weight @ a / units_a.weight.sum()
-    mean_b = units_b.weight @ b / units_b.weight.sum()
-    held = holding(mean_a)
+    return _largest_deviation(a, units_a, b, units_b, resamples, rng, holding(_mean(a, units_a)), _as_is)
+
+
+def trend_measured(
+    a: NDArray, units_a: Units, b: NDArray, units_b: Units, resamples: int, rng: np.random.Generator
+) -> Measured:
+    """Largest relative deviation of the means in bins of b (m, 2 bins) from those of a (n, 2 bins).
+
+    a, b: of `content_and_number`. It is taken over the bins that hold 95 % of the units of a; a bin without units in a
+    sample does not deviate.
+    """
+    mean = _mean(a, units_a)
+    held = holding(np.split(mean, 2)[1]) & (bin_means(mean) > 0)
+    return _largest_deviation(a, units_a, b, units_b, resamples, rng, np.tile(held, 2), bin_means)
+
+
+def content_and_number(y: NDArray, x: NDArray, edges: NDArray) -> NDArray[np.float64]:
+    """Units with values y (n,) in the bins of x (n,): y, then 1, in the bin of each: (n, 2 bins), else 0.
+
+    Units where either is not finite or x is beyond the edges are in no bin.
+    """
+    inside = (x[:, None] >= edges[:-1]) & (x[:, None] < edges[1:]) & np.isfinite(y)[:, None]
+    return np.concatenate([np.where(inside, y[:, None], 0.0), inside], axis=1)
+
+
+def bin_means(block: NDArray) -> NDArray[np.float64]:
+    """Mean of the units in each bin, (..., bins), of sums or means of `content_and_number`; NaN of bins without."""
+    content, number = np.split(block, 2, axis=-1)
+    return content / np.where(number > 0, number, np.nan)
+
+
+def _largest_deviation(
+    a: NDArray,
+    units_a: Units,
+    b: NDArray,
+    units_b: Units,
+    resamples: int,
+    rng: np.random.Generator,
+    held: NDArray,
+    means: Callable[[NDArray], NDArray],
+) -> Measured:
+    """Largest relative deviation of `means` of the columns `held`."""
     if not held.any():
         return NOT_MEASURED
-    own = _drawn(a, units_a, units_a, resamples, rng)[:, held]
-    null = _drawn(a, units_a, units_b, resamples, rng)[:, held]
-    first, second = (w @ block[:, held] for w, block in zip(resampled_pair(units_a, units_b, resamples, rng), (a, b)))
-    reference = mean_a[held]
-    size = np.abs(mean_b[held] / reference - 1)
+    own = means(_drawn(a, units_a, units_a, resamples, rng)[:, held])
+    null = means(_drawn(a, units_a, units_b, resamples, rng)[:, held])
+    pair = resampled_pair(units_a, units_b, resamples, rng)
+    first, second = (means(w @ block[:, held]) for w, block in zip(pair, (a, b)))
+    reference = means(_mean(a, units_a)[held])
+    size = np.nan_to_num(np.abs(means(_mean(b, units_b)[held]) / reference - 1))
     at = size.argmax()
-    floors = np.abs((null - own) / reference).max(1)
-    error = ((second - first) / reference)[:, at].std()
+    floors = np.nan_to_num(np.abs((null - own) / reference)).max(1)
+    error = np.nan_to_num((second - first) / reference)[:, at].std()
     return Measured(float(size[at]), float(error), float(floors.mean()), float(floors.std()))
 
 
@@ -56,6 +98,14 @@ def holding(mean: NDArray, share: float = HELD) -> NDArray[np.bool_]:
     held = np.zeros(len(mean), bool)
     held[order] = before < share * mean.sum()
     return held & (mean > 0)
+
+
+def _mean(block: NDArray, units: Units) -> NDArray:
+    return units.weight @ block / units.weight.sum()
+
+
+def _as_is(means: NDArray) -> NDArray:
+    return means
 
 
 def _drawn(block: NDArray, units: Units, like: Units, resamples: int, rng: np.random.Generator) -> NDArray:

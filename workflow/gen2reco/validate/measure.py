@@ -13,7 +13,7 @@ from gen2reco.statistics.measured import NOT_MEASURED, Measured, half_normal
 from gen2reco.validate import identity
 from gen2reco.validate.binning import bin_edges, histogram_edges
 from gen2reco.validate.observable_tables import ObservableTable
-from gen2reco.validate.observables import PartObservables, Profile, Quantity, Rate, Response
+from gen2reco.validate.observables import PartObservables, Profile, Quantity, Rate, Response, Trend
 from gen2reco.validate.ruler import Ruler
 from gen2reco.validate.verdict import Metric, excess
 
@@ -123,6 +123,7 @@ def compared(part: PartObservables, ruler: Ruler, a: ObservableTable, b: Observa
     yield from _classified(part, ruler, a, b)
     apart = [m for q in part.quantities_of((a, b)) for m in _distances(ruler, part.name, q, a, b)]
     apart += [m for p in part.profiles for m in _profiles(ruler, part.name, p, a, b)]
+    apart += [m for t in part.trends for m in _trends(ruler, part.name, t, a, b)]
     yield from _with_headlines(apart)
     for what in part.responses:
         yield from _responses(ruler, part.name, what, a, b)
@@ -184,6 +185,14 @@ def _profiles(ruler: Ruler, name: str, profile: Profile, a: ObservableTable, b: 
         size = profiles.deviation_measured(blocks[0], units[0], blocks[1], units[1], settings.resamples, rng)
         title = f"{profile.label}: largest relative deviation in a bin"
         yield ruler.metric(f"{name}/profile_{profile.name}", title, size, n, settings.profile, above_floor=True)
+
+
+def _trends(ruler: Ruler, name: str, trend: Trend, a: ObservableTable, b: ObservableTable) -> Iterator[Metric]:
+    settings, rng, n = ruler.settings, ruler.rng(f"{name}/trend_{trend.name}"), min(len(a), len(b))
+    units = [table.weighted_events for table in (a, b)]
+    found = profiles.trend_measured(trend.block(a), units[0], trend.block(b), units[1], settings.resamples, rng)
+    title = f"{trend.label} against {trend.axis}: largest relative deviation in a bin"
+    yield ruler.metric(f"{name}/profile_{trend.name}", title, found, n, settings.profile, above_floor=True)
 
 
 def _with_headlines(metrics: list[Metric]) -> Iterator[Metric]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gen2reco.config.detector import Detector
 from gen2reco.config.validation import Validation
 from gen2reco.events.truth import Properties
+from gen2reco.statistics.profiles import content_and_number
 from gen2reco.validate.observable_tables import ObservableTable
 
 if TYPE_CHECKING:
@@ -55,6 +56,22 @@ class Profile:
     def edges_of(self, block: NDArray) -> NDArray:
         """Edges (bins + 1,) of the bins of a block (n, bins)."""
         return np.arange(block.shape[1] + 1) + 0.5 if self.edges is None else self.edges
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The mean of one observable in bins of another, `over`, with the given edges."""
+
+    name: str
+    over: str
+    label: str
+    axis: str
+    edges: NDArray
+    log: bool = False
+
+    def block(self, table: ObservableTable) -> NDArray:
+        """What each unit adds to the bins, then how often it is in them: (n, 2 bins)."""
+        return content_and_number(table.values[self.name], table.values[self.over], self.edges)
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,7 @@ class PartObservables:
     pull: bool = False
     identities: bool = False
     energy_axis: str = "energy"
+    trends: tuple[Trend, ...] = ()
 
     def quantities_of(self, tables: Iterable[ObservableTable]) -> list[Quantity]:
         """The quantities that are measured of some samples."""

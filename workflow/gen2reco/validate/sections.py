@@ -166,10 +166,13 @@ def _pictures(
     if part.profiles:
         picture = distributions.profiles(part.profiles, tables, names, notes)
         yield Picture("Profiles and spectra", picture, _PROFILES + _compared(names))
+    if part.trends:
+        yield Picture("Trends", distributions.trends(part.trends, tables, names), _TRENDS)
 
 
 _DISTRIBUTIONS = "Unit area; the outermost bins hold what lies beyond. Bars and bands are statistical uncertainties."
 _PROFILES = "Mean per unit; bars and bands from an event bootstrap."
+_TRENDS = "Mean of the units in a bin; bars and bands from an event bootstrap."
 
 
 def _compared(names: list[str | None]) -> str:

@@ -16,6 +16,7 @@ AXES = {
     "abs_eta": ("|η|", False),
     "distance": ("distance to the nearest particle at the face [mm]", False),
     "pt": ("true jet pT [GeV]", True),
+    "parton_pt": ("pT of the hard parton [GeV]", True),
 }
 
 

@@ -1,6 +1,6 @@
 """Grids of distributions and profiles of all samples, with ratio panels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,16 +8,19 @@ from numpy.typing import NDArray
 
 from gen2reco.statistics.bootstrap import Units, resampled_weights
 from gen2reco.statistics.distances import bin_of
+from gen2reco.statistics.profiles import bin_means
 from gen2reco.validate.binning import histogram_edges
 from gen2reco.validate.figures.style import Board, Image, colour, image, log_axis, mplhep_style
 from gen2reco.validate.observable_tables import ObservableTable
-from gen2reco.validate.observables import Profile, Quantity
+from gen2reco.validate.observables import Profile, Quantity, Trend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 4
 _RATIO = (0.5, 1.5)
+_FEWEST_IN_BIN = 10
+"""Units of a bin of a trend below which it is not drawn."""
 _RESAMPLES = 50
 """Bootstrap samples behind the bands of a profile."""
 
@@ -54,7 +57,7 @@ def profiles(
         board, panels = _grid(len(wanted), ratio=len(tables) > 1)
         rng = np.random.default_rng(0)
         for profile, (top, bottom) in zip(wanted, panels):
-            filled = [_mean(table, profile.name, rng) for table in tables]
+            filled = [_mean(table, table.blocks[profile.name], rng) for table in tables]
             edges = profile.edges_of(tables[0].blocks[profile.name])
             _draw(top, bottom, edges, filled, names)
             _finish(top, bottom, profile.axis, notes.get(profile.name, ""), log_x=profile.log)
@@ -64,6 +67,21 @@ def profiles(
                 top.set_yscale("log")
                 top.set_ylim(largest * 1e-5, largest * 8)
             _zoom(edges, top, bottom, filled)
+        return image(_with_legend(board, names).figure)
+
+
+def trends(wanted: tuple[Trend, ...], tables: list[ObservableTable], names: list[str | None]) -> Image:
+    """One panel a trend: the mean of one observable in bins of another, with the ratio to the first sample. Bins of few
+    units are left empty."""
+    with mplhep_style():
+        board, panels = _grid(len(wanted), ratio=len(tables) > 1)
+        rng = np.random.default_rng(0)
+        for trend, (top, bottom) in zip(wanted, panels):
+            filled = [_trend(table, trend, rng) for table in tables]
+            _draw(top, bottom, trend.edges, filled, names)
+            _finish(top, bottom, trend.axis, "", log_x=trend.log)
+            top.set_title(trend.label, fontsize=10)
+            _zoom(trend.edges, top, bottom, filled)
         return image(_with_legend(board, names).figure)
 
 
@@ -92,12 +110,24 @@ def _histogram(units: Units, edges: NDArray) -> tuple[NDArray, NDArray]:
     return np.bincount(bins, units.weight, n) / total, np.sqrt(np.bincount(bins, units.weight**2, n)) / abs(total)
 
 
-def _mean(table: ObservableTable, name: str, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    block, units = table.blocks[name], table.weighted_events
+def _mean(
+    table: ObservableTable, block: NDArray, rng: np.random.Generator, means: Callable[[NDArray], NDArray] = np.asarray
+) -> tuple[NDArray, NDArray]:
+    """`means` of the mean block (columns,) of the units, and its uncertainty; 0 where there are no units."""
+    units = table.weighted_events
     if not len(table):
-        return np.zeros(block.shape[1]), np.zeros(block.shape[1])
-    drawn = resampled_weights(units, units.n_events, _RESAMPLES, rng) @ block
-    return units.weight @ block / units.weight.sum(), drawn.std(0)
+        nothing = np.zeros_like(means(block.sum(0)))
+        return nothing, nothing
+    drawn = means(resampled_weights(units, units.n_events, _RESAMPLES, rng) @ block)
+    mean = means(units.weight @ block / units.weight.sum())
+    return np.nan_to_num(mean), np.nan_to_num(drawn).std(0)
+
+
+def _trend(table: ObservableTable, trend: Trend, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+    block = trend.block(table)
+    enough = np.split(block, 2, axis=1)[1].sum(0) >= _FEWEST_IN_BIN
+    mean, error = _mean(table, block, rng, bin_means)
+    return np.where(enough, mean, 0.0), np.where(enough, error, 0.0)
 
 
 def _grid(number: int, *, ratio: bool) -> tuple[Board, list[tuple["Axes", "Axes | None"]]]:

@@ -12,6 +12,7 @@ from gen2reco.events.truth import STANDARD, Properties
 from gen2reco.validate.flat_lists import FlatList, flatten
 from gen2reco.validate.observable_tables import ObservableTable, row_histograms
 from gen2reco.validate.observables import Classifier, PartObservables, Profile, Quantity, RecordObservables
+from gen2reco.validate.observe.collision_observables import COLLISIONS, LEADING_JET, collisions, jet_response
 from gen2reco.validate.observe.event_shapes import c_parameter, hemispheres, thrust_axes
 from gen2reco.validate.observe.jet_clustering import anti_kt, durham, substructure
 
@@ -89,13 +90,16 @@ PARTS = (
         _JET_QUANTITIES,
         classifiers=(Classifier("jet", "jet features", _JET_FEATURES, headline=False),),
     ),
+    COLLISIONS,
+    LEADING_JET,
 )
 
 
 def observe(
     table: pa.Table, detector: Detector | None, settings: Validation, properties: Properties = STANDARD
 ) -> dict[str, ObservableTable]:
-    """Tables `events` and `jets` (three hardest of each hadronic event) of a shard of particles."""
+    """Tables of a shard of particles: `events`; of hadronic ones `collisions`, `jets` (three hardest of each), and
+    `leading_jet`, where partons are given."""
     events = records.awkward(table)
     particles = flatten(events.particles)
     number, weight = (ak.to_numpy(events[name]) for name in ("event", "weight"))
@@ -103,15 +107,27 @@ def observe(
     annihilation = _annihilation(particles, len(events))
     values = {**_multiplicities(particles, basic, len(events)), **_sums(particles, basic, len(events))}
     values |= _shapes(events, particles, basic, annihilation)
-    jets, of_events = _jets(events, basic, ~annihilation, settings)
+    hadronic = ~annihilation & (particles.counts >= 5)
+    jets, of_events = _jets(events, basic, hadronic, settings)
     found = {"events": ObservableTable(number, weight, values | of_events, _spectra(particles, basic, len(events)))}
+    if hadronic.any():
+        found["collisions"] = collisions(particles, basic, number, weight, hadronic)
     if jets:
-        row = jets.pop("row")
-        found["jets"] = ObservableTable(number[row], weight[row], jets)
+        found["jets"] = _by_event(jets, number, weight)
+    if jets and "partons" in events.fields:
+        found["leading_jet"] = _by_event(jet_response(jets, flatten(events.partons)), number, weight)
     return found
 
 
-OBSERVABLES = RecordObservables("particles", "Generated particles", ("event", "weight", "particles"), PARTS, observe)
+def _by_event(columns: dict[str, NDArray], number: NDArray, weight: NDArray) -> ObservableTable:
+    """A table of units in the events `row`."""
+    row = columns["row"]
+    return ObservableTable(number[row], weight[row], {name: v for name, v in columns.items() if name != "row"})
+
+
+OBSERVABLES = RecordObservables(
+    "particles", "Generated particles", ("event", "weight", "particles"), PARTS, observe, optional=("partons",)
+)
 
 
 def _basics(particles: FlatList, properties: Properties) -> dict[str, NDArray]:
@@ -218,10 +234,10 @@ def _shapes(events: ak.Array, particles: FlatList, basic: dict, chosen: NDArray)
 
 
 def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) -> tuple[dict, dict]:
-    """Jets of the chosen events that have five particles at least: values of the three hardest, and of the events."""
+    """Jets of the chosen events: values of the three hardest with the `row` of their event, and of the events."""
     of_events = {name: np.full(len(events), np.nan) for name in ("n_jets", "jet_pt_ratio", "jet_delta_phi")}
     particles = events.particles
-    rows = np.flatnonzero(chosen & (ak.to_numpy(ak.num(particles)) >= 5))
+    rows = np.flatnonzero(chosen)
     if not len(rows):
         return {}, of_events
     clustered = ak.unflatten(~basic["invisible"] & (basic["pt"] > 0), ak.num(particles))
@@ -239,7 +255,7 @@ def _jets(events: ak.Array, basic: dict, chosen: NDArray, settings: Validation) 
     of_events["jet_delta_phi"][rows[two]] = np.abs(np.angle(np.exp(1j * ak.to_numpy(phi[two, 0] - phi[two, 1]))))
     first = ak.local_index(pt) < 3
     mass = np.sqrt(np.maximum(jets.E**2 - jets.px**2 - jets.py**2 - jets.pz**2, 0))
-    columns = {"pt": pt, "eta": np.arcsinh(jets.pz / pt), "mass": mass}
+    columns = {"pt": pt, "eta": np.arcsinh(jets.pz / pt), "phi": phi, "mass": mass}
     columns |= {"n_constituents": ak.num(members, axis=2), "girth": girth, "dispersion": dispersion}
     values = {name: ak.to_numpy(ak.flatten(value[first])).astype(np.float64) for name, value in columns.items()}
     row = np.repeat(rows, ak.to_numpy(ak.sum(first, axis=1)))
