@@ -1,4 +1,4 @@
-"""How well generated events agree with Pythia8's and with LEP data: the tables of a model card.
+"""How well generated events agree with Pythia8's and with LEP or LHC data: the tables of a model card.
 
     python benchmarks/generation_quality.py PYTHIA8.parquet MODEL.parquet --classifier 15000
 
@@ -14,13 +14,14 @@ import numpy as np
 from gen2reco.config.validation import Validation
 from gen2reco.events import records
 from gen2reco.events.truth import STANDARD
-from gen2reco.validate import measure
-from gen2reco.validate.lep import compare, observe
+from gen2reco.validate import lep, lhc, measure
+from gen2reco.validate.measurements import Comparison
 from gen2reco.validate.observable_tables import ObservableTable
 from gen2reco.validate.observables import PartObservables
 from gen2reco.validate.observe.particle_observables import OBSERVABLES
 from gen2reco.validate.ruler import Ruler
 
+_PRINTED = ("pd", "/mean_n_charged", "/width_n_charged")
 BINS = 37
 """Bins of equal probability in which thrust is compared."""
 
@@ -48,10 +49,11 @@ def main() -> None:
         chi2, floor = thrust(*(t.values["thrust"] for t in of_events), n)
         print(f"thrust χ²/ndf ({BINS - 1}): {chi2:.2f}, between halves of Pythia8 {floor:.2f}\n")
         flavours(events, of_events, {"u d s": (1, 2, 3), "c": (4,), "b": (5,)})
-        lep(events)
+        against_data(*(lep.compare(lep.observe(e)) for e in events))
     elif all(ak.all(ak.num(e.partons) > 0) for e in events):
-        response(events, both)
         flavours(events, of_events, {"quark": (1, 2, 3, 4, 5), "gluons only": ()})
+    if all(lhc.are_inelastic(records.Source(path, "particles").story) for path in (given.reference, given.candidate)):
+        against_data(*(lhc.compare(e, lhc.SQRT_S) for e in events))
 
 
 def distances(part: PartObservables, a: ObservableTable, b: ObservableTable, settings: Validation) -> None:
@@ -59,7 +61,7 @@ def distances(part: PartObservables, a: ObservableTable, b: ObservableTable, set
     ruler = Ruler("particles", ("pythia8", "ml"), settings)
     metrics = list(measure.compared(part, ruler, a, b))
     for m in metrics:
-        if "/auc" in m.name or m.name.endswith(("pd", "/mean_n_charged", "/width_n_charged")):
+        if any(kind in m.name for kind in ("/auc", "/shift_", "/profile_")) or m.name.endswith(_PRINTED):
             print(f"{m.title}: {m.value:.4f} ± {m.uncertainty:.4f}, floor {m.floor:.4f}")
     print("\n| observable | W1 | floor | mean | standard deviation |\n|---|---|---|---|---|")
     for m in metrics:
@@ -112,30 +114,20 @@ def _made_of(events: ak.Array, codes: tuple[int, ...]) -> np.ndarray:
     return ak.to_numpy(ak.any(sum(outgoing == code for code in codes) > 0, axis=1))
 
 
-def response(events: list[ak.Array], both: list[dict[str, ObservableTable]]) -> None:
-    """pT of the leading jet over that of the hard partons."""
-    values = []
-    for e, tables in zip(events, both):
-        jets = tables["jets"]
-        number = ak.to_numpy(e.event)
-        hard = e.partons[e.partons.status == 23]
-        pt = ak.to_numpy(np.hypot(hard.px, hard.py)[:, 0])
-        first = np.unique(jets.event, return_index=True)[1]
-        row = np.searchsorted(number, jets.event[first])
-        values.append(jets.values["pt"][first] / pt[row])
-    x, y = values
-    error = np.hypot(x.std() / x.mean() / np.sqrt(len(x)), y.std() / y.mean() / np.sqrt(len(y)))
-    print(f"leading-jet response: {y.mean():.4f} / {x.mean():.4f}, {100 * (y.mean() / x.mean() - 1):+.2f} ± "
-          f"{100 * error:.2f} %; width {y.std():.4f} / {x.std():.4f}\n")  # fmt: skip
-
-
-def lep(events: list[ak.Array]) -> None:
-    """χ²/ndf against the measured distributions."""
-    print("| | model | Pythia8 | ndf |\n|---|---|---|---|")
-    reference, candidate = (compare(observe(e)) for e in events)
+def against_data(reference: list[Comparison], candidate: list[Comparison]) -> None:
+    """χ²/ndf against the measured distributions, and ratios of integrals: 1 of what is normalised."""
+    print("| | model | Pythia8 | ndf | model / data | Pythia8 / data |\n|---|---|---|---|---|---|")
     for x, y in zip(reference, candidate):
         m = y.measurement
-        print(f"| {m.experiment} {m.observable} | {y.chi2 / y.ndf:.2f} | {x.chi2 / x.ndf:.2f} | {y.ndf} |")
+        chi2 = f"{y.chi2 / y.ndf:.2f} | {x.chi2 / x.ndf:.2f} | {y.ndf}"
+        print(f"| {m.experiment} {m.observable} | {chi2} | {_yield(y):.3f} | {_yield(x):.3f} |")
+
+
+def _yield(found: Comparison) -> float:
+    """Integral of the sample over that of the data, in the bins that are compared."""
+    m, kept = found.measurement, np.isfinite(found.value)
+    width = (m.high - m.low)[kept]
+    return float(found.value[kept] @ width / (m.value[kept] @ width))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Charged are all charged particles after decays of everything with a mean lifetime below 1 ns, K0S and hyperons included.
 """
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -11,50 +10,20 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from gen2reco.config.block import load_yaml
 from gen2reco.errors import InputError
 from gen2reco.events.truth import charge
 from gen2reco.validate.flat_lists import flatten
+from gen2reco.validate.measurements import Comparison, Measurement, held_against, read_measurements
 from gen2reco.validate.observe.event_shapes import c_parameter, hemispheres, thrust_axes
 from gen2reco.validate.observe.jet_clustering import durham
 
 FEWEST = 100
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A published distribution or mean: value and error in bins [low, high)."""
-
-    experiment: str
-    observable: str
-    table: str
-    low: NDArray
-    high: NDArray
-    value: NDArray
-    error: NDArray
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A sample against a measurement. value, error: what the sample gives in the bins, with its statistical error;
-    chi2 over the bins, both errors taken as uncorrelated."""
-
-    measurement: Measurement
-    value: NDArray
-    error: NDArray
-    chi2: float
-    ndf: int
-
-
 @cache
 def measurements() -> tuple[Measurement, ...]:
     """The measurements that ship with the package."""
-    data = load_yaml(Path(__file__).with_suffix(".yaml"))
-    columns = ("low", "high", "value", "error")
-    return tuple(
-        Measurement(m["experiment"], m["observable"], m["table"], *(np.array(m[c], float) for c in columns))
-        for m in data["measurements"]
-    )
+    return read_measurements(Path(__file__).with_suffix(".yaml"))
 
 
 def observe(events: ak.Array, sqrt_s: float = 91.2) -> dict[str, NDArray]:
@@ -99,5 +68,4 @@ def _compare(m: Measurement, observed: dict[str, NDArray]) -> Comparison:
         inside = np.diff(np.searchsorted(values, edges - 1e-9), axis=1)[:, 0].astype(float)
         width = np.ones(len(m.low)) if m.observable == "n_charged" else m.high - m.low
         value, error = inside / n / width, np.sqrt(np.maximum(inside, 1)) / n / width
-    pull2 = (value - m.value) ** 2 / (error**2 + m.error**2)
-    return Comparison(m, value, error, float(pull2.sum()), len(m.value))
+    return held_against(m, value, error)
