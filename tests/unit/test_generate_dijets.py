@@ -147,7 +147,7 @@ def test_coordinates_of_pythia8_events_round_trip(reference):
     prepared, good = prepare_dijets(events, species)
     assert good.mean() > 0.9
     n, most = len(prepared.counts), prepared.counts.max(0).T.reshape(-1) + 2
-    sizes = {"counts_width": 8, "shapes_width": 8, "width": 8, "depth": 1, "pooled": 8}
+    sizes = {"counts_width": 8, "shapes_width": 8, "width": 8, "depth": 1, "pooled": 8, "tuned": True}
     model = DijetHadronizer(
         Architecture(pdg=list(species.pdg), mass=list(species.mass), most=most.tolist(), sqrt_s=14000.0, **sizes)
     )
@@ -171,8 +171,8 @@ def test_coordinates_of_pythia8_events_round_trip(reference):
 def test_events_that_cannot_be_balanced_are_drawn_again(folder, monkeypatch):
     balance, calls = dijet_decoding.balance, []
 
-    def fails_once(x, mass, side, event, jets, sqrt_s):
-        p = balance(x, mass, side, event, jets, sqrt_s)
+    def fails_once(x, mass, side, event, jets, *others):
+        p = balance(x, mass, side, event, jets, *others)
         calls.append(len(jets))
         return torch.where((event == 3)[:, None], torch.nan, p) if len(calls) == 1 else p
 

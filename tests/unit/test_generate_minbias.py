@@ -16,16 +16,10 @@ from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.trainings import make_model
 from gen2reco.generate import pythia_engine
 from gen2reco.generate.hadronize.dataset import species_of
-from gen2reco.generate.hadronize.dijets import GROUPS
+from gen2reco.generate.hadronize.dijets import GROUPS, LEAST_LEFT, left
 from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe, GenerationSizes
 from gen2reco.generate.hadronize.generation_trainer import GenerationTrainer
-from gen2reco.generate.hadronize.minbias import (
-    ACTIVITY,
-    LEAST_LEFT,
-    activity,
-    prepare_minimum_bias,
-    read_minimum_bias,
-)
+from gen2reco.generate.hadronize.minbias import ACTIVITY, activity, prepare_minimum_bias, read_minimum_bias
 from gen2reco.generate.hadronize.minbias_model import MinbiasHadronizer
 from gen2reco.generate.hadronize.pair_model import Architecture
 from gen2reco.generate.hadronize.species import in_drawing_order
@@ -141,11 +135,13 @@ def test_coordinates_of_pythia8_events_round_trip(files):
 )
 def test_activities_of_events_by_hand(pz, expected):
     p = np.column_stack([np.full(len(pz), 0.3), np.zeros(len(pz)), pz])
-    (found,) = activity(p, np.zeros(len(pz)), np.zeros(len(pz), int), np.array([14000.0]))
-    forward, backward, central, *left = expected
+    event = np.zeros(len(pz), int)
+    (found,) = activity(p, np.zeros(len(pz)), event, 1)
+    forward, backward, central, *shares = expected
     np.testing.assert_allclose(np.expm1(found[:3]), [forward, backward, central], rtol=1e-5)
     np.testing.assert_allclose(np.expm1(found[3]), 0.3 * len(pz), rtol=1e-5)
-    np.testing.assert_allclose(np.exp(found[4:]), [left[0], left[1] + LEAST_LEFT], rtol=0.05)
+    found = np.exp(left(p, np.zeros(len(pz)), event, np.array([14000.0])))
+    np.testing.assert_allclose(found[0], [shares[0], shares[1] + LEAST_LEFT], rtol=0.05)
 
 
 def test_activities_are_those_of_the_data_moved_with_the_tune():

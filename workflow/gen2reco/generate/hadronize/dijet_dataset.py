@@ -65,7 +65,7 @@ def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
     values, frame = dijets.known(events.hard, dijets.tune(events.alpha_s, events.pt0_ref))
-    encoded = encode(events.momenta, mass, events.event, frame)
+    encoded = encode(events.momenta, mass, events.event, frame, events.sqrt_s)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
     good &= np.isin([dijets.GROUPS - 2, dijets.GROUPS - 1], encoded.group).all()
     return by_group(encoded, kinds, events.event, values, good, len(species)), good

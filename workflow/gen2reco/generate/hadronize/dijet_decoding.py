@@ -13,6 +13,8 @@ from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SC
 
 REMNANT = 4.5
 """|rapidity| beyond which particles carry what the beams have left."""
+MOST_MOVED = 1.5
+"""Rapidity by which far particles may move for the sake of the leading one."""
 MOST_LIGHT_CONE = 3000.0
 """Largest E + |pz| of a drawn jet, GeV."""
 
@@ -57,12 +59,15 @@ def project_jets(raw: Tensor, mass: Tensor, group: Tensor, target: Tensor, itera
     return torch.cat([out, (out.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
 
 
-def balance(x: Tensor, mass: Tensor, side: Tensor, event: Tensor, jets: Tensor, sqrt_s: Tensor) -> Tensor:
+def balance(
+    x: Tensor, mass: Tensor, side: Tensor, event: Tensor, jets: Tensor, sqrt_s: Tensor, leading: Tensor | None = None
+) -> Tensor:
     """Four-momenta of particles outside of jets, (n_items, 4), from their coordinates: the whole event is exact.
 
     side: (n_items,) ±1; event: (n_items,); jets: (n, 4) sum of all jets. They share the transverse recoil by their
     transverse momentum squared; then those beyond REMNANT move in rapidity, forward and backward ones by one number
-    each, until light-cone momenta add up to sqrt_s (n,). Every event needs a particle on either side.
+    each, until light-cone momenta add up to sqrt_s (n,). Every event needs a particle on either side. The leading one
+    of a side takes its share `leading` (n, 2) of the beam's first, where the others then move by less than MOST_MOVED.
     """
     n = len(jets)
 
@@ -76,16 +81,31 @@ def balance(x: Tensor, mass: Tensor, side: Tensor, event: Tensor, jets: Tensor, 
     p_t = p_t + (weight / add(weight)[event])[:, None] * lacking[event]
     m_t = (p_t.square().sum(1) + mass.square()).sqrt().clamp(min=1e-6)
     y = side * x[:, 0].clamp(-2, 12)
-    far = _far(side * y, side, event, n)
-    plus, minus = m_t * y.exp(), m_t * (-y).exp()
     due = torch.stack([sqrt_s - jets[:, 3] - jets[:, 2], sqrt_s - jets[:, 3] + jets[:, 2]], 1)
-    near = add(torch.stack([plus, minus], 1) * ~far[:, None])
-    tight = (due - near < 0.1 * sqrt_s[:, None]).any(1)  # then all that is in no jet moves
-    far = far | tight[event]
-    shift = _shifts(plus, minus, far, side, due - near * ~tight[:, None], add)
-    y = torch.where(far, y + side * torch.where(side > 0, shift[:, 0][event], shift[:, 1][event]), y)
-    p = torch.cat([p_t, (m_t * y.sinh())[:, None]], 1)
+    far = _far(side * y, side, event, n)
+    light = torch.stack([m_t * y.exp(), m_t * (-y).exp()], 1)
+    tight = (due - add(light * ~far[:, None]) < 0.1 * sqrt_s[:, None]).any(1)
+    moved = _moved(y, m_t, side, event, far | tight[event], due)  # where tight, all that is in no jet moves
+    if leading is not None:
+        target = torch.where(tight[:, None], torch.nan, leading * sqrt_s[:, None])
+        better = _moved(*_with_leading(y, m_t, side, event, far, due, target), due)
+        fits = add((~better.isfinite()).double()) == 0
+        moved = torch.where(fits[event], better, moved)
+    p = torch.cat([p_t, (m_t * moved.sinh())[:, None]], 1)
     return torch.cat([p, (p.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
+
+
+def _moved(y: Tensor, m_t: Tensor, side: Tensor, event: Tensor, far: Tensor, due: Tensor) -> Tensor:
+    """Rapidities (n_items,), those of far particles moved until light-cone momenta add up to `due` (n, 2); not finite
+    where they cannot."""
+
+    def add(values: Tensor) -> Tensor:
+        return values.new_zeros((len(due), *values.shape[1:])).index_add(0, event, values)
+
+    plus, minus = m_t * y.exp(), m_t * (-y).exp()
+    near = add(torch.stack([plus, minus], 1) * ~far[:, None])
+    shift = _shifts(plus, minus, far, side, due - near, add)
+    return torch.where(far, y + side * torch.where(side > 0, shift[:, 0][event], shift[:, 1][event]), y)
 
 
 def _far(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
@@ -93,6 +113,27 @@ def _far(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
     place = 2 * event + (side < 0)
     farthest = away.new_full((2 * n,), -100.0).scatter_reduce(0, place, away, "amax")
     return away >= farthest.clamp(max=REMNANT)[place]
+
+
+def _with_leading(
+    y: Tensor, m_t: Tensor, side: Tensor, event: Tensor, far: Tensor, due: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The arguments of `_moved` with the rapidity of each side's leading particle as its light-cone momentum, `target`
+    (n, 2), has it, and without it among the far ones. Left as they are where others would have to move too far."""
+    place, target = 2 * event + (side < 0), target.flatten()
+
+    def add(values: Tensor) -> Tensor:
+        return values.new_zeros(2 * len(due)).index_add(0, place, values)
+
+    light, across = m_t * (side * y).exp(), m_t * (-side * y).exp()
+    most = light.new_zeros(2 * len(due)).scatter_reduce(0, place, light, "amax")
+    leads = far & (light >= most[place])
+    others = far & ~leads
+    from_other_side = add(across).view(-1, 2).flip(1).flatten()
+    rest = due.flatten() - from_other_side - add(light * ~far) - target
+    moved = (rest / add(light * others)).log().abs()  # not a number where nothing is left, or nobody to take it
+    fixed = leads & ((moved < MOST_MOVED) & (add(leads.double()) == 1))[place]
+    return torch.where(fixed, side * (target[place] / m_t).log(), y), m_t, side, event, far & ~fixed
 
 
 def _shifts(

@@ -14,7 +14,7 @@ import numpy as np
 
 from gen2reco import stdout
 from gen2reco.generate.hadronize import hemispheres
-from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SCALE, Frame
+from gen2reco.generate.hadronize.dijets import JET_SHAPES, JETS, LEAST_PT, MASS_FLOOR, PT_SCALE, Frame, left
 from gen2reco.generate.hadronize.group_sums import sums
 
 RADIUS, LEAST_MATCHED = 0.4, 5.0
@@ -27,7 +27,7 @@ Roles = Callable[[Any, slice], np.ndarray]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Events in their frame. group: (n_items,); x: (n_items, 3) coordinates; shapes: (n, 16), those of an absent jet
+    """Events in their frame. group: (n_items,); x: (n_items, 3) coordinates; shapes: (n, 18), those of an absent jet
     filled with another event's; good: (n,) whether an event has all that every event has."""
 
     group: np.ndarray
@@ -36,21 +36,27 @@ class Encoded:
     good: np.ndarray
 
 
-def encode(momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, frame: Frame, seed: int = 1) -> Encoded:
-    """Dijets by their momenta (n_items, 3), GeV, ordered by event; each has a jet near either hard parton."""
+def encode(
+    momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, frame: Frame, sqrt_s: np.ndarray, seed: int = 1
+) -> Encoded:
+    """Dijets by their momenta (n_items, 3), GeV, ordered by event; each has a jet near either hard parton. sqrt_s: (n,)
+    of the collisions, GeV."""
     n = len(frame.phi)
     p = frame.into(momenta, event)
     jet = clustered(p, mass, event, n, lambda jets, rows: _matched(jets, frame, rows))
     good = np.all([np.bincount(event[jet == i], minlength=n) > 0 for i in (0, 1)], axis=0)
-    return coordinates(p, mass, event, frame, jet, good, seed)
+    return coordinates(p, mass, event, frame, sqrt_s, jet, good, seed)
 
 
-def encode_without(momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, seed: int = 1) -> Encoded:
-    """As `encode`, n events without a known hard process: their hardest jets, azimuth measured from the first."""
+def encode_without(
+    momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray, seed: int = 1
+) -> Encoded:
+    """As `encode`, events without a known hard process: their hardest jets, azimuth measured from the first."""
+    n = len(sqrt_s)
     jet = clustered(momenta, mass, event, n, lambda jets, rows: _hardest(jets))
     hardest = sums(event[jet == 0], momenta[jet == 0], n)
     frame = without_process(np.arctan2(hardest[:, 1], hardest[:, 0]))
-    return coordinates(frame.into(momenta, event), mass, event, frame, jet, np.ones(n, bool), seed)
+    return coordinates(frame.into(momenta, event), mass, event, frame, sqrt_s, jet, np.ones(n, bool), seed)
 
 
 def without_process(phi: np.ndarray) -> Frame:
@@ -64,6 +70,7 @@ def coordinates(
     mass: np.ndarray,
     event: np.ndarray,
     frame: Frame,
+    sqrt_s: np.ndarray,
     jet: np.ndarray,
     good: np.ndarray,
     seed: int,
@@ -77,7 +84,8 @@ def coordinates(
     p[:, 1] *= mirror[event]
     total[:, :, 1] *= mirror[:, None]
     jets = total[:, :JETS]
-    shapes = _shapes(jets, frame)
+    out = jet < 0
+    shapes = np.column_stack([_shapes(jets, frame), left(p[out], mass[out], event[out], sqrt_s)])
     _fill(shapes, jets[:, :, 3] > 0, np.random.default_rng(seed))
     group = np.where(jet >= 0, jet, np.where(p[:, 2] >= 0, JETS, JETS + 1))
     axis = _pt_y_phi(jets)
@@ -117,7 +125,8 @@ def _fill(shapes: np.ndarray, present: np.ndarray, rng: np.random.Generator) -> 
         if not len(has):
             continue
         lacks = np.flatnonzero(~present[:, jet])
-        shapes[lacks, jet::JETS] = shapes[rng.choice(has, len(lacks)), jet::JETS]
+        at = slice(jet, len(JET_SHAPES), JETS)
+        shapes[lacks, at] = shapes[rng.choice(has, len(lacks)), at]
 
 
 def clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, roles: Roles) -> np.ndarray:

@@ -19,6 +19,7 @@ from gen2reco.generate.hadronize.species import Species
 
 TRIES = 50
 """Draws of an event after which it counts as impossible."""
+N_JET_SHAPES = len(dijets.JET_SHAPES)
 PROTONS = (2, 2, 0, 0, 0, 0)
 """What two protons carry of the conserved numbers."""
 
@@ -33,13 +34,16 @@ class DrawnDijets:
 
 
 class DijetHadronizer(nn.Module):
-    """Draws counts, then jets, then particles; every method takes a batch of events."""
+    """Draws counts, then jets, then particles; every method takes a batch of events. Models that are not tuned, of an
+    older kind, do not know what leading particles leave."""
+
+    SHAPES: ClassVar[tuple[str, ...]] = dijets.SHAPES
 
     def __init__(self, architecture: Architecture):
         super().__init__()
         a = self.architecture = architecture
         self.species = Species(tuple(a.pdg), tuple(a.mass))
-        n_kinds, n_shapes = len(a.pdg), len(dijets.SHAPES)
+        n_kinds, n_shapes = len(a.pdg), len(self.SHAPES if a.tuned else dijets.JET_SHAPES)
         n_known, n_numbers, n_partons = self.sizes_known(a.tuned)
         chosen = summary_kinds(self.species)
         self.counts = Counts(a.most, n_known, a.counts_width)
@@ -93,7 +97,7 @@ class DijetHadronizer(nn.Module):
         own = counts[:, :JETS]
         pt, y = self.hard_partons(known)
         many = own.sum(2)
-        jets = dijet_decoding.jet_momenta(shapes.double(), pt, y, self.rest_masses(own), many == 1)
+        jets = dijet_decoding.jet_momenta(shapes[:, :N_JET_SHAPES].double(), pt, y, self.rest_masses(own), many == 1)
         return jets * (many > 0)[..., None]
 
     def hard_partons(self, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,7 +122,8 @@ class DijetHadronizer(nn.Module):
         n = len(counts)
         s = (shapes - self.shape_mean) / self.shape_std
         absent = counts[:, :JETS].sum(2) == 0
-        s = s.view(n, 4, JETS).masked_fill(absent[:, None], 0.0)
+        jets = s[:, :N_JET_SHAPES].view(n, 4, JETS).masked_fill(absent[:, None], 0.0)
+        s = torch.cat([jets.flatten(1), s[:, N_JET_SHAPES:]], 1)
         jets = self.jets(counts, shapes, known).float()
         summary = torch.log1p(counts.float() @ self.classes.T) - 1
         rest = torch.log(self.rest_masses(counts).float() + 0.1) - 1
@@ -129,7 +134,7 @@ class DijetHadronizer(nn.Module):
         total = jets.sum(1)
         recoil = torch.cat([total[:, :2] / 10, torch.log1p(total[:, :2].norm(dim=1, keepdim=True)) - 2], 1)
         light = torch.asinh(jets.sum(1)[:, 2:3] / 100)
-        event = torch.cat([s.flatten(1), recoil, light, self.event_numbers(known)], 1)
+        event = torch.cat([s, recoil, light, self.event_numbers(known)], 1)
         every = event[:, None].expand(-1, GROUPS, -1)
         whole = (torch.log1p(counts.sum(1).float() @ self.classes.T) - 3)[:, None].expand(-1, GROUPS, -1)
         return torch.cat([every, own, rest[..., None], summary, whole, self.group_partons(known)], 2)
@@ -161,8 +166,15 @@ class DijetHadronizer(nn.Module):
         out[inside] = dijet_decoding.project_jets(raw, mass[inside], place, target.flatten(0, 1))
         jets = x.new_zeros(n, 4).index_add(0, event[inside], out[inside])
         side = torch.where(group[~inside] == JETS, 1.0, -1.0).double()
-        out[~inside] = dijet_decoding.balance(x[~inside], mass[~inside], side, event[~inside], jets, sqrt_s)
+        out[~inside] = dijet_decoding.balance(
+            x[~inside], mass[~inside], side, event[~inside], jets, sqrt_s, self.leading(shapes, known)
+        )
         return out
+
+    def leading(self, shapes: Tensor, known: Tensor) -> Tensor | None:
+        """The light-cone momentum of the leading particle forward and backward, over the beams': (n, 2) float64."""
+        left = shapes[:, N_JET_SHAPES:].double()
+        return 1 + dijets.LEAST_LEFT - left.exp() if left.shape[1] else None
 
     def draw_counts(self, known: Tensor, noise: torch.Generator) -> tuple[Tensor, int]:
         """Counts (n, GROUPS, n_kinds) of two colliding protons, and how many events were drawn again."""

@@ -12,8 +12,13 @@ from gen2reco.generate.hadronize.dataset import ALPHA_S_DEFAULT, PT0_REF_DEFAULT
 
 JETS, GROUPS = 4, 6
 """Jets of the two hard partons, two more; then what is in no jet, forward and backward."""
-SHAPES = tuple(f"{name}_{jet}" for name in ("log_pt", "y", "phi", "log_mass") for jet in range(JETS))
-"""What is drawn of an event before its particles: each jet's momentum, relative to its parton's for the first two."""
+JET_SHAPES = tuple(f"{name}_{jet}" for name in ("log_pt", "y", "phi", "log_mass") for jet in range(JETS))
+"""Each jet's momentum, relative to its parton's for the first two."""
+SHAPES = (*JET_SHAPES, "left_forward", "left_backward")
+"""What is drawn of an event before its particles: its jets, and what the leading particle of each side leaves of the
+beam's momentum to the others (`left`)."""
+LEAST_LEFT = 1e-5
+"""Share of a beam's momentum below which no difference is made of what its leading particle leaves."""
 LEAST_PT = 10.0
 """Transverse momentum of the third and fourth jet at least, GeV."""
 PT_SCALE, MASS_FLOOR = 0.3, 0.1
@@ -59,6 +64,15 @@ class Frame:
 def _turned(p: np.ndarray, phi: np.ndarray, side: np.ndarray) -> np.ndarray:
     cos, sin = np.cos(phi), np.sin(phi)
     return np.column_stack([p[:, 0] * cos - p[:, 1] * sin, p[:, 1] * cos + p[:, 0] * sin, p[:, 2] * side])
+
+
+def left(p: np.ndarray, mass: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray) -> np.ndarray:
+    """Logarithm of the share of a beam's light-cone momentum that the leading particle of either side, forward first,
+    leaves to others, of momenta (n_items, 3), GeV: (n, 2)."""
+    light = np.sqrt((p**2).sum(1) + mass**2) + np.abs(p[:, 2])
+    shares = np.zeros((len(sqrt_s), 2))
+    np.maximum.at(shares, (event, (p[:, 2] < 0).astype(int)), light / sqrt_s[event])
+    return np.log(np.maximum(1 - shares, 0) + LEAST_LEFT)
 
 
 def tune(alpha_s: np.ndarray, pt0_ref: np.ndarray) -> np.ndarray:

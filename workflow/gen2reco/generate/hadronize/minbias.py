@@ -5,7 +5,7 @@ before decays and how many of them are central, how hard they are, and what mome
 leaves to the others, by which diffractive events are told from the rest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from gen2reco.events import records
 from gen2reco.generate.hadronize.dataset import Prepared, flattened, made_of, numbers_of_entries
 from gen2reco.generate.hadronize.dijet_dataset import by_group
 from gen2reco.generate.hadronize.dijet_encoding import encode_without
-from gen2reco.generate.hadronize.dijets import GROUPS, tune
+from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, tune
 from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species
 
@@ -24,8 +24,6 @@ PROCESS = "SoftQCD:inelastic"
 """The process of Pythia8 that makes such events."""
 CENTRAL = 2.5
 """|rapidity| up to which particles are central."""
-LEAST_LEFT = 1e-5
-"""Share of a beam's momentum below which no difference is made of what its leading particle leaves."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,13 @@ def read_minimum_bias(path: Path | str, most: int | None = None) -> MinimumBias:
     )
 
 
-def activity(p: np.ndarray, mass: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray) -> np.ndarray:
-    """Of events with momenta (n_items, 3), GeV, ordered by event: (n, len(ACTIVITY)) float32."""
-    n, pt = len(sqrt_s), np.hypot(p[:, 0], p[:, 1])
+def activity(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int) -> np.ndarray:
+    """All but the last two numbers of n events with momenta (n_items, 3), GeV: (n, len(ACTIVITY) - 2)."""
+    pt = np.hypot(p[:, 0], p[:, 1])
     y = np.arcsinh(p[:, 2] / np.maximum(np.sqrt(pt**2 + mass**2), 1e-6))
     sides = [p[:, 2] >= 0, p[:, 2] < 0]
     many = [np.log1p(np.bincount(event[at], minlength=n)) for at in (*sides, np.abs(y) < CENTRAL)]
-    energy = np.sqrt((p**2).sum(1) + mass**2)
-    left = []
-    for at in sides:
-        leading = np.zeros(n)
-        np.maximum.at(leading, event[at], energy[at])
-        left.append(np.log(np.maximum(1 - 2 * leading / sqrt_s, 0) + LEAST_LEFT))
-    return np.column_stack([*many, np.log1p(sums(event, pt, n)), *left]).astype(np.float32)
+    return np.column_stack([*many, np.log1p(sums(event, pt, n))])
 
 
 def prepare_minimum_bias(events: MinimumBias, species: Species) -> tuple[Prepared, np.ndarray]:
@@ -84,10 +76,12 @@ def prepare_minimum_bias(events: MinimumBias, species: Species) -> tuple[Prepare
     kinds = species.kinds(events.pdg)
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
-    known = activity(events.momenta, mass, events.event, events.sqrt_s)
-    encoded = encode_without(events.momenta, mass, events.event, n)
+    encoded = encode_without(events.momenta, mass, events.event, events.sqrt_s)
     good = sums(events.event, (kinds < 0).astype(float), n) == 0
     for group in (GROUPS - 2, GROUPS - 1):
         good &= np.bincount(events.event[encoded.group == group], minlength=n) > 0
-    values = np.column_stack([known, tune(events.alpha_s, events.pt0_ref)]).astype(np.float32)
+    shapes, shares = np.split(encoded.shapes, [len(JET_SHAPES)], axis=1)
+    known = activity(events.momenta, mass, events.event, n)
+    values = np.column_stack([known, shares, tune(events.alpha_s, events.pt0_ref)]).astype(np.float32)
+    encoded = replace(encoded, shapes=shapes)
     return by_group(encoded, kinds, events.event, values, good, len(species)), good

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gen2reco.generate.hadronize.dijet_encoding import LEAST_MATCHED
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
-from gen2reco.generate.hadronize.dijets import GROUPS, JETS, N_TUNE
+from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, JETS, LEAST_LEFT, N_TUNE
 from gen2reco.generate.hadronize.minbias import ACTIVITY
 from gen2reco.generate.hadronize.pair_model import Architecture
 
@@ -25,6 +25,7 @@ class MinbiasHadronizer(DijetHadronizer):
     """
 
     NEEDED = (JETS, JETS + 1)
+    SHAPES = JET_SHAPES
 
     def __init__(self, architecture: Architecture):
         super().__init__(architecture)
@@ -61,6 +62,10 @@ class MinbiasHadronizer(DijetHadronizer):
     def hard_partons(self, known: Tensor) -> tuple[Tensor, Tensor]:
         """A jet's shape is relative to the softest that counts, in the middle."""
         return known.new_full((len(known),), LEAST_MATCHED).double(), known.new_zeros((len(known), 2)).double()
+
+    def leading(self, shapes: Tensor, known: Tensor) -> Tensor:
+        """As of dijets, by the activity."""
+        return 1 + LEAST_LEFT - known[:, len(ACTIVITY) - 2 : len(ACTIVITY)].double().exp()
 
     def event_numbers(self, known: Tensor) -> Tensor:
         """All of them."""
