@@ -109,7 +109,7 @@ def test_numbers_of_simulated_showers():
 
 def model(width: int = 8) -> cells.CellModel:
     torch.manual_seed(2)
-    return cells.CellModel(2, N, True, width, 4)
+    return cells.CellModel(2, N, width, 4)
 
 
 def test_delays_are_the_quantiles_of_their_section_distance_and_energy():

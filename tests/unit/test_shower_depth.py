@@ -98,7 +98,7 @@ def test_shape_and_response_hang_together_as_in_the_showers_it_learned_from(geom
     recipe = ShowerRecipe(start=some, teacher=some, quantiles=some, pairs=4000, sizes=NetworkSizes(width=48))
     whole, context, energy = toy(2000, geometry, np.random.default_rng(4))
     torch.manual_seed(5)
-    model = DepthModel(2, geometry.n_layers, ShowerSizes(width=48))
+    model = DepthModel(2, geometry.n_layers, ShowerSizes(width=48, halo="odds"))
     train_depth(model, whole, context, energy, geometry, recipe, Work(tmp_path))
     held_out, context, energy = toy(2000, geometry, np.random.default_rng(6))
     drawn = model.eval().draw(torch.from_numpy(context), energy, geometry, np.random.default_rng(7))

@@ -137,24 +137,22 @@ def test_numbers_of_the_kernels():
 
     @njit
     def drawn(x, state, n):
-        normals, logistics, arrivals, order = np.zeros(n), np.zeros(n, np.float32), np.zeros(n), np.zeros(n, np.int64)
+        normals, logistics, order = np.zeros(n), np.zeros(n, np.float32), np.zeros(n, np.int64)
         chosen, factorials = np.zeros(n), np.zeros(60)
         for i in range(n):
             x[i], normals[i] = maths.ln(x[i]), maths.normal(state)
-            arrivals[i], chosen[i] = maths.arrivals(2.5, 4, state), maths.some_of(3, 9, 4, state)
+            chosen[i] = maths.some_of(3, 9, 4, state)
         for i in range(60):
             factorials[i] = maths.log_factorial(i)
         maths.add_logistic(logistics, n, state)
-        return normals, logistics, arrivals, order[: maths.largest(logistics, n, n // 3, order)], chosen, factorials
+        return normals, logistics, order[: maths.largest(logistics, n, n // 3, order)], chosen, factorials
 
     n = 20_000
     given = np.geomspace(1e-8, 1e8, n).astype(np.float32)
     x = given.copy()
-    normals, logistics, arrivals, order, chosen, factorials = drawn(x, np.array([5], np.uint64), n)
+    normals, logistics, order, chosen, factorials = drawn(x, np.array([5], np.uint64), n)
     assert np.allclose(x, np.log(given.astype(float)), rtol=2e-7, atol=2e-7)
     assert stats.kstest(normals, "norm").pvalue > 0.001 and stats.kstest(logistics, "logistic").pvalue > 0.001
-    expected = np.append(stats.poisson.pmf(np.arange(4), 2.5), stats.poisson.sf(3, 2.5)) * n
-    assert stats.chisquare(np.bincount(arrivals.astype(int), minlength=5), expected).pvalue > 0.001
     assert set(order) == set(np.argsort(logistics)[-(n // 3) :])
     drawn_of = stats.hypergeom.pmf(np.arange(4), 9, 3, 4) * n
     assert stats.chisquare(np.bincount(chosen.astype(int), minlength=4), drawn_of).pvalue > 0.001
@@ -185,7 +183,7 @@ def test_candidates_stay_inside_the_window_whatever_the_cells(size, expected):
 
 def test_whitening_and_back():
     torch.manual_seed(1)
-    model, n = layer_model.LayerModel(5, 4, ShowerSizes(width=16, depth=1)), 4000
+    model, n = layer_model.LayerModel(5, 4, ShowerSizes(width=16, depth=1, halo="odds")), 4000
     x = torch.randn(n, model.dim).exp() @ torch.randn(model.dim, model.dim)
     x[:, :4] = x[:, :4].abs()
     condition = model.condition(torch.randn(n, 5), torch.randint(5, (n,)))

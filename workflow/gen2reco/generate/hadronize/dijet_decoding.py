@@ -3,6 +3,7 @@
 Each step is differentiable; the particles of a jet add up to its four-momentum, and the whole event to the beams'.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,10 @@ from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SC
 
 REMNANT = 4.5
 """|rapidity| beyond which particles carry what the beams have left."""
+TURNS = tuple((math.cos(angle), math.sin(angle)) for angle in (0.0, 0.8, -0.8, 1.6, -1.6, math.pi))
+"""Cosine and sine of the angles by which particles are turned out of jets, the first that serves."""
+SWALLOWED = 0.35
+"""Distance in rapidity and azimuth within which a jet of radius 0.4 takes nearly all soft particles."""
 MOST_MOVED = 1.5
 """Rapidity by which far particles may move for the sake of the leading one."""
 MOST_LIGHT_CONE = 3000.0
@@ -57,6 +62,24 @@ def project_jets(raw: Tensor, mass: Tensor, group: Tensor, target: Tensor, itera
     z = p[:, 0] * gamma[group] + energy * beta[group]
     out = torch.stack([x, y, z], 1)
     return torch.cat([out, (out.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
+
+
+def out_of_jets(x: Tensor, side: Tensor, event: Tensor, jets: Tensor) -> Tensor:
+    """Coordinates (n_items, 3) of particles outside of jets, those within SWALLOWED of one of the jets (n, JETS, 4)
+    turned about the beam until they are not: clustered, they would be counted twice."""
+    some = jets[..., 3] > 0
+    z, energy = torch.where(some, jets[..., 2], 0.0), torch.where(some, jets[..., 3], 1.0)
+    axis_y, axis_phi = torch.atanh((z / energy).clamp(-1 + 1e-12, 1 - 1e-12)), torch.atan2(jets[..., 1], jets[..., 0])
+    y = ((side * x[:, 0])[:, None] - axis_y[event]).square()
+    found, done = x, torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for cos, sin in TURNS:
+        turned = torch.stack([x[:, 0], cos * x[:, 1] - sin * x[:, 2], sin * x[:, 1] + cos * x[:, 2]], 1)
+        apart = torch.atan2(turned[:, 2], turned[:, 1])[:, None] - axis_phi[event]
+        phi = torch.remainder(apart + torch.pi, 2 * torch.pi) - torch.pi
+        free = ~((y + phi.square() < SWALLOWED**2) & some[event]).any(1)
+        found = torch.where((free & ~done)[:, None], turned, found)
+        done = done | free
+    return found
 
 
 def balance(

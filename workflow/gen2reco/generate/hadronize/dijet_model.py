@@ -166,8 +166,9 @@ class DijetHadronizer(nn.Module):
         out[inside] = dijet_decoding.project_jets(raw, mass[inside], place, target.flatten(0, 1))
         jets = x.new_zeros(n, 4).index_add(0, event[inside], out[inside])
         side = torch.where(group[~inside] == JETS, 1.0, -1.0).double()
+        rest = dijet_decoding.out_of_jets(x[~inside], side, event[~inside], target)
         out[~inside] = dijet_decoding.balance(
-            x[~inside], mass[~inside], side, event[~inside], jets, sqrt_s, self.leading(shapes, known)
+            rest, mass[~inside], side, event[~inside], jets, sqrt_s, self.leading(shapes, known)
         )
         return out
 

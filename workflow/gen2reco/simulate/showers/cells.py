@@ -36,21 +36,18 @@ class Rows:
 class CellModel(nn.Module):
     """Occupancy and energy of candidate cells, conditioned on their layer; tables for halo and delays."""
 
-    def __init__(self, n_context: int, n_layers: int, odds: bool = True, width: int = 64, hidden: int = 32):
+    def __init__(self, n_context: int, n_layers: int, width: int = 64, hidden: int = 32):
         super().__init__()
         self.layer = nn.Sequential(
             nn.Linear(N_LAYER + n_layers + n_context, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.odds, self.halo = odds, nn.Linear(width, 2)
-        self.halo_size = nn.Linear(width, 6) if odds else None
+        self.halo, self.halo_size = nn.Linear(width, 2), nn.Linear(width, 6)
         self.biases = nn.ModuleList(nn.Linear(width, hidden) for _ in range(3))
-        behind = hidden // 2 if odds else hidden
-        self.first, self.second = (_Head(sampler.N_FEATURES, hidden, behind, 1) for _ in range(2))
-        self.energy = _Head(sampler.N_FEATURES + sampler.N_LEFT * odds, hidden, behind, 3 * sampler.MIXTURE)
+        self.first, self.second = (_Head(sampler.N_FEATURES, hidden, 1) for _ in range(2))
+        self.energy = _Head(sampler.N_FEATURES + sampler.N_LEFT, hidden, 3 * sampler.MIXTURE)
         with torch.no_grad():
             m = sampler.MIXTURE
             self.energy.last.bias[m : 2 * m] = torch.linspace(-1.0, 1.5, m)
-        self.register_buffer("halo_radius", torch.zeros(2, N_QUANTILES), persistent=not odds)
         self.register_buffer("delays", torch.zeros(*TIME_BINS, N_QUANTILES))
 
     def loss(
@@ -74,7 +71,6 @@ class CellModel(nn.Module):
         energy = -log_mixture(mixture, log_mips[some]).sum()
         log_rate = self.halo(known).float().clamp(-12, 6)
         rate = (log_rate.exp() - halo * log_rate).sum()
-        assert self.halo_size is not None  # of models that are trained now
         far = torch.nonzero(role == 5)[:, 0]
         distance = (10 * torch.expm1(x[far, 0])).clamp(min=1).log() - features[row[far], SPREAD] - LOG_SPREAD
         size = -log_mixture(self.halo_size(known)[row[far]], distance).sum()
@@ -89,11 +85,7 @@ class CellModel(nn.Module):
         known = self.layer(torch.from_numpy(rows.features).to(self.halo.weight.device))
         biases = tuple(_array(bias(known)) for bias in self.biases)
         rate = _array(self.halo(known).clamp(-12, 6).exp())
-        size = (
-            _array(two_gaussians(self.halo_size(known)))
-            if self.halo_size
-            else np.zeros((len(rows.shower), 5), np.float32)
-        )
+        size = _array(two_gaussians(self.halo_size(known)))
         row_of = np.zeros(whole.cells.shape, np.int64)
         row_of[rows.shower, rows.layer] = np.arange(len(rows.shower))
         most = int(whole.cells.sum())
@@ -103,7 +95,7 @@ class CellModel(nn.Module):
         n = sampler.draw(
             rng.integers(0, 2**32, len(inc)), axis_points(inc, geometry), np.ascontiguousarray(inc.slope),
             geometry.detector.cell_size, geometry.r_min, geometry.r_max, whole.cells, whole.mips, biases, row_of, rate,
-            self.odds, size, _array(self.halo_radius), np.exp(np.ascontiguousarray(whole.radii)),
+            size, np.exp(np.ascontiguousarray(whole.radii)),
             (~geometry.electromagnetic).astype(np.int64), _array(self.delays).reshape(-1, N_QUANTILES),
             tuple(h.arrays() for h in (self.first, self.second, self.energy)), edges, ix, iy, mips, delay,
         )  # fmt: skip
@@ -126,10 +118,10 @@ class CellModel(nn.Module):
 class _Head(nn.Module):
     """The perceptron of the kernel: the bias of its first layer is an argument."""
 
-    def __init__(self, n_in: int, hidden: int, behind: int, n_out: int):
+    def __init__(self, n_in: int, hidden: int, n_out: int):
         super().__init__()
         self.first = nn.Linear(n_in, hidden, bias=False)
-        self.second, self.last = nn.Linear(hidden, behind), nn.Linear(behind, n_out)
+        self.second, self.last = nn.Linear(hidden, hidden // 2), nn.Linear(hidden // 2, n_out)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """x: (n, n_in), bias: (n, hidden) to (n, n_out)."""

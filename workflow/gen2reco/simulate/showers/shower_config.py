@@ -36,9 +36,9 @@ class ShowerSizes(NetworkSizes):
     """How the layers are drawn."""
     energies: Literal["cells", "shares"] = "cells"
     """What is drawn of a layer's energy: that of a cell, or its share of what the layers before have left."""
-    halo: Literal["rate", "odds"] = "rate"
-    """How many cells are far from the axis: by their rate alone, as in models released before configs stated it, or
-    given the odds of the others."""
+    halo: Literal["odds"]
+    """How many cells are far from the axis: given the odds of the others. Models that do not say so are of an older
+    kind, and refused."""
 
 
 class ContextScales(ModelConfig):

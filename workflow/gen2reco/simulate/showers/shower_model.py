@@ -39,7 +39,7 @@ class FamilyModel(nn.Module):
         self.conditioning = conditioning
         layers = DepthModel if sizes.layers == "depth" else LayerModel
         self.layers = layers(len(conditioning), n_layers, sizes)
-        self.cells = CellModel(len(conditioning), n_layers, sizes.halo == "odds")
+        self.cells = CellModel(len(conditioning), n_layers)
 
     @torch.no_grad()
     def draw(

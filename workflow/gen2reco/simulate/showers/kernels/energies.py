@@ -1,16 +1,14 @@
-"""Energies of a layer's hits: one after the other, given what the layer has left, or each by itself and then scaled."""
+"""Energies of a layer's hits: one after the other, given what the layer has left."""
 
 import numpy as np
 
-from gen2reco.simulate.showers.kernels.maths import behind, first_layer, head, inner, ln, normal, uniform
+from gen2reco.simulate.showers.kernels.maths import behind, first_layer, inner, ln, normal, uniform
 from gen2reco.simulate.showers.kernels.window import N_FEATURES, hit_features
 
 MIXTURE = 4
 """Gaussians of the logarithm of a cell's energy."""
 TRIES = 16
 """A hit's energy is drawn so many times at most, until it leaves some to each hit after it."""
-SOFT = 3.0
-"""MIP; the energy above which cells absorb most of what is missing to the layer's energy."""
 N_LEFT = 2
 """Numbers of what a layer has left, of energy and of hits, when the energy of one of them is drawn."""
 LEAST = np.float32(0.02)
@@ -62,37 +60,7 @@ def what_is_left(energy, hits, mean):
 
 
 @inner
-def share(mips, start, stop, target):
-    """Bring the energies of a layer to their sum; cells of many MIPs absorb more than those of one."""
-    total, soft = 0.0, 0.0
-    for h in range(start, stop):
-        total += mips[h]
-        soft += mips[h] * mips[h] / (mips[h] + SOFT)
-    if total <= 0:
-        return
-    a = (target - total) / max(soft, 1e-9)
-    for h in range(start, stop):
-        if -0.7 < a < 3.0:
-            mips[h] *= 1 + a * mips[h] / (mips[h] + SOFT)
-        else:
-            mips[h] *= target / total
-
-
-@inner
 def draw_energies(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
-    """Energies of a layer's hits [start, stop), each by itself, then brought to `target` MIP."""
-    n = stop - start
-    features, mix = room.features[:n], room.mixture[:n]
-    hit_features(window, place, ix, iy, start, stop, features)
-    head(features, bias, weights, room.hidden, mix)
-    for h in range(n):
-        weigh(mix, h)
-        mips[start + h] = energy_of(mix, h, state)
-    share(mips, start, stop, target)
-
-
-@inner
-def draw_shares(window, place, bias, weights, ix, iy, mips, start, stop, target, room, state):
     """Energies of a layer's hits [start, stop), which add up to `target` MIP: one after the other, the probably hottest
     first, each given what is left; the last one takes it all."""
     n, left, order = stop - start, np.float32(target), room.order

@@ -86,16 +86,6 @@ def normal(state):
 
 
 @inner
-def arrivals(rate, most, state):
-    """A Poisson number, `most` at the most."""
-    n, time = 0, -ln(uniform(state))
-    while time < rate and n < most:
-        n += 1
-        time -= ln(uniform(state))
-    return n
-
-
-@inner
 def log_factorial(n):
     """ln n! by Stirling's series, to 4e-4."""
     if n < 2:

@@ -10,15 +10,14 @@ Inference 62 (1997) 135).
 from typing import NamedTuple
 
 import numpy as np
-from numba import boolean, float32, float64, int64, njit, types
+from numba import float32, float64, int64, njit, types
 from numpy.typing import NDArray
 
 from gen2reco.jit import compiled
-from gen2reco.simulate.showers.kernels.energies import MIXTURE, N_LEFT, draw_energies, draw_shares
+from gen2reco.simulate.showers.kernels.energies import MIXTURE, N_LEFT, draw_energies
 from gen2reco.simulate.showers.kernels.maths import (
     HEAD,
     add_logistic,
-    arrivals,
     exponential,
     head,
     inner,
@@ -82,20 +81,18 @@ def quantile(table, row, state):
 
 
 @inner
-def how_far(odds, size, radii, section, state):
-    """The distance of a hit of the halo in units of the shower's mean one: from two Gaussians of its logarithm, size
-    (5,) the chance of the first, means, widths; or from the quantiles radii[section]."""
-    if odds:
-        which = int(uniform(state) >= size[0])
-        return np.exp(size[1 + which] + size[3 + which] * normal(state))
-    return quantile(radii, section, state)
+def how_far(size, state):
+    """The distance of a hit of the halo in units of the shower's mean one, from two Gaussians of its logarithm: size
+    (5,), the chance of the first, means, widths."""
+    which = int(uniform(state) >= size[0])
+    return np.exp(size[1 + which] + size[3 + which] * normal(state))
 
 
 @inner
-def draw_halo(number, place, odds, size, radii, section, spread, ix, iy, start, at, state):
+def draw_halo(number, place, size, spread, ix, iy, start, at, state):
     """Put a cell of the halo, no candidate and not taken yet, at `at`; returns whether one was found."""
     for _ in range(20):
-        r, phi = spread * how_far(odds, size, radii, section, state), 2 * np.pi * uniform(state)
+        r, phi = spread * how_far(size, state), 2 * np.pi * uniform(state)
         i = int(np.floor((place.x + r * np.cos(phi)) / place.size))
         j = int(np.floor((place.y + r * np.sin(phi)) / place.size))
         x, y = (i + 0.5) * place.size, (j + 0.5) * place.size
@@ -131,13 +128,9 @@ def halo_of(keys, n, count, rate, state):
 
 
 @inner
-def draw_half(
-    window, place, n, half, count, bias, weights, rate, odds, size, radii, section, spread, ix, iy, start, at, room,
-    state,
-):  # fmt: skip
+def draw_half(window, place, n, half, count, bias, weights, rate, size, spread, ix, iy, start, at, room, state):
     """Draw one half of a layer's `count` hits, those from `start` on being taken; returns the index of the next hit.
-    rate: of the halo's hits in this half; odds: whether the number of these is drawn given the candidates' odds; size,
-    radii: see `how_far`."""
+    rate: of the halo's hits in this half; size: see `how_far`."""
     k, cell, order, keys = (count + 1 - half) // 2, window.cell, room.order, room.keys
     left = k if half else count
     head(window.features[:n], bias, weights, room.hidden, room.logit[:n])
@@ -146,13 +139,9 @@ def draw_half(
         gone = window.taken[cell[c]]
         keys[c] = _NEVER if gone else room.logit[c, 0]
         free += 1 - gone
-    if odds:
-        far = halo_of(keys, n, left, rate * np.float32(left) / np.float32(k), state)
-        halo = some_of(far, left, k, state)
+    far = halo_of(keys, n, left, rate * np.float32(left) / np.float32(k), state)
+    halo = some_of(far, left, k, state)
     add_logistic(keys, n, state)
-    if not odds:
-        halo = max(arrivals(rate, k, state), k - free)
-        far = halo if half else 2 * halo
     wanted = largest(keys, n, max(min(left - far, free), 0), order)
     chosen = min(k - halo, wanted)
     if half == 0:
@@ -162,7 +151,7 @@ def draw_half(
         ix[at], iy[at] = c // SIDE + place.x0, c % SIDE + place.y0
         at += 1
     for _ in range(halo):
-        at += draw_halo(window.number, place, odds, size, radii, section, spread, ix, iy, start, at, state)
+        at += draw_halo(window.number, place, size, spread, ix, iy, start, at, state)
     return at
 
 
@@ -182,22 +171,21 @@ def draw_delays(place, ix, iy, mips, start, stop, section, tables, delay, state)
 _f4, _f8, _i8 = float32[::1], float64[::1], int64[::1]
 _f4s, _f8s, _i8s, _axes = float32[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, :, ::1]
 _DRAW = int64(
-    _i8, _axes, _f8s, float64, _f8, _f8, _i8s, _f8s, types.UniTuple(_f4s, 3), _i8s, _f4s, boolean, _f4s, _f4s, _f8s,
+    _i8, _axes, _f8s, float64, _f8, _f8, _i8s, _f8s, types.UniTuple(_f4s, 3), _i8s, _f4s, _f4s, _f8s,
     _i8, _f4s, types.UniTuple(HEAD, 3), _i8s, _i8, _i8, _f4, _f4,
 )  # fmt: skip
 
 
 @compiled([_DRAW], fastmath=True)
 def draw(
-    seeds, axes, slopes, size, r_min, r_max, counts, targets, contexts, row_of, halo_rate, odds, halo_size,
-    halo_radius, spread, section, delays, heads, edges, ix, iy, mips, delay,
+    seeds, axes, slopes, size, r_min, r_max, counts, targets, contexts, row_of, halo_rate, halo_size,
+    spread, section, delays, heads, edges, ix, iy, mips, delay,
 ):  # fmt: skip
     """Draw the cells of showers. counts, targets: (n, n_layers) cells and MIPs; contexts: (n_rows, width) biases of the
-    first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2); odds:
-    see `draw_half`, and whether energies are drawn given what is left; spread (n, 2) mean distances to the axis by
-    energy and by cells; halo_size (n_rows, 5), halo_radius: see `how_far`; delays: see `draw_delays`; heads: weights of
-    either half and of the energies; edges (n, n_layers + 1) receives where each layer's cells begin in ix, iy, mips,
-    delay. Each shower has its own seed. Returns the number of cells."""
+    first hidden layers of either half and of the energies, row_of (n, n_layers); halo_rate (n_rows, 2); halo_size
+    (n_rows, 5): see `how_far`; spread (n, 2) mean distances to the axis by energy and by cells; delays: see
+    `draw_delays`; heads: weights of either half and of the energies; edges (n, n_layers + 1) receives where each
+    layer's cells begin in ix, iy, mips, delay. Each shower has its own seed. Returns the number of cells."""
     window, at = empty_window(), 0
     room = room_for(max(SIDE * SIDE, counts.max()), contexts[0].shape[1])
     moments, state = np.zeros(4), np.zeros(1, np.uint64)
@@ -219,17 +207,14 @@ def draw(
             for half in range(min(count, 2)):
                 if half == 1:
                     n = add_neighbours(window, place, ix, iy, start, at, n)
-                first, rate = at, halo_rate[row, half] * (1.0 if odds else np.exp(radius_cells))
+                first = at
                 at = draw_half(
-                    window, place, n, half, count, contexts[half][row], heads[half], rate, odds, halo_size[row],
-                    halo_radius, section[layer], spread[shower, 1], ix, iy, start, at, room, state,
+                    window, place, n, half, count, contexts[half][row], heads[half], halo_rate[row, half],
+                    halo_size[row], spread[shower, 1], ix, iy, start, at, room, state,
                 )  # fmt: skip
                 take(window.taken, window.neighbours, place, ix, iy, first, at)
             bias, target = contexts[2][row], targets[shower, layer]
-            if odds:
-                draw_shares(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
-            else:
-                draw_energies(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
+            draw_energies(window, place, bias, heads[2], ix, iy, mips, start, at, target, room, state)
             draw_delays(place, ix, iy, mips, start, at, section[layer], delays, delay, state)
             add_moments(axes[shower, layer], size, ix, iy, mips, start, at, moments)
         edge[counts.shape[1]] = at
