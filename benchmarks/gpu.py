@@ -41,7 +41,7 @@ from gen2reco.run.stage import Chunk, make_backend
 from gen2reco.run.training_kind import TRAININGS
 
 UNDECAYED = ["ParticleDecays:limitTau0 = on", "ParticleDecays:tau0Max = 1e-5"]
-EE, DIJET = (load_yaml(f"configs/processes/{name}.yaml") for name in ("ee_qq_91", "pp_dijet_endcap_nompi"))
+EE, DIJET = (load_yaml(f"configs/processes/{name}.yaml") for name in ("ee_qq_91", "pp_dijet_endcap"))
 GUN = {"kind": "gun", "species": [22, 211, 130, 13], "energy": [2, 20], "abs_eta": [1.7, 2.7], "particles": 40}
 SHOWERS = {"outside": "nearest", "keep_deposits": True}
 STAGES = {

@@ -47,7 +47,7 @@ def test_beauty_flies_and_light_flavours_do_not(events):
 
 @pytest.fixture(scope="module")
 def dijets() -> ak.Array:
-    process = process_from("configs/processes/pp_dijet_endcap_nompi.yaml")
+    process = process_from("configs/processes/pp_dijet_endcap.yaml")
     backend = Learned(Learned.Options(process=process, model="pp_dijet_endcap"))
     backend.prepare()
     return records.awkward(backend.run(Chunk(0, 3, 0, 300)).table)
@@ -66,9 +66,9 @@ def test_dijets_conserve_momentum_and_charge(dijets):
 
 def test_dijets_hold_about_as_many_particles_as_pythia8s(dijets):
     charged = ak.sum(charge(ak.to_numpy(ak.flatten(dijets.particles.pdg))) != 0) / len(dijets)
-    assert 83 < charged < 93  # Pythia8: 88.0, four errors of 300 events about it
+    assert 206 < charged < 246  # Pythia8: 226.3, four errors of 300 events about it
 
 
 @pytest.mark.parametrize("name", ["ee_qq_91", "pp_dijet_endcap"])
 def test_release_is_small(name):
-    assert sum(path.stat().st_size for path in (RELEASE / name).iterdir()) < 10e6
+    assert sum(path.stat().st_size for path in (RELEASE / name).iterdir()) < 15e6

@@ -11,7 +11,7 @@ from gen2reco.run.stage import Chunk, make_backend
 from repository import REPOSITORY
 
 GUN = {"kind": "gun", "species": [22, 211, 130, 13], "energy": [2, 20], "abs_eta": [1.7, 2.7], "particles": 12}
-MODELS = {"ee_qq_91": "ee_qq_91", "pp_dijet_endcap_nompi": "pp_dijet_endcap"}
+MODELS = {"ee_qq_91": "ee_qq_91", "pp_dijet_endcap": "pp_dijet_endcap"}
 
 
 def made(stage, name, options, detector=None, source=None, device="cpu"):
