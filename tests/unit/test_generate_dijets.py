@@ -168,6 +168,37 @@ def test_coordinates_of_pythia8_events_round_trip(reference):
     np.testing.assert_allclose(total, np.tile([0, 0, 0, 14000], (n, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("y", "phi", "turned"),
+    [(2.1, 0.1, True), (2.0, -0.3, True), (2.3, 0.2, False), (2.0, 0.4, False), (-2.0, 0.0, False), (1.0, 2.4, True)],
+)
+def test_what_a_jet_would_swallow_is_turned_out_of_it(y, phi, turned):
+    """One jet at y = 2, azimuth 0; another at y = 1, azimuth 2.4; two that are not there."""
+    axes = [(2.0, 0.0), (1.0, 2.4)]
+    jets = [[30 * np.cos(f), 30 * np.sin(f), 30 * np.sinh(r), 30 * np.cosh(r)] for r, f in axes] + [[0.0] * 4] * 2
+    x = torch.tensor([[abs(y), 0.5 * np.cos(phi), 0.5 * np.sin(phi)]])
+    side = torch.tensor([np.sign(y)])
+    (found,) = dijet_decoding.out_of_jets(x, side, torch.tensor([0]), torch.tensor([jets])).numpy()
+    assert found[0] == abs(y) and np.hypot(*found[1:]) == pytest.approx(0.5)
+    assert (abs(np.arctan2(found[2], found[1]) - phi) > 0.1) == turned
+    for r, f in axes:
+        apart = np.angle(np.exp(1j * (np.arctan2(found[2], found[1]) - f)))
+        assert np.hypot(np.sign(y) * found[0] - r, apart) > dijet_decoding.SWALLOWED
+
+
+def test_the_leading_particle_of_either_side_takes_its_share():
+    """Three far particles forward and two backward, which are moved far from where they were drawn."""
+    x = torch.tensor([[8.0, 0.2, 0.1], [7.0, 0.1, 0.3], [6.0, -0.2, 0.2], [8.5, 0.1, -0.1], [7.5, 0.2, 0.0]]).double()
+    side, event = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0]).double(), torch.zeros(5, dtype=torch.long)
+    mass, sqrt_s = torch.full((5,), 0.94).double(), torch.tensor([14000.0]).double()
+    shares = torch.tensor([[0.6, 0.7]]).double()
+    p = dijet_decoding.balance(x, mass, side, event, torch.zeros(1, 4).double(), sqrt_s, shares).numpy()
+    np.testing.assert_allclose(p.sum(0), [0, 0, 0, 14000], atol=1e-6)
+    light = p[:, 3] + np.abs(p[:, 2])
+    np.testing.assert_allclose([light[:3].max() / 14000, light[3:].max() / 14000], [0.6, 0.7], rtol=1e-6)
+    assert light.argmax() in (0, 3) and light[0] > light[1] > light[2]
+
+
 def test_events_that_cannot_be_balanced_are_drawn_again(folder, monkeypatch):
     balance, calls = dijet_decoding.balance, []
 

@@ -220,14 +220,14 @@ def test_range_and_the_nearest_valid_particle(pdg, energy, steep, valid, becomes
 
 
 def test_what_is_outside_is_counted_refused_or_simulated(detector):
-    lists = [[particle()], [particle(energy=0.2), particle(3122, 30.0)]]
+    lists = [[particle()], [particle(energy=0.02), particle(3122, 30.0)]]
     made = {rule: make_backend("simulate", "ml", {"outside": rule}, detector) for rule in ("nearest", "refuse")}
     for backend in made.values():
         backend.prepare()
     _, info = run(made["nearest"], lists)
     assert (info["particles_outside_to_nearest"], info["showers"]) == (2, 3)
-    assert info["energy_outside"] == pytest.approx(30.2)
-    with pytest.raises(InputError, match=r"event 101: particle 0 \(pdg 22, 0.2 GeV.*0.5 to 200 GeV.*outside: geant4"):
+    assert info["energy_outside"] == pytest.approx(30.02)
+    with pytest.raises(InputError, match=r"event 101: particle 0 \(pdg 22, 0.02 GeV.*0.03 to 390 GeV.*outside: geant4"):
         run(made["refuse"], lists)
     assert run(made["refuse"], lists[:1])[1]["showers"] == 1
 

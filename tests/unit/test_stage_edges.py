@@ -81,7 +81,7 @@ def test_events_of_every_kind_by_hand_with_geant4_as_fallback(stage, gen2reco, r
     assert done.returncode == 0, done.stderr
     assert records.read(tmp_path / "out.parquet").num_rows == len(lists)
     assert "not simulated: " in done.stderr and "99999999" in done.stderr
-    said = {"simulate": "2 of 7 particles", "fuse": "1 of 15 events"}[stage]
+    said = {"simulate": "1 of 7 particles", "fuse": "1 of 15 events"}[stage]
     assert said in done.stderr and "because of" in done.stderr
     facts = read_sidecar(tmp_path / "out.parquet")
     assert (facts if stage == "simulate" else facts["chain"])["physics"].startswith("Geant4 ")
