@@ -4,11 +4,15 @@ from pathlib import Path
 
 import awkward as ak
 import numpy as np
+import torch
 from torch import nn
 
 from gen2reco.config.process import AnyProcess, LheProcess
 from gen2reco.events import records
-from gen2reco.generate.hadronize.species import quantum_numbers
+from gen2reco.generate.hadronize.dataset import Prepared
+from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
+from gen2reco.generate.hadronize.pair_model import Architecture
+from gen2reco.generate.hadronize.species import Species, quantum_numbers
 from gen2reco.generate.learned import Learned
 from gen2reco.run.model_folder import save_model
 from gen2reco.run.stage import Chunk
@@ -61,3 +65,24 @@ def lhe(path: Path, beams: str, events: list[str], **options) -> LheProcess:
     """A process of the events in a file written to `path`; `beams`: their codes, energies and PDFs."""
     path.write_text(LHE.format(beams=beams, events="".join(events)))
     return LheProcess(kind="lhe", file=str(path), **options)
+
+
+class _Straight(nn.Module):
+    """Takes coordinates as they are."""
+
+    def outward(self, z, *_):
+        return z
+
+
+def decoded(network: type[DijetHadronizer], prepared: Prepared, species: Species) -> tuple[np.ndarray, np.ndarray]:
+    """Four-momenta (n_items, 4) that the networks of hadron collisions at 14 TeV make of encoded events, and the event
+    of each (n_items,)."""
+    most = (prepared.counts.max(0).T.reshape(-1) + 2).tolist()
+    sizes = {"counts_width": 8, "shapes_width": 8, "width": 8, "depth": 1, "pooled": 8, "tuned": True}
+    model = network(Architecture(pdg=list(species.pdg), mass=list(species.mass), most=most, sqrt_s=14000.0, **sizes))
+    model.particles_start = _Straight()
+    counts, shapes, known = (torch.from_numpy(a) for a in (prepared.counts, prepared.shapes, prepared.conditions))
+    sets = model.sets(counts, shapes, known)
+    energy = torch.full((len(counts),), 14000.0, dtype=torch.float64)
+    p = model.decode(torch.from_numpy(prepared.x), sets, counts, shapes, known, energy)
+    return p.detach().numpy(), sets.owner.numpy()

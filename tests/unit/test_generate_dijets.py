@@ -9,7 +9,7 @@ import generated_events
 import numpy as np
 import pytest
 import torch
-from generated_events import numbers, sums
+from generated_events import decoded, numbers, sums
 
 from gen2reco.config.process import LheProcess, Pythia8Process
 from gen2reco.errors import InputError
@@ -134,29 +134,13 @@ def test_samples_with_and_without_multiparton_interactions_are_refused_together(
         make_model(GenerationTrainer, GenerationRecipe(domain="dijet"), files, tmp_path)
 
 
-class Straight(torch.nn.Module):
-    """Takes coordinates as they are."""
-
-    def outward(self, z, *_):
-        return z
-
-
 def test_coordinates_of_pythia8_events_round_trip(reference):
     events = read_dijets(reference)
     species = species_of([events], 1e-9)
     prepared, good = prepare_dijets(events, species)
     assert good.mean() > 0.9
-    n, most = len(prepared.counts), prepared.counts.max(0).T.reshape(-1) + 2
-    sizes = {"counts_width": 8, "shapes_width": 8, "width": 8, "depth": 1, "pooled": 8, "tuned": True}
-    model = DijetHadronizer(
-        Architecture(pdg=list(species.pdg), mass=list(species.mass), most=most.tolist(), sqrt_s=14000.0, **sizes)
-    )
-    model.particles_start = Straight()
-    counts, shapes, known = (torch.from_numpy(a) for a in (prepared.counts, prepared.shapes, prepared.conditions))
-    sets = model.sets(counts, shapes, known)
-    energy = torch.full((n,), 14000.0, dtype=torch.float64)
-    p = model.decode(torch.from_numpy(prepared.x), sets, counts, shapes, known, energy).numpy()
-    owner = sets.owner.numpy()
+    p, owner = decoded(DijetHadronizer, prepared, species)
+    n = len(prepared.counts)
     differ = []
     for row, event in enumerate(np.flatnonzero(good)):
         true = np.sort(np.hypot(*events.momenta[events.event == event, :2].T))

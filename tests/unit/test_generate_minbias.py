@@ -7,7 +7,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from generated_events import numbers, sums
+from generated_events import decoded, numbers, sums
 
 from gen2reco.config.process import Pythia8Process
 from gen2reco.errors import InputError
@@ -101,26 +101,12 @@ def test_more_interactions_give_more_particles(folder):
     assert many[1] > 1.03 * many[0]
 
 
-class Straight(torch.nn.Module):
-    """Takes coordinates as they are."""
-
-    def outward(self, z, *_):
-        return z
-
-
 def test_coordinates_of_pythia8_events_round_trip(files):
     events = read_minimum_bias(files[0])
     species = species_of([events], 1e-9)
     prepared, good = prepare_minimum_bias(events, species)
     assert good.mean() > 0.9
-    n, most = len(prepared.counts), prepared.counts.max(0).T.reshape(-1) + 2
-    model = MinbiasHadronizer(architecture(list(species.pdg), list(species.mass), most.tolist()))
-    model.particles_start = Straight()
-    counts, shapes, known = (torch.from_numpy(a) for a in (prepared.counts, prepared.shapes, prepared.conditions))
-    sets = model.sets(counts, shapes, known)
-    energy = torch.full((n,), 14000.0, dtype=torch.float64)
-    p = model.decode(torch.from_numpy(prepared.x), sets, counts, shapes, known, energy).numpy()
-    owner = sets.owner.numpy()
+    p, owner = decoded(MinbiasHadronizer, prepared, species)
     for row, event in enumerate(np.flatnonzero(good)):
         true, own = (np.sort(np.hypot(*m[:, :2].T)) for m in (events.momenta[events.event == event], p[owner == row]))
         np.testing.assert_allclose(own, true, atol=1e-4 * true.max())

@@ -114,7 +114,7 @@ def hard_processes(pythia: "pythia8mc.Pythia") -> list[str]:
 
 def soft(pythia: "pythia8mc.Pythia") -> bool:
     """Whether any of its processes are soft collisions."""
-    return any(name.startswith("SoftQCD:") for name in hard_processes(pythia))
+    return any(entry.valNow for _, entry in pythia.settings.getFlagMap("softqcd:").items())
 
 
 def interactions(pythia: "pythia8mc.Pythia") -> bool:

@@ -68,8 +68,6 @@ class Made(NamedTuple):
     """Of multiparton interactions, GeV; none without these."""
     endcap: tuple[float, float] | None
     """The range of |eta| in which a hard parton was required."""
-    processes: tuple[str, ...]
-    """Flags of Pythia8 by which its processes were chosen."""
 
 
 def made_of(path: Path | str) -> Made:
@@ -78,8 +76,14 @@ def made_of(path: Path | str) -> Made:
     settings = pythia_engine.settings_of(process.settings if process else [])
     mpi, wanted = (process.mpi, process.filter) if process else (None, None)
     pt0_ref = pythia_engine.pt0_ref(settings, mpi)
-    processes = tuple(pythia_engine.hard_processes(settings))
-    return Made(settings.parm(ALPHA_S), pt0_ref, wanted.abs_eta if wanted else None, processes)
+    return Made(settings.parm(ALPHA_S), pt0_ref, wanted.abs_eta if wanted else None)
+
+
+def processes_of(path: Path | str) -> list[str]:
+    """Flags of Pythia8 by which the processes of a file's events were chosen; none where nothing is stated. Raises
+    InputError."""
+    process = _process_of(path)
+    return pythia_engine.hard_processes(pythia_engine.settings_of(process.settings)) if process else []
 
 
 def _process_of(path: Path | str) -> Pythia8Process | None:
@@ -99,14 +103,14 @@ def read_events(path: Path | str, most: int | None = None) -> Events:
     outgoing = partons[partons.status == 23]
     if not (np.all(numbers_of_entries(quarks.pdg) == 1) and np.all(numbers_of_entries(outgoing.pdg) == 2)):
         raise InputError(f"{path}: expected events with one outgoing hard quark and one antiquark (u, d, s, c, b)")
-    momentum = np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1)
+    momentum, pdg, event = flat_particles(particles)
     q = np.stack([flattened(quarks[c]) for c in ("px", "py", "pz")], -1)
     n = len(table)
     energy = np.bincount(np.repeat(np.arange(n), numbers_of_entries(outgoing.pdg)), flattened(outgoing.energy), n)
     return Events(
         momentum,
-        flattened(particles.pdg).astype(np.int64),
-        np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
+        pdg,
+        event,
         q / np.linalg.norm(q, axis=1, keepdims=True),
         flattened(quarks.pdg).astype(np.int64),
         np.full(n, made_of(path).alpha_s),
@@ -126,6 +130,13 @@ def flattened(array: "ak.Array") -> np.ndarray:
     import awkward as ak
 
     return ak.to_numpy(ak.flatten(array)).astype(np.float64)
+
+
+def flat_particles(particles: "ak.Array") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Momenta (n_items, 3), GeV, codes and events (n_items,) of a column of particles."""
+    momenta = np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1)
+    event = np.repeat(np.arange(len(particles)), numbers_of_entries(particles.pdg))
+    return momenta, flattened(particles.pdg).astype(np.int64), event
 
 
 def species_of(events: list[Events], least: float) -> Species:

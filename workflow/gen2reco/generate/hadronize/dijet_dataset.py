@@ -8,7 +8,7 @@ import numpy as np
 from gen2reco.errors import InputError
 from gen2reco.events import records
 from gen2reco.generate.hadronize import dijets
-from gen2reco.generate.hadronize.dataset import Prepared, flattened, made_of, numbers_of_entries
+from gen2reco.generate.hadronize.dataset import Prepared, flat_particles, flattened, made_of, numbers_of_entries
 from gen2reco.generate.hadronize.dijet_encoding import Encoded, encode
 from gen2reco.generate.hadronize.dijets import GROUPS, Hardest
 from gen2reco.generate.hadronize.group_sums import sums
@@ -42,15 +42,16 @@ def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
     if not (fits and np.all(flattened(hard.status).reshape(-1, 4) == [21, 21, 23, 23])):
         raise InputError(f"{path}: expected events of two partons (gluons, quarks up to beauty) that become two")
     n, made = len(table), made_of(path)
-    energy = np.bincount(np.repeat(np.arange(n), numbers_of_entries(particles.pdg)), flattened(particles.energy), n)
+    momenta, codes_of_particles, event = flat_particles(particles)
+    energy = np.bincount(event, flattened(particles.energy), n)
     four = np.stack([flattened(hard[c]) for c in ("px", "py", "pz", "energy")], -1).reshape(n, 4, 4)
     forward = np.where(four[:, :1, 2] >= 0, [[0, 1, 2, 3]], [[1, 0, 2, 3]])  # the one along +z first
     codes_of = {c: flattened(hard[c]).reshape(n, 4).astype(int) for c in ("pdg", "color", "anticolor")}
     pdg, color, anticolor = (np.take_along_axis(column, forward, 1) for column in codes_of.values())
     return DijetEvents(
-        np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1),
-        flattened(particles.pdg).astype(np.int64),
-        np.repeat(np.arange(n), numbers_of_entries(particles.pdg)),
+        momenta,
+        codes_of_particles,
+        event,
         Hardest(pdg, color, anticolor, np.take_along_axis(four, forward[..., None], 1), energy),
         np.full(n, made.alpha_s),
         np.full(n, made.pt0_ref, float),
@@ -59,15 +60,14 @@ def read_dijets(path: Path | str, most: int | None = None) -> DijetEvents:
 
 
 def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.ndarray]:
-    """Encode events; returns them and which (n_events,) bool were kept: those with only known species and with a jet
-    near each hard parton."""
+    """Encode events; returns them and which (n_events,) bool were kept: those with only known species, with a jet near
+    each hard parton, and with a particle outside of jets on either side."""
     kinds = species.kinds(events.pdg)
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
     values, frame = dijets.known(events.hard, dijets.tune(events.alpha_s, events.pt0_ref))
     encoded = encode(events.momenta, mass, events.event, frame, events.sqrt_s)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
-    good &= np.isin([dijets.GROUPS - 2, dijets.GROUPS - 1], encoded.group).all()
     return by_group(encoded, kinds, events.event, values, good, len(species)), good
 
 

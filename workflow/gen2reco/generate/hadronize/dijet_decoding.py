@@ -4,7 +4,6 @@ Each step is differentiable; the particles of a jet add up to its four-momentum,
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,8 +13,8 @@ from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SC
 
 REMNANT = 4.5
 """|rapidity| beyond which particles carry what the beams have left."""
-TURNS = tuple((math.cos(angle), math.sin(angle)) for angle in (0.0, 0.8, -0.8, 1.6, -1.6, math.pi))
-"""Cosine and sine of the angles by which particles are turned out of jets, the first that serves."""
+TURNS = tuple((math.cos(angle), math.sin(angle)) for angle in (0.8, -0.8, 1.6, -1.6, math.pi))
+"""Cosine and sine of the angles by which particles are turned out of jets, the first that serves; else they stay."""
 SWALLOWED = 0.35
 """Distance in rapidity and azimuth within which a jet of radius 0.4 takes nearly all soft particles."""
 MOST_MOVED = 1.5
@@ -70,15 +69,21 @@ def out_of_jets(x: Tensor, side: Tensor, event: Tensor, jets: Tensor) -> Tensor:
     some = jets[..., 3] > 0
     z, energy = torch.where(some, jets[..., 2], 0.0), torch.where(some, jets[..., 3], 1.0)
     axis_y, axis_phi = torch.atanh((z / energy).clamp(-1 + 1e-12, 1 - 1e-12)), torch.atan2(jets[..., 1], jets[..., 0])
-    y = ((side * x[:, 0])[:, None] - axis_y[event]).square()
-    found, done = x, torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for cos, sin in TURNS:
-        turned = torch.stack([x[:, 0], cos * x[:, 1] - sin * x[:, 2], sin * x[:, 1] + cos * x[:, 2]], 1)
-        apart = torch.atan2(turned[:, 2], turned[:, 1])[:, None] - axis_phi[event]
+    near = ((side * x[:, 0])[:, None] - axis_y[event]).square()
+
+    def swallowed(turned: Tensor, at: Tensor) -> Tensor:
+        apart = torch.atan2(turned[:, 2], turned[:, 1])[:, None] - axis_phi[event[at]]
         phi = torch.remainder(apart + torch.pi, 2 * torch.pi) - torch.pi
-        free = ~((y + phi.square() < SWALLOWED**2) & some[event]).any(1)
-        found = torch.where((free & ~done)[:, None], turned, found)
-        done = done | free
+        return ((near[at] + phi.square() < SWALLOWED**2) & some[event[at]]).any(1)
+
+    found, at = x.clone(), torch.arange(len(x), device=x.device)
+    at = at[swallowed(x, at)]
+    for cos, sin in TURNS:
+        old = x[at]
+        turned = torch.stack([old[:, 0], cos * old[:, 1] - sin * old[:, 2], sin * old[:, 1] + cos * old[:, 2]], 1)
+        still = swallowed(turned, at)
+        found[at[~still]] = turned[~still]
+        at = at[still]
     return found
 
 
@@ -93,41 +98,41 @@ def balance(
     of a side takes its share `leading` (n, 2) of the beam's first, where the others then move by less than MOST_MOVED.
     """
     n = len(jets)
-
-    def add(values: Tensor) -> Tensor:
-        return values.new_zeros((n, *values.shape[1:])).index_add(0, event, values)
-
     stretched = x[:, 1:].square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
     p_t = x[:, 1:] / stretched * PT_SCALE * torch.expm1(stretched.clamp(max=4.5))
     weight = p_t.square().sum(1) + 0.02
-    lacking = -(add(p_t) + jets[:, :2])
-    p_t = p_t + (weight / add(weight)[event])[:, None] * lacking[event]
+    lacking = -(_added(p_t, event, n) + jets[:, :2])
+    p_t = p_t + (weight / _added(weight, event, n)[event])[:, None] * lacking[event]
     m_t = (p_t.square().sum(1) + mass.square()).sqrt().clamp(min=1e-6)
     y = side * x[:, 0].clamp(-2, 12)
     due = torch.stack([sqrt_s - jets[:, 3] - jets[:, 2], sqrt_s - jets[:, 3] + jets[:, 2]], 1)
     far = _far(side * y, side, event, n)
     light = torch.stack([m_t * y.exp(), m_t * (-y).exp()], 1)
-    tight = (due - add(light * ~far[:, None]) < 0.1 * sqrt_s[:, None]).any(1)
-    moved = _moved(y, m_t, side, event, far | tight[event], due)  # where tight, all that is in no jet moves
-    if leading is not None:
+    tight = (due - _added(light * ~far[:, None], event, n) < 0.1 * sqrt_s[:, None]).any(1)
+    far = far | tight[event]  # there all that is in no jet moves
+    if leading is None:
+        moved = _moved(y, far, m_t, side, event, due)
+    else:
         target = torch.where(tight[:, None], torch.nan, leading * sqrt_s[:, None])
-        better = _moved(*_with_leading(y, m_t, side, event, far, due, target), due)
-        fits = add((~better.isfinite()).double()) == 0
-        moved = torch.where(fits[event], better, moved)
+        moved = _moved(*_with_leading(y, far, m_t, side, event, due, target), m_t, side, event, due)
+        fails = _added((~moved.isfinite()).double(), event, n) > 0
+        if fails.any():
+            moved = torch.where(fails[event], _moved(y, far, m_t, side, event, due), moved)
     p = torch.cat([p_t, (m_t * moved.sinh())[:, None]], 1)
     return torch.cat([p, (p.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
 
 
-def _moved(y: Tensor, m_t: Tensor, side: Tensor, event: Tensor, far: Tensor, due: Tensor) -> Tensor:
+def _added(values: Tensor, index: Tensor, n: int) -> Tensor:
+    """Values (n_items, ...) summed by index (n_items,): (n, ...)."""
+    return values.new_zeros((n, *values.shape[1:])).index_add(0, index, values)
+
+
+def _moved(y: Tensor, far: Tensor, m_t: Tensor, side: Tensor, event: Tensor, due: Tensor) -> Tensor:
     """Rapidities (n_items,), those of far particles moved until light-cone momenta add up to `due` (n, 2); not finite
     where they cannot."""
-
-    def add(values: Tensor) -> Tensor:
-        return values.new_zeros((len(due), *values.shape[1:])).index_add(0, event, values)
-
     plus, minus = m_t * y.exp(), m_t * (-y).exp()
-    near = add(torch.stack([plus, minus], 1) * ~far[:, None])
-    shift = _shifts(plus, minus, far, side, due - near, add)
+    near = _added(torch.stack([plus, minus], 1) * ~far[:, None], event, len(due))
+    shift = _shifts(plus, minus, far, side, event, due - near)
     return torch.where(far, y + side * torch.where(side > 0, shift[:, 0][event], shift[:, 1][event]), y)
 
 
@@ -139,24 +144,19 @@ def _far(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
 
 
 def _with_leading(
-    y: Tensor, m_t: Tensor, side: Tensor, event: Tensor, far: Tensor, due: Tensor, target: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The arguments of `_moved` with the rapidity of each side's leading particle as its light-cone momentum, `target`
-    (n, 2), has it, and without it among the far ones. Left as they are where others would have to move too far."""
-    place, target = 2 * event + (side < 0), target.flatten()
-
-    def add(values: Tensor) -> Tensor:
-        return values.new_zeros(2 * len(due)).index_add(0, place, values)
-
+    y: Tensor, far: Tensor, m_t: Tensor, side: Tensor, event: Tensor, due: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rapidities (n_items,) with that of each side's leading particle as its light-cone momentum, `target` (n, 2), has
+    it, and which particles are far without it. Left as they are where others would have to move too far."""
+    place, n, target = 2 * event + (side < 0), 2 * len(due), target.flatten()
     light, across = m_t * (side * y).exp(), m_t * (-side * y).exp()
-    most = light.new_zeros(2 * len(due)).scatter_reduce(0, place, light, "amax")
+    most = light.new_zeros(n).scatter_reduce(0, place, light, "amax")
     leads = far & (light >= most[place])
-    others = far & ~leads
-    from_other_side = add(across).view(-1, 2).flip(1).flatten()
-    rest = due.flatten() - from_other_side - add(light * ~far) - target
-    moved = (rest / add(light * others)).log().abs()  # not a number where nothing is left, or nobody to take it
-    fixed = leads & ((moved < MOST_MOVED) & (add(leads.double()) == 1))[place]
-    return torch.where(fixed, side * (target[place] / m_t).log(), y), m_t, side, event, far & ~fixed
+    from_other_side = _added(across, place, n).view(-1, 2).flip(1).flatten()
+    rest = due.flatten() - from_other_side - _added(light * ~far, place, n) - target
+    moved = (rest / _added(light * (far & ~leads), place, n)).log().abs()  # no number where nothing or nobody is left
+    fixed = leads & ((moved < MOST_MOVED) & (_added(leads.double(), place, n) == 1))[place]
+    return torch.where(fixed, side * (target[place] / m_t).log(), y), far & ~fixed
 
 
 def _shifts(
@@ -164,15 +164,15 @@ def _shifts(
     minus: Tensor,
     far: Tensor,
     side: Tensor,
+    event: Tensor,
     due: Tensor,
-    add: Callable[[Tensor], Tensor],
     iterations: int = 60,
 ) -> Tensor:
     """Shifts of rapidity (n, 2) of the far particles forward and backward, at which their light-cone momenta add up to
     `due` (n, 2). From above: each step takes off what the other side contributes."""
     forward, backward = far & (side > 0), far & (side < 0)
-    a_plus, a_minus = (add(v * forward) for v in (plus, minus))
-    b_plus, b_minus = (add(v * backward) for v in (plus, minus))
+    a_plus, a_minus = (_added(v * forward, event, len(due)) for v in (plus, minus))
+    b_plus, b_minus = (_added(v * backward, event, len(due)) for v in (plus, minus))
     up, down = due[:, 0] / a_plus, due[:, 1] / b_minus  # exponentials of the shifts
     for _ in range(iterations):
         up, down = (due[:, 0] - b_plus / down) / a_plus, (due[:, 1] - a_minus / up) / b_minus

@@ -14,7 +14,16 @@ import numpy as np
 
 from gen2reco import stdout
 from gen2reco.generate.hadronize import hemispheres
-from gen2reco.generate.hadronize.dijets import JET_SHAPES, JETS, LEAST_PT, MASS_FLOOR, PT_SCALE, Frame, left
+from gen2reco.generate.hadronize.dijets import (
+    JET_SHAPES,
+    JETS,
+    LEAST_PT,
+    MASS_FLOOR,
+    NEEDED,
+    PT_SCALE,
+    Frame,
+    left,
+)
 from gen2reco.generate.hadronize.group_sums import sums
 
 RADIUS, LEAST_MATCHED = 0.4, 5.0
@@ -43,9 +52,8 @@ def encode(
     of the collisions, GeV."""
     n = len(frame.phi)
     p = frame.into(momenta, event)
-    jet = clustered(p, mass, event, n, lambda jets, rows: _matched(jets, frame, rows))
-    good = np.all([np.bincount(event[jet == i], minlength=n) > 0 for i in (0, 1)], axis=0)
-    return coordinates(p, mass, event, frame, sqrt_s, jet, good, seed)
+    jet = _clustered(p, mass, event, n, lambda jets, rows: _matched(jets, frame, rows))
+    return _coordinates(p, mass, event, frame, sqrt_s, jet, NEEDED, seed)
 
 
 def encode_without(
@@ -53,10 +61,10 @@ def encode_without(
 ) -> Encoded:
     """As `encode`, events without a known hard process: their hardest jets, azimuth measured from the first."""
     n = len(sqrt_s)
-    jet = clustered(momenta, mass, event, n, lambda jets, rows: _hardest(jets))
+    jet = _clustered(momenta, mass, event, n, lambda jets, rows: _hardest(jets))
     hardest = sums(event[jet == 0], momenta[jet == 0], n)
     frame = without_process(np.arctan2(hardest[:, 1], hardest[:, 0]))
-    return coordinates(frame.into(momenta, event), mass, event, frame, sqrt_s, jet, np.ones(n, bool), seed)
+    return _coordinates(frame.into(momenta, event), mass, event, frame, sqrt_s, jet, NEEDED[2:], seed)
 
 
 def without_process(phi: np.ndarray) -> Frame:
@@ -65,17 +73,18 @@ def without_process(phi: np.ndarray) -> Frame:
     return Frame(np.ones(n), phi, np.full(n, LEAST_MATCHED), np.zeros((n, 2)))
 
 
-def coordinates(
+def _coordinates(
     p: np.ndarray,
     mass: np.ndarray,
     event: np.ndarray,
     frame: Frame,
     sqrt_s: np.ndarray,
     jet: np.ndarray,
-    good: np.ndarray,
+    needed: tuple[int, ...],
     seed: int,
 ) -> Encoded:
-    """Coordinates of momenta (n_items, 3) in their events' frame, given the jet of each (n_items,), -1 for none."""
+    """Coordinates of momenta (n_items, 3) in their events' frame, given the jet of each (n_items,), -1 for none; events
+    without a particle in one of the `needed` groups are not good."""
     n = len(frame.phi)
     four = np.column_stack([p, np.sqrt((p**2).sum(1) + mass**2)])
     total = sums((event * (JETS + 1) + np.where(jet < 0, JETS, jet)), four, n * (JETS + 1)).reshape(n, JETS + 1, 4)
@@ -93,6 +102,7 @@ def coordinates(
     inside = jet >= 0
     local = _local(p[inside], mass[inside], axis[event[inside], jet[inside]])
     x[inside] = hemispheres.coordinates(local, mass[inside])
+    good = np.all([np.bincount(event[group == i], minlength=n) > 0 for i in needed], axis=0)
     return Encoded(group, x, shapes, good)
 
 
@@ -129,7 +139,7 @@ def _fill(shapes: np.ndarray, present: np.ndarray, rng: np.random.Generator) -> 
         shapes[lacks, at] = shapes[rng.choice(has, len(lacks)), at]
 
 
-def clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, roles: Roles) -> np.ndarray:
+def _clustered(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int, roles: Roles) -> np.ndarray:
     """The jet of each particle, (n_items,) by its place among the JETS, -1 where it is in none."""
     import awkward as ak
 

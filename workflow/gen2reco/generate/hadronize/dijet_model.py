@@ -193,8 +193,7 @@ class DijetHadronizer(nn.Module):
         counts, again = self.counts.draw(known, noise, accept, closing, totals)
         return counts.view(len(known), -1, GROUPS).transpose(1, 2).contiguous(), again
 
-    NEEDED: ClassVar[tuple[int, ...]] = (0, 1, JETS, JETS + 1)
-    """Groups that no event lacks."""
+    NEEDED: ClassVar[tuple[int, ...]] = dijets.NEEDED
 
     def impossible(self, counts: Tensor) -> Tensor:
         """Whether a jet of massless particles only, or no particle where every event has one, was drawn."""

@@ -14,6 +14,8 @@ JETS, GROUPS = 4, 6
 """Jets of the two hard partons, two more; then what is in no jet, forward and backward."""
 JET_SHAPES = tuple(f"{name}_{jet}" for name in ("log_pt", "y", "phi", "log_mass") for jet in range(JETS))
 """Each jet's momentum, relative to its parton's for the first two."""
+NEEDED = (0, 1, JETS, JETS + 1)
+"""Groups that no event lacks."""
 SHAPES = (*JET_SHAPES, "left_forward", "left_backward")
 """What is drawn of an event before its particles: its jets, and what the leading particle of each side leaves of the
 beam's momentum to the others (`left`)."""

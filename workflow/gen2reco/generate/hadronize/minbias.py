@@ -12,10 +12,10 @@ import numpy as np
 
 from gen2reco.errors import InputError
 from gen2reco.events import records
-from gen2reco.generate.hadronize.dataset import Prepared, flattened, made_of, numbers_of_entries
+from gen2reco.generate.hadronize.dataset import Prepared, flat_particles, flattened, made_of, processes_of
 from gen2reco.generate.hadronize.dijet_dataset import by_group
 from gen2reco.generate.hadronize.dijet_encoding import encode_without
-from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, tune
+from gen2reco.generate.hadronize.dijets import JET_SHAPES, tune
 from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species
 
@@ -45,20 +45,13 @@ class MinimumBias:
 def read_minimum_bias(path: Path | str, most: int | None = None) -> MinimumBias:
     """Read a particles record of inelastic collisions. Raises InputError for one that was made otherwise."""
     made = made_of(path)
-    if list(made.processes) != [PROCESS] or made.pt0_ref is None:
+    if processes_of(path) != [PROCESS] or made.pt0_ref is None:
         raise InputError(f"{path}: was not made as minimum bias, by Pythia8 with `{PROCESS} = on` and nothing else")
     particles = records.awkward(records.read(path, "particles").slice(0, most)).particles
     n = len(particles)
-    counts = numbers_of_entries(particles.pdg)
-    energy = np.bincount(np.repeat(np.arange(n), counts), flattened(particles.energy), n)
-    return MinimumBias(
-        np.stack([flattened(particles[c]) for c in ("px", "py", "pz")], -1),
-        flattened(particles.pdg).astype(np.int64),
-        np.repeat(np.arange(n), counts),
-        np.full(n, made.alpha_s),
-        np.full(n, made.pt0_ref),
-        energy,
-    )
+    momenta, pdg, event = flat_particles(particles)
+    energy = np.bincount(event, flattened(particles.energy), n)
+    return MinimumBias(momenta, pdg, event, np.full(n, made.alpha_s), np.full(n, made.pt0_ref), energy)
 
 
 def activity(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int) -> np.ndarray:
@@ -77,9 +70,7 @@ def prepare_minimum_bias(events: MinimumBias, species: Species) -> tuple[Prepare
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
     encoded = encode_without(events.momenta, mass, events.event, events.sqrt_s)
-    good = sums(events.event, (kinds < 0).astype(float), n) == 0
-    for group in (GROUPS - 2, GROUPS - 1):
-        good &= np.bincount(events.event[encoded.group == group], minlength=n) > 0
+    good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
     shapes, shares = np.split(encoded.shapes, [len(JET_SHAPES)], axis=1)
     known = activity(events.momenta, mass, events.event, n)
     values = np.column_stack([known, shares, tune(events.alpha_s, events.pt0_ref)]).astype(np.float32)

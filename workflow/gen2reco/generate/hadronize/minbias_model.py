@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gen2reco.generate.hadronize.dijet_encoding import LEAST_MATCHED
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
-from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, JETS, LEAST_LEFT, N_TUNE
+from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, LEAST_LEFT, N_TUNE, NEEDED
 from gen2reco.generate.hadronize.minbias import ACTIVITY
 from gen2reco.generate.hadronize.pair_model import Architecture
 
@@ -24,7 +24,7 @@ class MinbiasHadronizer(DijetHadronizer):
     and moved with the tune by what least squares gives.
     """
 
-    NEEDED = (JETS, JETS + 1)
+    NEEDED = NEEDED[2:]
     SHAPES = JET_SHAPES
 
     def __init__(self, architecture: Architecture):
