@@ -31,7 +31,7 @@ from gen2reco.simulate.showers.incidence import FAMILIES, Conditioning, Incidenc
 from gen2reco.simulate.showers.shower_config import ContextScales, NetworkSizes, ShowersConfig, ShowerSizes
 from gen2reco.simulate.showers.shower_recipe import FamilyRecipe, LayersRecipe, ShowerRecipe
 from gen2reco.simulate.showers.shower_trainer import ShowerTrainer
-from gen2reco.simulate.showers.valid import Range
+from gen2reco.simulate.showers.valid import FEW, Range, covered
 
 RANGE = Range((22, 211, -211, 130, 2112), (0.5, 190.0), (0.09, 0.47))
 
@@ -195,6 +195,19 @@ def test_whitening_and_back():
     assert (torch.cov(white.T) - torch.eye(model.dim)).abs().max() < 0.05
     inner = (white @ model.mix.T).abs().max(1).values < 3.0
     assert torch.allclose(model.outward(white, condition)[inner], x[inner], atol=0.05 * float(x.std()))
+
+
+@pytest.mark.parametrize(("few", "steepest"), [(FEW - 1, 0.47), (2 * FEW, 3.0)])
+def test_the_range_is_where_more_than_few_showers_are(few, steepest):
+    """A hundred thousand showers, and few that are flatter and steeper, softer and harder."""
+    rng = np.random.default_rng(3)
+    energy = np.concatenate([rng.uniform(0.1, 60, 100_000), np.full(few, 1e-3), np.full(few, 900.0)])
+    steep = np.concatenate([rng.uniform(0.1, 0.4699, 100_000), np.full(few, 0.001), np.full(few, 3.0)])
+    n = len(energy)
+    inc = Incidence(np.full(n, 22), energy, np.zeros((n, 2)), np.stack([steep, np.zeros(n)], 1), np.zeros(n))
+    found = covered(inc)
+    assert found["steepness"] == [0.1 if few < FEW else 0.0, steepest]
+    assert found["energy"] == ([0.1, 60.0] if few < FEW else [0.001, 900.0])
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,9 @@ class ContextScales(ModelConfig):
     """Logarithm of the incident energy in GeV."""
     radius: Scale = (850.0, 400.0)
     """Distance to the beam at the face, mm."""
-    steepness: Scale = (0.25, 0.1)
+    steepness: Scale = (0.3, 0.2)
     """Transverse over longitudinal momentum."""
-    deviation: PositiveFloat = 0.1
+    deviation: PositiveFloat = 0.2
     """Width of the slope's deviation from the line from the origin, outward and across."""
 
     @classmethod

@@ -11,7 +11,7 @@ from gen2reco.simulate.showers.shower_config import ShowersConfig
 
 _STANDS_FOR = {"charged": 211, "negative": -211, "baryon": 2112, "neutral": 130}
 FEW = 20
-"""Showers at either end of the energies that a model is not trusted for."""
+"""Showers at either end of energies and slopes that a model is not trusted for."""
 _TO_PHOTONS = (111, 221)
 """Neutral pions and etas, which decay to photons where they are."""
 
@@ -86,13 +86,13 @@ def _like(pdg: NDArray) -> NDArray[np.int64]:
 
 
 def covered(inc: Incidence) -> dict[str, list[float]]:
-    """The range that showers cover, but for FEW of them, at most a hundredth, at either end of the energies, as
+    """The range that showers cover, but for FEW of them, at most a hundredth, at either end of energies and slopes, as
     `config.json` states it."""
     apart = min(0.01, FEW / len(inc))
-    (low, high), steep = np.quantile(inc.energy, [apart, 1 - apart]), inc.steepness
+    (low, high), (flat, steep) = (np.quantile(value, [apart, 1 - apart]) for value in (inc.energy, inc.steepness))
     return {
         "energy": [_below(low), float(np.ceil(high / 10) * 10)],
-        "steepness": [float(np.floor(steep.min() * 100) / 100), float(np.ceil(steep.max() * 100) / 100)],
+        "steepness": [float(np.floor(flat * 100) / 100), float(np.ceil(steep * 100) / 100)],
     }
 
 
