@@ -170,17 +170,28 @@ def test_what_a_jet_would_swallow_is_turned_out_of_it(y, phi, turned):
         assert np.hypot(np.sign(y) * found[0] - r, apart) > dijet_decoding.SWALLOWED
 
 
-def test_the_leading_particle_of_either_side_takes_its_share():
+@pytest.mark.parametrize(
+    ("numbers", "is_baryon", "leads"),
+    [
+        ([1, 1, 1, 1, 1], [1, 1], [0, 3]),
+        ([0, 1, 1, 1, 0], [1, 0], [1, 4]),
+        ([0, 0, 1, 0, 0], [1, 1], [2, 3]),  # no baryon backward: the hardest
+        ([1, -1, 0, -1, 1], [0, 1], [2, 4]),
+    ],
+)
+def test_the_leading_particle_of_either_side_takes_its_share(numbers, is_baryon, leads):
     """Three far particles forward and two backward, which are moved far from where they were drawn."""
     x = torch.tensor([[8.0, 0.2, 0.1], [7.0, 0.1, 0.3], [6.0, -0.2, 0.2], [8.5, 0.1, -0.1], [7.5, 0.2, 0.0]]).double()
     side, event = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0]).double(), torch.zeros(5, dtype=torch.long)
     mass, sqrt_s = torch.full((5,), 0.94).double(), torch.tensor([14000.0]).double()
     shares = torch.tensor([[0.6, 0.7]]).double()
-    p = dijet_decoding.balance(x, mass, side, event, torch.zeros(1, 4).double(), sqrt_s, shares).numpy()
+    leading = dijet_decoding.Leading(shares, torch.tensor([is_baryon]).bool(), torch.tensor(numbers))
+    p = dijet_decoding.balance(x, mass, side, event, torch.zeros(1, 4).double(), sqrt_s, leading).numpy()
     np.testing.assert_allclose(p.sum(0), [0, 0, 0, 14000], atol=1e-6)
     light = p[:, 3] + np.abs(p[:, 2])
-    np.testing.assert_allclose([light[:3].max() / 14000, light[3:].max() / 14000], [0.6, 0.7], rtol=1e-6)
-    assert light.argmax() in (0, 3) and light[0] > light[1] > light[2]
+    np.testing.assert_allclose(light[leads] / 14000, [0.6, 0.7], rtol=1e-6)
+    others = [light[i] for i in range(3) if i != leads[0]]
+    assert light[:3].argmax() == leads[0] and light[3:].argmax() == leads[1] - 3 and others[0] > others[1]
 
 
 def test_events_that_cannot_be_balanced_are_drawn_again(folder, monkeypatch):

@@ -16,7 +16,7 @@ from gen2reco.flow.training_data import DataFiles
 from gen2reco.flow.trainings import make_model
 from gen2reco.generate import pythia_engine
 from gen2reco.generate.hadronize.dataset import species_of
-from gen2reco.generate.hadronize.dijets import GROUPS, LEAST_LEFT, left
+from gen2reco.generate.hadronize.dijets import GROUPS, LEAST_LEFT, leading
 from gen2reco.generate.hadronize.generation_recipe import GenerationRecipe, GenerationSizes
 from gen2reco.generate.hadronize.generation_trainer import GenerationTrainer
 from gen2reco.generate.hadronize.minbias import ACTIVITY, activity, prepare_minimum_bias, read_minimum_bias
@@ -113,21 +113,23 @@ def test_coordinates_of_pythia8_events_round_trip(files):
 
 
 @pytest.mark.parametrize(
-    ("pz", "expected"),
+    ("pz", "baryon", "expected"),
     [
-        ([6999.9999, -1.0, -2.0, -6997.0], [1, 3, 1, LEAST_LEFT, 3 / 7000]),
-        ([3500.0, 3500.0, -0.5, -6999.0], [2, 2, 1, 0.5, 1 / 7000]),
+        ([6999.9999, -1.0, -2.0, -6997.0], [1, 1, 1, 0], [1, 3, 1, LEAST_LEFT, 3 / 7000, 1, -1]),
+        ([3500.1, 3499.9, -0.5, -6999.0], [0, 1, 0, 1], [2, 2, 1, 0.5, 1 / 7000, -1, 1]),
     ],
 )
-def test_activities_of_events_by_hand(pz, expected):
+def test_activities_of_events_by_hand(pz, baryon, expected):
     p = np.column_stack([np.full(len(pz), 0.3), np.zeros(len(pz)), pz])
     event = np.zeros(len(pz), int)
     (found,) = activity(p, np.zeros(len(pz)), event, 1)
-    forward, backward, central, *shares = expected
+    forward, backward, central, *shares, first, second = expected
     np.testing.assert_allclose(np.expm1(found[:3]), [forward, backward, central], rtol=1e-5)
     np.testing.assert_allclose(np.expm1(found[3]), 0.3 * len(pz), rtol=1e-5)
-    found = np.exp(left(p, np.zeros(len(pz)), event, np.array([14000.0])))
-    np.testing.assert_allclose(found[0], [shares[0], shares[1] + LEAST_LEFT], rtol=0.05)
+    rng = np.random.default_rng(1)
+    (found,) = leading(p, np.zeros(len(pz)), np.array(baryon, bool), event, np.array([14000.0]), rng)
+    np.testing.assert_allclose(np.exp(found[:2]), [shares[0], shares[1] + LEAST_LEFT], rtol=0.05)
+    assert (np.sign(found[2:]) == [first, second]).all() and np.abs(found[2:]).max() < 1
 
 
 def test_activities_are_those_of_the_data_moved_with_the_tune():
@@ -136,12 +138,12 @@ def test_activities_are_those_of_the_data_moved_with_the_tune():
     noise = torch.Generator().manual_seed(2)
     tune = torch.tensor([[0.0, 0.0]] * 3000 + [[1.0, -1.0]] * 1000 + [[-1.0, -1.0]] * 1000)
     base = torch.randn(len(tune), len(ACTIVITY), generator=noise)
-    model.fit_range(torch.cat([base + tune @ torch.tensor([[0.2] * 6, [-0.5] * 6]), tune], 1))
+    model.fit_range(torch.cat([base + tune @ torch.tensor([[0.2] * len(ACTIVITY), [-0.5] * len(ACTIVITY)]), tune], 1))
     for chosen in ([0.0, 0.0], [0.5, -0.5]):
         known = model.draw_known(torch.tensor([chosen] * 20000), noise)
         expected = 0.2 * chosen[0] - 0.5 * chosen[1]
-        np.testing.assert_allclose(known[:, :6].mean(0), np.full(6, expected), atol=0.1)
-        np.testing.assert_allclose(known[:, :6].std(0), np.ones(6), atol=0.05)
+        np.testing.assert_allclose(known[:, : len(ACTIVITY)].mean(0), np.full(len(ACTIVITY), expected), atol=0.1)
+        np.testing.assert_allclose(known[:, : len(ACTIVITY)].std(0), np.ones(len(ACTIVITY)), atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,14 @@ def test_what_the_cards_state_is_in_the_repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GEN2RECO_CACHE", str(tmp_path / "cache"))
     held = recipes(), campaign_digests()
-    made = {"showers_release", "generator_ee", "generator_pp", "calibration_release", "fused_release"}
+    made = {
+        "showers_release",
+        "generator_ee",
+        "generator_pp",
+        "generator_minbias",
+        "calibration_release",
+        "fused_release",
+    }
     assert {name for _, name in held[1]} == made
     found = {name: disagreements(folder, *held) for name, folder in releases.shipped_models().items()}
     assert {name: lines for name, lines in found.items() if lines} == {}

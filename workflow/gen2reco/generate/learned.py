@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 RELEASE = Path(__file__).parent / "release"
 SHIPPED = {(11, -11): "ee_qq_91", (2212, 2212): "pp_dijet_endcap"}
 """The shipped model of the hard processes of each pair of beams, by their PDG codes."""
+SHIPPED_SOFT = {(2212, 2212): "pp_minbias"}
+"""The same of soft collisions."""
 KIND = "generation"
 BATCH = 500
 REMEDY = (
@@ -197,7 +199,7 @@ def _shipped(process: Pythia8Process | LheProcess) -> str:
     settings = pythia_engine.settings_of(process.settings)
     pdg = _beams(process, settings).pdg
     soft = pythia_engine.soft(settings)
-    if not soft and (name := SHIPPED.get((max(pdg), min(pdg)))):
+    if name := (SHIPPED_SOFT if soft else SHIPPED).get((max(pdg), min(pdg))):
         return name
     of = f"{'soft collisions of ' if soft else ''}beams {pdg[0]}, {pdg[1]}"
     raise InputError(f"generate ml: no model ships for {of}; give one by `model` (--option model=)")

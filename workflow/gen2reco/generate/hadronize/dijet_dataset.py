@@ -66,7 +66,7 @@ def prepare_dijets(events: DijetEvents, species: Species) -> tuple[Prepared, np.
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
     values, frame = dijets.known(events.hard, dijets.tune(events.alpha_s, events.pt0_ref))
-    encoded = encode(events.momenta, mass, events.event, frame, events.sqrt_s)
+    encoded = encode(events.momenta, mass, species.baryons(kinds), events.event, frame, events.sqrt_s)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
     return by_group(encoded, kinds, events.event, values, good, len(species)), good
 

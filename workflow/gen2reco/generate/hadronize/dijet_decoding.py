@@ -4,6 +4,7 @@ Each step is differentiable; the particles of a jet add up to its four-momentum,
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,16 +12,37 @@ from torch import Tensor
 from gen2reco.generate.hadronize import hemispheres
 from gen2reco.generate.hadronize.dijets import JETS, LEAST_PT, MASS_FLOOR, PT_SCALE
 
-REMNANT = 4.5
-"""|rapidity| beyond which particles carry what the beams have left."""
+REMNANT = 3.0, 8.0
+"""|rapidity| beyond which particles carry what the beams have left, and from which they move in full for its sake."""
+ITERATIONS, PRECISION = 30, 1e-11
+"""Steps of Newton's method at most, and the relative error of light-cone momenta that it leaves."""
 TURNS = tuple((math.cos(angle), math.sin(angle)) for angle in (0.8, -0.8, 1.6, -1.6, math.pi))
 """Cosine and sine of the angles by which particles are turned out of jets, the first that serves; else they stay."""
 SWALLOWED = 0.35
 """Distance in rapidity and azimuth within which a jet of radius 0.4 takes nearly all soft particles."""
 MOST_MOVED = 1.5
 """Rapidity by which far particles may move for the sake of the leading one."""
+MOST_SCALED = 2.0
+"""Factor of transverse momenta for the sake of their sum."""
 MOST_LIGHT_CONE = 3000.0
 """Largest E + |pz| of a drawn jet, GeV."""
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The leading particles of both sides. share: (n, 2) of their beam's light-cone momentum; is_baryon: (n, 2) whether
+    they are baryons; number: (n_items,) baryon number of the particles outside of jets."""
+
+    share: Tensor
+    is_baryon: Tensor
+    number: Tensor
+
+    def may_lead(self, far: Tensor, place: Tensor) -> Tensor:
+        """Which of the far particles (n_items,) are of the leading one's kind, all of them on sides (2 n places) where
+        none is. Of baryons, what is left of a proton, no antibaryon leads."""
+        own = far & (self.number == self.is_baryon.flatten()[place])
+        none = _added(own.double(), place, self.share.numel()) == 0
+        return own | (far & none[place])
 
 
 def jet_momenta(shapes: Tensor, pt: Tensor, y: Tensor, rest: Tensor, single: Tensor) -> Tensor:
@@ -88,36 +110,50 @@ def out_of_jets(x: Tensor, side: Tensor, event: Tensor, jets: Tensor) -> Tensor:
 
 
 def balance(
-    x: Tensor, mass: Tensor, side: Tensor, event: Tensor, jets: Tensor, sqrt_s: Tensor, leading: Tensor | None = None
+    x: Tensor,
+    mass: Tensor,
+    side: Tensor,
+    event: Tensor,
+    jets: Tensor,
+    sqrt_s: Tensor,
+    leading: Leading | None = None,
+    scalar_pt: Tensor | None = None,
 ) -> Tensor:
     """Four-momenta of particles outside of jets, (n_items, 4), from their coordinates: the whole event is exact.
 
-    side: (n_items,) ±1; event: (n_items,); jets: (n, 4) sum of all jets. They share the transverse recoil by their
+    side: (n_items,) ±1; event: (n_items,); jets: (n, 4) sum of all jets. Their transverse momenta are scaled, by at
+    most MOST_SCALED, to the sum `scalar_pt` (n,), GeV, where it is known. They share the transverse recoil by their
     transverse momentum squared; then those beyond REMNANT move in rapidity, forward and backward ones by one number
-    each, until light-cone momenta add up to sqrt_s (n,). Every event needs a particle on either side. The leading one
-    of a side takes its share `leading` (n, 2) of the beam's first, where the others then move by less than MOST_MOVED.
+    each, the more the farther out, until light-cone momenta add up to sqrt_s (n,). Every event needs a particle on
+    either side. The `leading` one of a side takes its share of the beam's first, where the others then move by less
+    than MOST_MOVED.
     """
     n = len(jets)
     stretched = x[:, 1:].square().sum(1, keepdim=True).clamp(min=1e-12).sqrt()
     p_t = x[:, 1:] / stretched * PT_SCALE * torch.expm1(stretched.clamp(max=4.5))
+    if scalar_pt is not None:
+        scale = scalar_pt / _added(p_t.norm(dim=1), event, n).clamp(min=1e-6)
+        p_t = p_t * scale.clamp(1 / MOST_SCALED, MOST_SCALED)[event, None]
     weight = p_t.square().sum(1) + 0.02
     lacking = -(_added(p_t, event, n) + jets[:, :2])
     p_t = p_t + (weight / _added(weight, event, n)[event])[:, None] * lacking[event]
     m_t = (p_t.square().sum(1) + mass.square()).sqrt().clamp(min=1e-6)
     y = side * x[:, 0].clamp(-2, 12)
     due = torch.stack([sqrt_s - jets[:, 3] - jets[:, 2], sqrt_s - jets[:, 3] + jets[:, 2]], 1)
-    far = _far(side * y, side, event, n)
+    moves = _moves(side * y, side, event, n)
     light = torch.stack([m_t * y.exp(), m_t * (-y).exp()], 1)
-    tight = (due - _added(light * ~far[:, None], event, n) < 0.1 * sqrt_s[:, None]).any(1)
-    far = far | tight[event]  # there all that is in no jet moves
+    tight = (due - _added(light * (moves == 0)[:, None], event, n) < 0.1 * sqrt_s[:, None]).any(1)
+    moves = torch.where(tight[event], 1.0, moves)  # there all that is in no jet moves
     if leading is None:
-        moved = _moved(y, far, m_t, side, event, due)
+        moved = _moved(y, moves, m_t, side, event, due)
     else:
-        target = torch.where(tight[:, None], torch.nan, leading * sqrt_s[:, None])
-        moved = _moved(*_with_leading(y, far, m_t, side, event, due, target), m_t, side, event, due)
+        target = torch.where(tight[:, None], torch.nan, leading.share * sqrt_s[:, None])
+        may = leading.may_lead(moves > 0, 2 * event + (side < 0))
+        led, others, most = _with_leading(y, moves, may, m_t, side, event, due, target)
+        moved = _moved(led, others, m_t, side, event, due, most)
         fails = _added((~moved.isfinite()).double(), event, n) > 0
         if fails.any():
-            moved = torch.where(fails[event], _moved(y, far, m_t, side, event, due), moved)
+            moved = torch.where(fails[event], _moved(y, moves, m_t, side, event, due), moved)
     p = torch.cat([p_t, (m_t * moved.sinh())[:, None]], 1)
     return torch.cat([p, (p.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
 
@@ -127,53 +163,53 @@ def _added(values: Tensor, index: Tensor, n: int) -> Tensor:
     return values.new_zeros((n, *values.shape[1:])).index_add(0, index, values)
 
 
-def _moved(y: Tensor, far: Tensor, m_t: Tensor, side: Tensor, event: Tensor, due: Tensor) -> Tensor:
-    """Rapidities (n_items,), those of far particles moved until light-cone momenta add up to `due` (n, 2); not finite
-    where they cannot."""
-    plus, minus = m_t * y.exp(), m_t * (-y).exp()
-    near = _added(torch.stack([plus, minus], 1) * ~far[:, None], event, len(due))
-    shift = _shifts(plus, minus, far, side, event, due - near)
-    return torch.where(far, y + side * torch.where(side > 0, shift[:, 0][event], shift[:, 1][event]), y)
+def _moved(
+    y: Tensor, moves: Tensor, m_t: Tensor, side: Tensor, event: Tensor, due: Tensor, most: float | Tensor = math.inf
+) -> Tensor:
+    """Rapidities (n_items,), moved outward by their `moves` (n_items,) times one number a side, but to no more than
+    `most`, until light-cone momenta add up to `due` (n, 2), by Newton's method; not finite where they cannot."""
+    n, place = len(due), 2 * event + (side < 0)
+    shift = due.new_zeros(2 * n)
+    for _ in range(ITERATIONS):
+        free = side * y + moves * shift[place]
+        moved = side * free.clamp(max=most)
+        light = torch.stack([m_t * moved.exp(), m_t * (-moved).exp()], 1)
+        total = _added(light, event, n)
+        off = (total / due).log()
+        if not (off.detach().abs() > PRECISION).any():
+            break
+        own = torch.where(side > 0, light[:, 0], light[:, 1])
+        slope = _added(moves * own * (free < most), place, 2 * n).view(n, 2)
+        shift = shift - (off * total / slope).clamp(-1, 1).flatten()
+    wrong = ~(off.abs() <= PRECISION).all(1)
+    return torch.where(wrong[event], torch.nan, moved)
 
 
-def _far(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
-    """Particles beyond REMNANT, or the farthest of their side where there is none."""
+def _moves(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
+    """How much of its side's shift each particle takes (n_items,), by its rapidity `away` from the middle: none within
+    the first of REMNANT, all beyond the second; all, too, the farthest of a side of which none is beyond the first."""
     place = 2 * event + (side < 0)
     farthest = away.new_full((2 * n,), -100.0).scatter_reduce(0, place, away, "amax")
-    return away >= farthest.clamp(max=REMNANT)[place]
+    grows = ((away - REMNANT[0]) / (REMNANT[1] - REMNANT[0])).clamp(0, 1)
+    return torch.where((farthest[place] <= REMNANT[0]) & (away >= farthest[place]), 1.0, grows)
 
 
 def _with_leading(
-    y: Tensor, far: Tensor, m_t: Tensor, side: Tensor, event: Tensor, due: Tensor, target: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Rapidities (n_items,) with that of each side's leading particle as its light-cone momentum, `target` (n, 2), has
-    it, and which particles are far without it. Left as they are where others would have to move too far."""
+    y: Tensor, moves: Tensor, may: Tensor, m_t: Tensor, side: Tensor, event: Tensor, due: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rapidities (n_items,) with that of each side's leading particle, of those that `may`, as its light-cone momentum,
+    `target` (n, 2), has it, how much all others move, and how far at most, so as not to lead. Left as they are where
+    others would have to move too far."""
+    far = moves > 0
     place, n, target = 2 * event + (side < 0), 2 * len(due), target.flatten()
     light, across = m_t * (side * y).exp(), m_t * (-side * y).exp()
-    most = light.new_zeros(n).scatter_reduce(0, place, light, "amax")
-    leads = far & (light >= most[place])
+    most = light.new_zeros(n).scatter_reduce(0, place, light * may, "amax")
+    leads = may & (light >= most[place])
     from_other_side = _added(across, place, n).view(-1, 2).flip(1).flatten()
     rest = due.flatten() - from_other_side - _added(light * ~far, place, n) - target
     moved = (rest / _added(light * (far & ~leads), place, n)).log().abs()  # no number where nothing or nobody is left
-    fixed = leads & ((moved < MOST_MOVED) & (_added(leads.double(), place, n) == 1))[place]
-    return torch.where(fixed, side * (target[place] / m_t).log(), y), far & ~fixed
-
-
-def _shifts(
-    plus: Tensor,
-    minus: Tensor,
-    far: Tensor,
-    side: Tensor,
-    event: Tensor,
-    due: Tensor,
-    iterations: int = 60,
-) -> Tensor:
-    """Shifts of rapidity (n, 2) of the far particles forward and backward, at which their light-cone momenta add up to
-    `due` (n, 2). From above: each step takes off what the other side contributes."""
-    forward, backward = far & (side > 0), far & (side < 0)
-    a_plus, a_minus = (_added(v * forward, event, len(due)) for v in (plus, minus))
-    b_plus, b_minus = (_added(v * backward, event, len(due)) for v in (plus, minus))
-    up, down = due[:, 0] / a_plus, due[:, 1] / b_minus  # exponentials of the shifts
-    for _ in range(iterations):
-        up, down = (due[:, 0] - b_plus / down) / a_plus, (due[:, 1] - a_minus / up) / b_minus
-    return torch.stack([up.log(), down.log()], 1)
+    one = (moved < MOST_MOVED) & (_added(leads.double(), place, n) == 1)
+    at_most = (target[place] / m_t).log()
+    fixed = leads & one[place]
+    most = torch.where(one[place], at_most, math.inf)
+    return torch.where(fixed, side * at_most, y), torch.where(fixed, 0.0, moves), most

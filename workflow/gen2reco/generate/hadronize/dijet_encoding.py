@@ -22,7 +22,7 @@ from gen2reco.generate.hadronize.dijets import (
     NEEDED,
     PT_SCALE,
     Frame,
-    left,
+    leading,
 )
 from gen2reco.generate.hadronize.group_sums import sums
 
@@ -36,7 +36,7 @@ Roles = Callable[[Any, slice], np.ndarray]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Events in their frame. group: (n_items,); x: (n_items, 3) coordinates; shapes: (n, 18), those of an absent jet
+    """Events in their frame. group: (n_items,); x: (n_items, 3) coordinates; shapes: (n, 20), those of an absent jet
     filled with another event's; good: (n,) whether an event has all that every event has."""
 
     group: np.ndarray
@@ -46,25 +46,31 @@ class Encoded:
 
 
 def encode(
-    momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, frame: Frame, sqrt_s: np.ndarray, seed: int = 1
+    momenta: np.ndarray,
+    mass: np.ndarray,
+    baryon: np.ndarray,
+    event: np.ndarray,
+    frame: Frame,
+    sqrt_s: np.ndarray,
+    seed: int = 1,
 ) -> Encoded:
-    """Dijets by their momenta (n_items, 3), GeV, ordered by event; each has a jet near either hard parton. sqrt_s: (n,)
-    of the collisions, GeV."""
+    """Dijets by their momenta (n_items, 3), GeV, ordered by event; each has a jet near either hard parton. baryon:
+    (n_items,) whether a particle is one; sqrt_s: (n,) of the collisions, GeV."""
     n = len(frame.phi)
     p = frame.into(momenta, event)
     jet = _clustered(p, mass, event, n, lambda jets, rows: _matched(jets, frame, rows))
-    return _coordinates(p, mass, event, frame, sqrt_s, jet, NEEDED, seed)
+    return _coordinates(p, mass, baryon, event, frame, sqrt_s, jet, NEEDED, seed)
 
 
 def encode_without(
-    momenta: np.ndarray, mass: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray, seed: int = 1
+    momenta: np.ndarray, mass: np.ndarray, baryon: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray, seed: int = 1
 ) -> Encoded:
     """As `encode`, events without a known hard process: their hardest jets, azimuth measured from the first."""
     n = len(sqrt_s)
     jet = _clustered(momenta, mass, event, n, lambda jets, rows: _hardest(jets))
     hardest = sums(event[jet == 0], momenta[jet == 0], n)
     frame = without_process(np.arctan2(hardest[:, 1], hardest[:, 0]))
-    return _coordinates(frame.into(momenta, event), mass, event, frame, sqrt_s, jet, NEEDED[2:], seed)
+    return _coordinates(frame.into(momenta, event), mass, baryon, event, frame, sqrt_s, jet, NEEDED[2:], seed)
 
 
 def without_process(phi: np.ndarray) -> Frame:
@@ -76,6 +82,7 @@ def without_process(phi: np.ndarray) -> Frame:
 def _coordinates(
     p: np.ndarray,
     mass: np.ndarray,
+    baryon: np.ndarray,
     event: np.ndarray,
     frame: Frame,
     sqrt_s: np.ndarray,
@@ -93,9 +100,9 @@ def _coordinates(
     p[:, 1] *= mirror[event]
     total[:, :, 1] *= mirror[:, None]
     jets = total[:, :JETS]
-    out = jet < 0
-    shapes = np.column_stack([_shapes(jets, frame), left(p[out], mass[out], event[out], sqrt_s)])
-    _fill(shapes, jets[:, :, 3] > 0, np.random.default_rng(seed))
+    out, rng = jet < 0, np.random.default_rng(seed)
+    shapes = np.column_stack([_shapes(jets, frame), leading(p[out], mass[out], baryon[out], event[out], sqrt_s, rng)])
+    _fill(shapes, jets[:, :, 3] > 0, rng)
     group = np.where(jet >= 0, jet, np.where(p[:, 2] >= 0, JETS, JETS + 1))
     axis = _pt_y_phi(jets)
     x = _rest_coordinates(p, mass)

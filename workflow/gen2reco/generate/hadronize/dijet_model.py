@@ -13,9 +13,10 @@ from gen2reco.flow.networks import SetNetwork, VectorNetwork
 from gen2reco.flow.path import sample
 from gen2reco.flow.sets import Sets
 from gen2reco.generate.hadronize import dijet_decoding, dijets, hemispheres
+from gen2reco.generate.hadronize.dijet_decoding import Leading
 from gen2reco.generate.hadronize.dijets import GROUPS, JETS
 from gen2reco.generate.hadronize.pair_model import Architecture, Start, summary_kinds
-from gen2reco.generate.hadronize.species import Species
+from gen2reco.generate.hadronize.species import NUMBERS, Species
 
 TRIES = 50
 """Draws of an event after which it counts as impossible."""
@@ -35,7 +36,7 @@ class DrawnDijets:
 
 class DijetHadronizer(nn.Module):
     """Draws counts, then jets, then particles; every method takes a batch of events. Models that are not tuned, of an
-    older kind, do not know what leading particles leave."""
+    older kind, do not know the leading particles."""
 
     SHAPES: ClassVar[tuple[str, ...]] = dijets.SHAPES
 
@@ -58,6 +59,8 @@ class DijetHadronizer(nn.Module):
         self.particles_start = Start(2 * n_kinds, n_context, 3)
         self.register_buffer("mass", torch.tensor(a.mass, dtype=torch.float64), persistent=False)
         self.register_buffer("classes", torch.stack(chosen), persistent=False)
+        numbers = torch.from_numpy(self.species.numbers[:, NUMBERS.index("baryon")])
+        self.register_buffer("baryon_numbers", numbers, persistent=False)
 
     @staticmethod
     def sizes_known(tuned: bool) -> tuple[int, int, int]:
@@ -167,15 +170,36 @@ class DijetHadronizer(nn.Module):
         jets = x.new_zeros(n, 4).index_add(0, event[inside], out[inside])
         side = torch.where(group[~inside] == JETS, 1.0, -1.0).double()
         rest = dijet_decoding.out_of_jets(x[~inside], side, event[~inside], target)
+        scalar_pt = self.scalar_pt(counts, known)
+        if scalar_pt is not None:
+            scalar_pt = scalar_pt.index_add(0, event[inside], -out[inside, :2].norm(dim=1))
         out[~inside] = dijet_decoding.balance(
-            rest, mass[~inside], side, event[~inside], jets, sqrt_s, self.leading(shapes, known)
+            rest,
+            mass[~inside],
+            side,
+            event[~inside],
+            jets,
+            sqrt_s,
+            self.leading(sets.kinds[~inside], shapes, known),
+            scalar_pt,
         )
         return out
 
-    def leading(self, shapes: Tensor, known: Tensor) -> Tensor | None:
-        """The light-cone momentum of the leading particle forward and backward, over the beams': (n, 2) float64."""
-        left = shapes[:, N_JET_SHAPES:].double()
-        return 1 + dijets.LEAST_LEFT - left.exp() if left.shape[1] else None
+    def scalar_pt(self, counts: Tensor, known: Tensor) -> Tensor | None:
+        """The sum of all transverse momenta, (n,) float64, GeV, where it is known."""
+        return None
+
+    def leading(self, kinds: Tensor, shapes: Tensor, known: Tensor) -> Leading | None:
+        """The leading particles of both sides, and the baryon numbers of particles of these `kinds` (n_items,)."""
+        leaders = self.leaders(shapes, known).double()
+        if not leaders.shape[1]:
+            return None
+        left, which = leaders.split(2, 1)
+        return Leading(1 + dijets.LEAST_LEFT - left.exp(), which > 0, self.baryon_numbers[kinds % len(self.species)])
+
+    def leaders(self, shapes: Tensor, known: Tensor) -> Tensor:
+        """The numbers dijets.LEADING: (n, 4), or none of models of an older kind."""
+        return shapes[:, N_JET_SHAPES:]
 
     def draw_counts(self, known: Tensor, noise: torch.Generator) -> tuple[Tensor, int]:
         """Counts (n, GROUPS, n_kinds) of two colliding protons, and how many events were drawn again."""

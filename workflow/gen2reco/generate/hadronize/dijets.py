@@ -16,9 +16,11 @@ JET_SHAPES = tuple(f"{name}_{jet}" for name in ("log_pt", "y", "phi", "log_mass"
 """Each jet's momentum, relative to its parton's for the first two."""
 NEEDED = (0, 1, JETS, JETS + 1)
 """Groups that no event lacks."""
-SHAPES = (*JET_SHAPES, "left_forward", "left_backward")
-"""What is drawn of an event before its particles: its jets, and what the leading particle of each side leaves of the
-beam's momentum to the others (`left`)."""
+LEADING = ("left_forward", "left_backward", "baryon_forward", "baryon_backward")
+"""Of the leading particle of each side: what it leaves of the beam's momentum to the others, and whether it is a baryon
+(`leading`)."""
+SHAPES = (*JET_SHAPES, *LEADING)
+"""What is drawn of an event before its particles: its jets, and its leading particles."""
 LEAST_LEFT = 1e-5
 """Share of a beam's momentum below which no difference is made of what its leading particle leaves."""
 LEAST_PT = 10.0
@@ -68,13 +70,20 @@ def _turned(p: np.ndarray, phi: np.ndarray, side: np.ndarray) -> np.ndarray:
     return np.column_stack([p[:, 0] * cos - p[:, 1] * sin, p[:, 1] * cos + p[:, 0] * sin, p[:, 2] * side])
 
 
-def left(p: np.ndarray, mass: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray) -> np.ndarray:
-    """Logarithm of the share of a beam's light-cone momentum that the leading particle of either side, forward first,
-    leaves to others, of momenta (n_items, 3), GeV: (n, 2)."""
-    light = np.sqrt((p**2).sum(1) + mass**2) + np.abs(p[:, 2])
-    shares = np.zeros((len(sqrt_s), 2))
-    np.maximum.at(shares, (event, (p[:, 2] < 0).astype(int)), light / sqrt_s[event])
-    return np.log(np.maximum(1 - shares, 0) + LEAST_LEFT)
+def leading(
+    p: np.ndarray, mass: np.ndarray, baryon: np.ndarray, event: np.ndarray, sqrt_s: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The leading particle of either side, forward first, of momenta (n_items, 3), GeV: the logarithm of the share of
+    its beam's light-cone momentum that it leaves to others; and a number from 0 to 1 for a `baryon` (n_items,), from -1
+    to 0 for another: (n, 4)."""
+    share = (np.sqrt((p**2).sum(1) + mass**2) + np.abs(p[:, 2])) / sqrt_s[event]
+    place = 2 * event + (p[:, 2] < 0)
+    order = np.lexsort((share, place))
+    last = order[np.flatnonzero(np.diff(place[order], append=-1))]
+    most, leads = np.zeros(2 * len(sqrt_s)), np.zeros(2 * len(sqrt_s), bool)
+    most[place[last]], leads[place[last]] = share[last], baryon[last]
+    left, which = np.log(np.maximum(1 - most, 0) + LEAST_LEFT), np.where(leads, 1, -1) * rng.uniform(size=len(most))
+    return np.column_stack([left.reshape(-1, 2), which.reshape(-1, 2)])
 
 
 def tune(alpha_s: np.ndarray, pt0_ref: np.ndarray) -> np.ndarray:

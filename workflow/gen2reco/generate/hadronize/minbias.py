@@ -1,8 +1,8 @@
 """Minimum-bias collisions of hadrons: whole events without a known hard process, as training data and as activities.
 
 The activity of an event is what its networks are given in place of a hard process: how many particles either side has
-before decays and how many of them are central, how hard they are, and what momentum the leading particle of each side
-leaves to the others, by which diffractive events are told from the rest.
+before decays and how many of them are central, how hard they are, what momentum the leading particle of each side
+leaves to the others, by which diffractive events are told from the rest, and whether it is a baryon.
 """
 
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ from gen2reco.events import records
 from gen2reco.generate.hadronize.dataset import Prepared, flat_particles, flattened, made_of, processes_of
 from gen2reco.generate.hadronize.dijet_dataset import by_group
 from gen2reco.generate.hadronize.dijet_encoding import encode_without
-from gen2reco.generate.hadronize.dijets import JET_SHAPES, tune
+from gen2reco.generate.hadronize.dijets import JET_SHAPES, LEADING, tune
 from gen2reco.generate.hadronize.group_sums import sums
 from gen2reco.generate.hadronize.species import Species
 
-ACTIVITY = ("n_forward", "n_backward", "n_central", "scalar_pt", "left_forward", "left_backward")
+ACTIVITY = ("n_forward", "n_backward", "n_central", "scalar_pt", *LEADING)
 PROCESS = "SoftQCD:inelastic"
 """The process of Pythia8 that makes such events."""
 CENTRAL = 2.5
@@ -55,7 +55,7 @@ def read_minimum_bias(path: Path | str, most: int | None = None) -> MinimumBias:
 
 
 def activity(p: np.ndarray, mass: np.ndarray, event: np.ndarray, n: int) -> np.ndarray:
-    """All but the last two numbers of n events with momenta (n_items, 3), GeV: (n, len(ACTIVITY) - 2)."""
+    """All but the numbers of LEADING of n events with momenta (n_items, 3), GeV: (n, len(ACTIVITY) - len(LEADING))."""
     pt = np.hypot(p[:, 0], p[:, 1])
     y = np.arcsinh(p[:, 2] / np.maximum(np.sqrt(pt**2 + mass**2), 1e-6))
     sides = [p[:, 2] >= 0, p[:, 2] < 0]
@@ -69,10 +69,10 @@ def prepare_minimum_bias(events: MinimumBias, species: Species) -> tuple[Prepare
     kinds = species.kinds(events.pdg)
     n = len(events)
     mass = np.where(kinds >= 0, species.masses[kinds], 0.14)
-    encoded = encode_without(events.momenta, mass, events.event, events.sqrt_s)
+    encoded = encode_without(events.momenta, mass, species.baryons(kinds), events.event, events.sqrt_s)
     good = encoded.good & (sums(events.event, (kinds < 0).astype(float), n) == 0)
-    shapes, shares = np.split(encoded.shapes, [len(JET_SHAPES)], axis=1)
+    shapes, leaders = np.split(encoded.shapes, [len(JET_SHAPES)], axis=1)
     known = activity(events.momenta, mass, events.event, n)
-    values = np.column_stack([known, shares, tune(events.alpha_s, events.pt0_ref)]).astype(np.float32)
+    values = np.column_stack([known, leaders, tune(events.alpha_s, events.pt0_ref)]).astype(np.float32)
     encoded = replace(encoded, shapes=shapes)
     return by_group(encoded, kinds, events.event, values, good, len(species)), good

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gen2reco.generate.hadronize.dijet_encoding import LEAST_MATCHED
 from gen2reco.generate.hadronize.dijet_model import DijetHadronizer
-from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, LEAST_LEFT, N_TUNE, NEEDED
+from gen2reco.generate.hadronize.dijets import GROUPS, JET_SHAPES, LEADING, N_TUNE, NEEDED
 from gen2reco.generate.hadronize.minbias import ACTIVITY
 from gen2reco.generate.hadronize.pair_model import Architecture
 
@@ -13,7 +13,7 @@ ROWS = 20_000
 """Activities that a model holds."""
 USUAL = 1e-3
 """Tunes nearer than this to Pythia8's own are that."""
-SMOOTHING = 0.05
+SMOOTHING = 0.02
 """Width, in standard deviations of the activities, of what is added to one that is drawn."""
 
 
@@ -63,9 +63,14 @@ class MinbiasHadronizer(DijetHadronizer):
         """A jet's shape is relative to the softest that counts, in the middle."""
         return known.new_full((len(known),), LEAST_MATCHED).double(), known.new_zeros((len(known), 2)).double()
 
-    def leading(self, shapes: Tensor, known: Tensor) -> Tensor:
-        """As of dijets, by the activity."""
-        return 1 + LEAST_LEFT - known[:, len(ACTIVITY) - 2 : len(ACTIVITY)].double().exp()
+    def leaders(self, shapes: Tensor, known: Tensor) -> Tensor:
+        """As of dijets, from the activity."""
+        return known[:, len(ACTIVITY) - len(LEADING) : len(ACTIVITY)]
+
+    def scalar_pt(self, counts: Tensor, known: Tensor) -> Tensor:
+        """As the activity has it, in proportion to the particles that were drawn for those that it has."""
+        many = torch.expm1(known[:, :2].double()).sum(1).clamp(min=1)
+        return torch.expm1(known[:, ACTIVITY.index("scalar_pt")].double()) * counts.sum((1, 2)) / many
 
     def event_numbers(self, known: Tensor) -> Tensor:
         """All of them."""

@@ -62,6 +62,10 @@ class Species:
         """Conserved numbers of each kind: (n_kinds, 6) int64."""
         return np.array([quantum_numbers(code) for code in self.pdg]).reshape(-1, len(NUMBERS))
 
+    def baryons(self, kinds: np.ndarray) -> np.ndarray:
+        """Whether kinds (n,), -1 where unknown, are baryons: (n,) bool."""
+        return (self.numbers[kinds, NUMBERS.index("baryon")] != 0) & (kinds >= 0)
+
     def kinds(self, pdg: np.ndarray) -> np.ndarray:
         """The kind of each PDG code, -1 where unknown."""
         codes = np.array(self.pdg)
