@@ -69,6 +69,6 @@ def test_dijets_hold_about_as_many_particles_as_pythia8s(dijets):
     assert 206 < charged < 246  # Pythia8: 226.3, four errors of 300 events about it
 
 
-@pytest.mark.parametrize("name", ["ee_qq_91", "pp_dijet_endcap"])
+@pytest.mark.parametrize("name", ["ee_qq_91", "pp_dijet_endcap", "pp_minbias"])
 def test_release_is_small(name):
     assert sum(path.stat().st_size for path in (RELEASE / name).iterdir()) < 15e6

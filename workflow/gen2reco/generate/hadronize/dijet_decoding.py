@@ -148,7 +148,7 @@ def balance(
         moved = _moved(y, moves, m_t, side, event, due)
     else:
         target = torch.where(tight[:, None], torch.nan, leading.share * sqrt_s[:, None])
-        may = leading.may_lead(moves > 0, 2 * event + (side < 0))
+        may = leading.may_lead(moves > 0, _place(side, event))
         led, others, most = _with_leading(y, moves, may, m_t, side, event, due, target)
         moved = _moved(led, others, m_t, side, event, due, most)
         fails = _added((~moved.isfinite()).double(), event, n) > 0
@@ -156,6 +156,11 @@ def balance(
             moved = torch.where(fails[event], _moved(y, moves, m_t, side, event, due), moved)
     p = torch.cat([p_t, (m_t * moved.sinh())[:, None]], 1)
     return torch.cat([p, (p.square().sum(1) + mass.square()).sqrt()[:, None]], 1)
+
+
+def _place(side: Tensor, event: Tensor) -> Tensor:
+    """The place of each particle's side (n_items,) among those of all events, forward before backward."""
+    return 2 * event + (side < 0)
 
 
 def _added(values: Tensor, index: Tensor, n: int) -> Tensor:
@@ -168,7 +173,7 @@ def _moved(
 ) -> Tensor:
     """Rapidities (n_items,), moved outward by their `moves` (n_items,) times one number a side, but to no more than
     `most`, until light-cone momenta add up to `due` (n, 2), by Newton's method; not finite where they cannot."""
-    n, place = len(due), 2 * event + (side < 0)
+    n, place = len(due), _place(side, event)
     shift = due.new_zeros(2 * n)
     for _ in range(ITERATIONS):
         free = side * y + moves * shift[place]
@@ -188,7 +193,7 @@ def _moved(
 def _moves(away: Tensor, side: Tensor, event: Tensor, n: int) -> Tensor:
     """How much of its side's shift each particle takes (n_items,), by its rapidity `away` from the middle: none within
     the first of REMNANT, all beyond the second; all, too, the farthest of a side of which none is beyond the first."""
-    place = 2 * event + (side < 0)
+    place = _place(side, event)
     farthest = away.new_full((2 * n,), -100.0).scatter_reduce(0, place, away, "amax")
     grows = ((away - REMNANT[0]) / (REMNANT[1] - REMNANT[0])).clamp(0, 1)
     return torch.where((farthest[place] <= REMNANT[0]) & (away >= farthest[place]), 1.0, grows)
@@ -201,7 +206,7 @@ def _with_leading(
     `target` (n, 2), has it, how much all others move, and how far at most, so as not to lead. Left as they are where
     others would have to move too far."""
     far = moves > 0
-    place, n, target = 2 * event + (side < 0), 2 * len(due), target.flatten()
+    place, n, target = _place(side, event), 2 * len(due), target.flatten()
     light, across = m_t * (side * y).exp(), m_t * (-side * y).exp()
     most = light.new_zeros(n).scatter_reduce(0, place, light * may, "amax")
     leads = may & (light >= most[place])
